@@ -1,0 +1,203 @@
+"""Who trains, who validates, who tests: by physical sample. And subsets of those who train.
+
+Photos of one sample are near copies; a split by photo would test on what was trained on.
+"""
+
+import numpy as np
+import pandas as pd
+
+from shotcount.errors import UserError
+from shotcount.seeds import seed_for
+
+# ---------------------------------------------------------------------------- splits
+
+
+def split_samples(
+    photos: pd.DataFrame, val: float | str, test: float | str, seed: int
+) -> dict[str, pd.DataFrame]:
+    """Split a collection by sample, stratified by class.
+
+    Parameters
+    ----------
+    photos : DataFrame
+        The manifest.
+    val, test : float or str
+        A fraction of each class's samples, or the name that the pattern's group `split` gives
+        to the photos of a ready-made split. Fractions are of the samples not so given.
+    seed : int
+        Draws which samples go where.
+
+    Returns
+    -------
+    dict of str to DataFrame
+        train, val, test: the rows of `photos` in each, in their order.
+
+    Raises
+    ------
+    UserError
+        If a class would be missing from a split, or a sample stand in two.
+    """
+    samples = photos.drop_duplicates("sample").set_index("sample")
+    if samples["label"].nunique() < 2:
+        only = samples["label"].iloc[0]
+        raise UserError(f"data.path: all photos are of one class, {only!r}: two or more are needed")
+    astray = photos.groupby("sample")["given_split"].nunique()
+    if (astray > 1).any():
+        raise UserError(
+            f"data.pattern: sample {astray.idxmax()!r} has photos in two ready-made splits: "
+            "photos of one sample must stay together"
+        )
+    home = pd.Series("train", index=samples.index)
+    for split, part in (("val", val), ("test", test)):
+        if isinstance(part, str):
+            given = samples["given_split"] == part
+            if not given.any():
+                raise UserError(
+                    f"split.{split}: no photo's `split` group reads {part!r}: "
+                    "give a fraction, or mend data.pattern"
+                )
+            home[given] = split
+
+    free = samples[home == "train"]
+    for label, members in free.groupby("label"):
+        rng = np.random.default_rng(seed_for("split", seed, str(label)))
+        order = rng.permutation(members.index.to_numpy())
+        start = 0
+        for split, part in (("val", val), ("test", test)):
+            if isinstance(part, float):
+                count = max(1, round(part * len(members)))
+                home[order[start : start + count]] = split
+                start += count
+
+    sizes = pd.crosstab(samples["label"], home).reindex(columns=["train", "val", "test"])
+    for label, row in sizes.fillna(0).iterrows():
+        for split, count in row.items():
+            if count < 1:
+                total = int(row.sum())
+                raise UserError(
+                    f"split: class {label!r} ({total} sample(s)) has none for {split}: "
+                    "photograph more samples of it, or change split.val and split.test"
+                )
+    homes = photos["sample"].map(home)
+    return {split: photos[homes == split] for split in ("train", "val", "test")}
+
+
+# ---------------------------------------------------------------------------- subsets
+
+
+def farthest_first(count: int, start: int) -> list[int]:
+    """Order positions on a circle so that every prefix is spread as evenly as can be.
+
+    "Evenly spaced k of n" drawn afresh for each k would not nest; prefixes of one order do.
+    Greedy: next comes the position farthest from all before it (Gonzalez 1985), the first
+    of them on a tie.
+
+    >>> farthest_first(8, start=0)
+    [0, 4, 2, 6, 1, 3, 5, 7]
+    """
+    order = [start % count]
+    while len(order) < count:
+        gaps = [min(min((p - q) % count, (q - p) % count) for q in order) for p in range(count)]
+        order.append(int(np.argmax(gaps)))
+    return order
+
+
+def stratified_order(labels: pd.Series, rng: np.random.Generator) -> np.ndarray:
+    """Order samples at random so that every prefix is stratified.
+
+    Parameters
+    ----------
+    labels : Series of str
+        Class of each sample, indexed by sample.
+
+    Returns
+    -------
+    ndarray of shape (samples,)
+        The index in order. The first rows hold one sample of each class; after that, each
+        class is dealt out evenly.
+    """
+    shuffled = labels.iloc[rng.permutation(len(labels))]
+    rank = shuffled.groupby(shuffled).cumcount()
+    share = (rank + 0.5) / shuffled.groupby(shuffled).transform("size")
+    return share.where(rank > 0, -1.0).sort_values(kind="stable").index.to_numpy()
+
+
+def nested_subsets(train: pd.DataFrame, angle_order: str, draws: int, seed: int) -> pd.DataFrame:
+    """Rank the training samples, and the angles of each, anew for every draw.
+
+    The subset of n samples x k angles is what ranks below n and k: smaller subsets lie
+    within larger ones, and adding a size to the study changes no other.
+
+    Parameters
+    ----------
+    train : DataFrame
+        The training split, angles of a sample in the order they were shot. They are taken to
+        go round the sample.
+    angle_order : {"spread", "random"}
+        Whether a sample's first angles are far apart on the circle or drawn at random.
+    draws : int
+        One for each seed of the training.
+
+    Returns
+    -------
+    DataFrame
+        As in `tables.SUBSETS`.
+    """
+    labels = train.drop_duplicates("sample").set_index("sample")["label"]
+    rows = []
+    for draw in range(draws):
+        rng = np.random.default_rng(seed_for("samples", seed, draw))
+        ranks = {sample: rank for rank, sample in enumerate(stratified_order(labels, rng))}
+        for sample, views in train.groupby("sample", sort=False):
+            rng = np.random.default_rng(seed_for("angles", seed, draw, str(sample)))
+            if angle_order == "spread":
+                order = farthest_first(len(views), start=int(rng.integers(len(views))))
+            else:
+                order = [int(i) for i in rng.permutation(len(views))]
+            chosen = views.iloc[order][["photo", "label", "sample"]]
+            rows.append(
+                chosen.assign(seed=draw, sample_rank=ranks[sample], angle_rank=range(len(views)))
+            )
+    table = pd.concat(rows)
+    return table.sort_values(["seed", "sample_rank", "angle_rank"]).reset_index(drop=True)
+
+
+def take_subset(subsets: pd.DataFrame, samples: int, angles: int) -> pd.DataFrame:
+    """Return the rows of the subset of `samples` samples x `angles` angles, for every seed."""
+    return subsets[(subsets["sample_rank"] < samples) & (subsets["angle_rank"] < angles)]
+
+
+def sample_count(size: int | float, available: int) -> int:
+    """Read a size of `study.samples`: an int is a count, a float a fraction of the training
+    samples.
+
+    >>> sample_count(0.5, 120), sample_count(12, 120)
+    (60, 12)
+    """
+    return size if isinstance(size, int) else max(1, round(size * available))
+
+
+def check_grid(train: pd.DataFrame, samples: list[int | float], angles: list[int]) -> None:
+    """Refuse sizes that the training split can't fill.
+
+    Raises
+    ------
+    UserError
+        Naming the size and what is there.
+    """
+    views = train.groupby("sample").size()
+    classes = train["label"].nunique()
+    if max(angles) > views.max():
+        raise UserError(
+            f"study.angles: {max(angles)} angles asked, but no training sample has more than "
+            f"{views.max()}: lower it or photograph more"
+        )
+    counts = [sample_count(size, len(views)) for size in samples]
+    for size, count in zip(samples, counts, strict=True):
+        if not classes <= count <= len(views):
+            raise UserError(
+                f"study.samples: {size} means {count} training sample(s), but the sizes must lie "
+                f"between {classes} (one of each class) and {len(views)} (all there are)"
+            )
+    if len(set(counts)) < len(counts):
+        raise UserError(f"study.samples: {samples} mean {counts} samples: each size once, please")

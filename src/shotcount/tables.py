@@ -1,0 +1,107 @@
+"""The tables between the stages: every column and its type is declared here, once."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from shotcount import files
+from shotcount.errors import UserError
+
+Table = dict[str, str]  # column → pandas dtype
+
+PHOTO: Table = {
+    "photo": "int64",  # row of the pixel array
+    "path": "str",  # relative to data.path
+    "label": "str",
+    "sample": "str",  # <label>/<sample>: sample 7 of one class is not sample 7 of another
+    "angle": "str",
+}
+MANIFEST: Table = PHOTO | {
+    "given_split": "str",  # what the pattern's group `split` matched, or empty
+    "width": "int64",  # px, upright, as on disk
+    "height": "int64",
+    "sha256": "str",
+}
+SPLIT: Table = PHOTO
+# The subset of n samples x k angles of a seed is its rows with sample_rank < n, angle_rank < k.
+SUBSETS: Table = {
+    "seed": "int64",
+    "photo": "int64",
+    "label": "str",
+    "sample": "str",
+    "sample_rank": "int64",
+    "angle_rank": "int64",
+}
+HISTORY: Table = {
+    "seed": "int64",
+    "step": "int64",
+    "epoch": "float64",
+    "learning_rate": "float64",
+    "train_loss": "float64",  # mean cross-entropy (nats) since the last row
+    "val_loss": "float64",
+    "val_accuracy": "float64",
+}
+CELL: Table = {
+    "strategy": "str",
+    "samples": "int64",  # training samples
+    "angles": "int64",  # photos of each
+    "photos": "int64",  # training photos
+}
+CURVE: Table = CELL | {
+    "seeds": "int64",
+    "accuracy": "float64",
+    "accuracy_low": "float64",
+    "accuracy_high": "float64",
+    "balanced_accuracy": "float64",
+    "macro_f1": "float64",
+    "log_loss": "float64",  # nats
+}
+CONFUSION: Table = CELL | {"actual": "str", "predicted": "str", "photos_per_seed": "float64"}
+
+
+def predictions(labels: list[str]) -> Table:
+    """Return the columns of the predictions for these classes: one probability each."""
+    key = CELL | {"seed": "int64", "photo": "int64", "sample": "str", "label": "str"}
+    return key | {probability(label): "float64" for label in labels}
+
+
+def probability(label: str) -> str:
+    """Name the column that holds the predicted probability of `label`."""
+    return f"p({label})"
+
+
+def read(path: Path, table: Table) -> pd.DataFrame:
+    """Read a CSV with exactly the columns of `table`.
+
+    Dtypes are declared, never guessed: sample "007" stays text, class "NA" is no gap.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or its columns are others.
+    """
+    try:
+        frame = pd.read_csv(path, dtype=table, keep_default_na=False, encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: run `dvc repro`") from None
+    except ValueError as error:
+        raise UserError(f"{path}: {error}: remove it and run `dvc repro`") from None
+    _check_columns(frame, table, path)
+    return frame
+
+
+def write(path: Path, frame: pd.DataFrame, table: Table) -> None:
+    """Write the columns of `table` as CSV, floats with 6 significant digits."""
+    _check_columns(frame, table, path)
+    with files.atomic(path) as temporary:
+        frame[list(table)].astype(table).to_csv(
+            temporary, index=False, float_format="%.6g", lineterminator="\n", encoding="utf-8"
+        )
+
+
+def _check_columns(frame: pd.DataFrame, table: Table, path: Path) -> None:
+    if set(frame.columns) != set(table):
+        raise UserError(
+            f"{path}: columns {sorted(frame.columns)}, expected {sorted(table)}: "
+            "remove it and run `dvc repro`"
+        )

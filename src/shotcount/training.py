@@ -1,0 +1,285 @@
+"""One training loop for every strategy. What differs is what goes in and what is trained.
+
+strategy   weights at the start   the loop sees     and trains
+scratch    random                 augmented photos  backbone and head
+frozen     pretrained             cached features   the head
+finetune   pretrained             augmented photos  backbone and head
+"""
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from shotcount import tables
+from shotcount.augment import random_crop_flip
+from shotcount.errors import UserError
+from shotcount.heads import Classifier, build_head
+from shotcount.params import PixelTraining, StepDecay, Training
+from shotcount.seeds import seed_for
+
+
+@dataclass(frozen=True)
+class Strategy:
+    pretrained: bool
+    cached: bool  # trained on the frozen backbone's features instead of the photos
+
+
+STRATEGIES = {
+    "scratch": Strategy(pretrained=False, cached=False),
+    "frozen": Strategy(pretrained=True, cached=True),
+    "finetune": Strategy(pretrained=True, cached=False),
+}
+
+# rows of the array, generator of the augmentation (None: unaltered) → the network's input
+Load = Callable[[np.ndarray, torch.Generator | None], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Photos to learn from or to be judged by."""
+
+    rows: np.ndarray  # (photos,) int64: rows of the pixel or feature array
+    targets: np.ndarray  # (photos,) int64: class of each
+
+
+# ---------------------------------------------------------------------------- what goes in
+
+
+def load_features(features: np.ndarray, device: torch.device) -> Load:
+    """Inputs of a head: rows of `features` (photos, features)."""
+
+    def load(rows: np.ndarray, generator: torch.Generator | None) -> torch.Tensor:
+        return torch.from_numpy(features[rows]).to(device)
+
+    return load
+
+
+def load_pixels(pixels: np.ndarray, settings: PixelTraining, device: torch.device) -> Load:
+    """Inputs of a whole network: rows of `pixels` (photos, H, W, 3) as (B, 3, H, W)."""
+
+    def load(rows: np.ndarray, generator: torch.Generator | None) -> torch.Tensor:
+        x = torch.from_numpy(pixels[rows]).to(device).permute(0, 3, 1, 2).float()
+        if generator is not None:
+            x = random_crop_flip(x, settings.crop_scale, settings.flip, generator)
+        return x
+
+    return load
+
+
+def assemble(
+    strategy: Strategy,
+    model_name: str,
+    classes: int,
+    pixels: np.ndarray,
+    features: np.ndarray,
+    settings: Training,
+    device: torch.device,
+    pretrained: Mapping[str, torch.Tensor] | None = None,
+) -> tuple[nn.Module, Load]:
+    """Return the strategy's network, ready to train or to take trained weights; and its inputs.
+
+    Parameters
+    ----------
+    strategy : Strategy
+    model_name : str
+        The backbone, by its torchvision or timm name.
+    classes : int
+    pixels : ndarray of shape (photos, size, size, 3), uint8
+    features : ndarray of shape (photos, features), float32
+        Of the same photos, from the frozen backbone.
+    settings : Training
+    device : torch.device
+    pretrained : mapping of str to Tensor or None
+        Weights of the backbone; a strategy that starts from random ones draws them from torch's
+        global generator.
+    """
+    if strategy.cached:
+        head = build_head(features.shape[1], classes)
+        return head.to(device), load_features(features, device)
+    # Imported here: timm takes seconds to import, more than a head takes to train.
+    from shotcount.backbones import build_backbone
+
+    assert isinstance(settings, PixelTraining)
+    backbone = build_backbone(model_name)
+    if strategy.pretrained and pretrained is not None:
+        backbone.load_state_dict(pretrained)
+    network = Classifier(backbone, backbone.features, classes)
+    return network.to(device), load_pixels(pixels, settings, device)
+
+
+# ---------------------------------------------------------------------------- how much, how fast
+
+
+def training_steps(photos: int, batch_size: int, epochs: float, min_steps: int) -> int:
+    """Optimisation steps for a subset of `photos`: `epochs` passes, but at least `min_steps`.
+
+    A few passes over a small subset would leave it undertrained, and the learning curve would
+    show the budget instead of the data. The floor follows BiT's rule for small data sets
+    (Kolesnikov et al., "Big Transfer", ECCV 2020).
+
+    >>> training_steps(photos=1000, batch_size=4, epochs=10, min_steps=0)
+    2500
+    >>> training_steps(photos=60, batch_size=32, epochs=10, min_steps=100)
+    100
+    """
+    return max(math.ceil(epochs * photos / min(batch_size, photos)), min_steps, 1)
+
+
+def learning_rate(step: int, steps: int, epoch: float, settings: Training) -> float:
+    """Learning rate of optimisation step `step` of `steps`, `epoch` passes into the subset."""
+    if isinstance(settings.schedule, StepDecay):
+        decays = math.floor(epoch / settings.schedule.every)
+        return float(settings.learning_rate * settings.schedule.factor**decays)
+    if settings.schedule == "cosine":
+        return settings.learning_rate * (1 + math.cos(math.pi * step / steps)) / 2
+    return settings.learning_rate
+
+
+def batches(photos: int, batch_size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Yield positions for ever: every photo once before any photo again, all batches full.
+
+    A ragged last batch would weigh its photos more, and BatchNorm needs more than one photo.
+    """
+    batch_size = min(batch_size, photos)
+    queue = np.empty(0, dtype=np.int64)
+    while True:
+        while len(queue) < batch_size:
+            queue = np.concatenate([queue, rng.permutation(photos)])
+        yield queue[:batch_size]
+        queue = queue[batch_size:]
+
+
+def build_optimizer(network: nn.Module, settings: Training) -> torch.optim.Optimizer:
+    """Weight decay is for weights: norms and biases go without (He et al., CVPR 2019)."""
+    decayed = [p for p in network.parameters() if p.ndim > 1]
+    others = [p for p in network.parameters() if p.ndim <= 1]
+    groups = [
+        {"params": decayed, "weight_decay": settings.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=0.9)
+    return torch.optim.AdamW(groups, lr=settings.learning_rate)
+
+
+# ---------------------------------------------------------------------------- the loop
+
+
+def fit(
+    network: nn.Module,
+    load: Load,
+    train: Photos,
+    val: Photos,
+    settings: Training,
+    seed_key: tuple[str | int, ...],
+    on_step: Callable[[int, int, float], None] = lambda step, steps, loss: None,
+) -> pd.DataFrame:
+    """Train `network` in place and leave it with the weights of the lowest validation loss.
+
+    Validation is looked at `settings.validations` times, evenly spread over the steps; after
+    `settings.patience` looks in a row without a new best, training stops.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Maps what `load` returns to logits (B, classes).
+    train, val : Photos
+        `val` is looked at to stop and to choose weights: no accuracy to report.
+    seed_key : tuple
+        Names the run; order and augmentation are drawn from it.
+    on_step : callable
+        Told (step, steps, loss) after each step, for a progress display.
+
+    Returns
+    -------
+    DataFrame
+        One row a look at validation, as in `tables.HISTORY` without the seed.
+
+    Raises
+    ------
+    UserError
+        If the loss is no longer a number.
+    """
+    optimizer = build_optimizer(network, settings)
+    order = batches(
+        len(train.rows), settings.batch_size, np.random.default_rng(seed_for("order", *seed_key))
+    )
+    augmentation = torch.Generator().manual_seed(seed_for("augmentation", *seed_key))
+    steps = training_steps(
+        len(train.rows), settings.batch_size, settings.epochs, settings.min_steps
+    )
+    look_every = math.ceil(steps / settings.validations)
+
+    best_loss, best_state, looks_since_best = math.inf, copy.deepcopy(network.state_dict()), 0
+    history, losses, seen = [], [], 0
+    for step in range(steps):
+        network.train()
+        chosen = next(order)
+        rate = learning_rate(step, steps, seen / len(train.rows), settings)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        x = load(train.rows[chosen], augmentation)
+        target = torch.from_numpy(train.targets[chosen]).to(x.device)
+        loss = F.cross_entropy(network(x), target)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        seen += len(chosen)
+        losses.append(loss.item())
+        on_step(step + 1, steps, losses[-1])
+
+        if (step + 1) % look_every and step + 1 < steps:
+            continue
+        probabilities = predict(network, load, val.rows)
+        val_loss = cross_entropy(probabilities, val.targets)
+        if not math.isfinite(losses[-1] + val_loss):
+            raise UserError(
+                f"training ran away: the loss at step {step + 1} is {losses[-1]}: lower "
+                f"learning_rate ({settings.learning_rate}) of this strategy in params.yaml"
+            )
+        history.append(
+            {
+                "step": step + 1,
+                "epoch": seen / len(train.rows),
+                "learning_rate": rate,
+                "train_loss": float(np.mean(losses)),
+                "val_loss": val_loss,
+                "val_accuracy": float(np.mean(probabilities.argmax(axis=1) == val.targets)),
+            }
+        )
+        losses = []
+        looks_since_best += 1
+        if val_loss < best_loss:
+            best_loss, best_state, looks_since_best = (
+                val_loss,
+                copy.deepcopy(network.state_dict()),
+                0,
+            )
+        if looks_since_best >= settings.patience:
+            break
+    network.load_state_dict(best_state)
+    return pd.DataFrame(history)[[column for column in tables.HISTORY if column != "seed"]]
+
+
+@torch.inference_mode()
+def predict(network: nn.Module, load: Load, rows: np.ndarray, batch_size: int = 256) -> np.ndarray:
+    """Return the probability of every class: ndarray of shape (len(rows), classes), float64."""
+    network.eval()
+    parts = [
+        network(load(rows[start : start + batch_size], None)).cpu().double().softmax(dim=1)
+        for start in range(0, len(rows), batch_size)
+    ]
+    return torch.cat(parts).numpy()
+
+
+def cross_entropy(probabilities: np.ndarray, targets: np.ndarray) -> float:
+    """Mean negative log-likelihood in nats; probabilities below 1e-15 count as that."""
+    true = probabilities[np.arange(len(targets)), targets]
+    return float(-np.log(np.clip(true, 1e-15, None)).mean())

@@ -1,0 +1,20 @@
+"""Pretrained weights → data/backbone.safetensors, fetched once and versioned with the data."""
+
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+from shotcount import files
+from shotcount.backbones import fetch_weights
+from shotcount.errors import run_stage
+from shotcount.params import load_params
+
+
+def main() -> None:
+    model = load_params(Path("params.yaml")).model
+    with files.atomic(Path("data/backbone.safetensors")) as temporary:
+        save_file(fetch_weights(model.name, model.weights, Path()), temporary)
+
+
+if __name__ == "__main__":
+    run_stage(main)

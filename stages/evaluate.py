@@ -1,0 +1,64 @@
+"""Test every cell of one strategy: evaluate.py STRATEGY → data/evaluation/STRATEGY.
+
+The only stage that opens the test split.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from safetensors.torch import load_file
+from tqdm import tqdm
+
+from shotcount import files, scoring, tables
+from shotcount.devices import pick_device
+from shotcount.errors import run_stage
+from shotcount.params import load_params
+from shotcount.seeds import seed_for
+from shotcount.training import STRATEGIES, assemble, predict
+
+
+def main() -> None:
+    name = sys.argv[1]
+    params = load_params(Path("params.yaml"))
+    device = pick_device(params.device)
+    pixels = np.load("data/pixels.npy", mmap_mode="r")
+    features = np.load("data/features.npy", mmap_mode="r")
+    test = tables.read(Path("data/splits/test.csv"), tables.SPLIT)
+    predictions, scores, confusions = [], [], []
+    grid = [f"{size}x{angles}" for size in params.study.samples for angles in params.study.angles]
+    for size in tqdm(grid, f"evaluate {name}", unit="cell", disable=None):
+        folder = Path(f"data/models/{name}/{size}")
+        model = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        cell, classes = {column: model[column] for column in tables.CELL}, model["classes"]
+        runs = []
+        for seed in range(model["seeds"]):
+            network, load = assemble(
+                STRATEGIES[name],
+                params.model.name,
+                len(classes),
+                pixels,
+                features,
+                getattr(params.train, name),
+                device,
+            )
+            network.load_state_dict(load_file(folder / f"seed{seed}.safetensors"))
+            p = predict(network, load, test["photo"].to_numpy())
+            columns = {tables.probability(label): p[:, i] for i, label in enumerate(classes)}
+            runs.append(test[["photo", "sample", "label"]].assign(seed=seed, **cell, **columns))
+        run = pd.concat(runs)
+        rng = np.random.default_rng(seed_for("score", params.study.seed, *cell.values()))
+        score = scoring.score(run, classes, params.evaluate.replicates, rng)
+        predictions.append(run)
+        scores.append({**cell, **score})
+        confusions.append(scoring.confusion(run, classes).assign(**cell))
+    with files.atomic(Path(f"data/evaluation/{name}")) as out:
+        tables.write(out / "predictions.csv", pd.concat(predictions), tables.predictions(classes))
+        tables.write(out / "scores.csv", pd.DataFrame(scores), tables.CURVE)
+        tables.write(out / "confusion.csv", pd.concat(confusions), tables.CONFUSION)
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,19 @@
+"""data/manifest.csv → data/splits/{train,val,test}.csv, by physical sample."""
+
+from pathlib import Path
+
+from shotcount import splits, tables
+from shotcount.errors import run_stage
+from shotcount.params import load_params
+
+
+def main() -> None:
+    split = load_params(Path("params.yaml")).split
+    manifest = tables.read(Path("data/manifest.csv"), tables.MANIFEST)
+    for name, rows in splits.split_samples(manifest, split.val, split.test, split.seed).items():
+        tables.write(Path(f"data/splits/{name}.csv"), rows[list(tables.SPLIT)], tables.SPLIT)
+        print(f"{name}: {rows['sample'].nunique()} samples, {len(rows)} photos")
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,19 @@
+"""data/splits/train.csv → data/subsets.csv: the nested subsets by sample and by angle."""
+
+from pathlib import Path
+
+from shotcount import splits, tables
+from shotcount.errors import run_stage
+from shotcount.params import load_params
+
+
+def main() -> None:
+    study = load_params(Path("params.yaml")).study
+    train = tables.read(Path("data/splits/train.csv"), tables.SPLIT)
+    splits.check_grid(train, study.samples, study.angles)
+    subsets = splits.nested_subsets(train, study.angle_order, study.draws, study.seed)
+    tables.write(Path("data/subsets.csv"), subsets, tables.SUBSETS)
+
+
+if __name__ == "__main__":
+    run_stage(main)

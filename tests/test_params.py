@@ -1,0 +1,75 @@
+from pathlib import Path
+
+import pytest
+
+from shotcount.errors import UserError
+from shotcount.params import StepDecay, load_params
+
+
+def load(folder: Path, text: str):
+    path = folder / "params.yaml"
+    path.write_text(text, encoding="utf-8")
+    return load_params(path)
+
+
+def test_shipped_params_are_valid(tmp_path: Path, params_text: str) -> None:
+    params = load(tmp_path, params_text)
+    assert params.study.strategies == ["scratch", "frozen", "finetune"]
+
+
+def test_yaml_1_2_floats_and_a_step_schedule_are_read(tmp_path: Path, params_text: str) -> None:
+    text = params_text.replace("learning_rate: 0.0005", "learning_rate: 5e-4")
+    text = text.replace("schedule: cosine", "schedule: {every: 7, factor: 0.1}", 1)
+    params = load(tmp_path, text)
+    assert params.train.finetune.learning_rate == 0.0005
+    assert params.train.scratch.schedule == StepDecay(every=7, factor=0.1)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("  angle_order:", "  angel_order:", r"study.angel_order: unknown key; did you mean 'angle"),
+        ("    flip: true", "    flipp: true", r"train.scratch.flipp: unknown key; .*'flip'"),
+        ("learning_rate: 0.0005", "learning_rate: fast", "train.finetune.learning_rate: expected .*"),
+        ("learning_rate: 0.0005", "learning_rate: -1", r"expected greater than 0, got -1 \("),
+        ("batch_size: 64", 'batch_size: "64"', "train.frozen.batch_size: expected .* got '64'"),
+        ("schedule: cosine", "schedule: cosin", "train.scratch.schedule: expected .*'cosine'"),
+        ("strategies: [scratch,", "strategies: [scratched,", r"study.strategies.0: expected 'scratch"),
+        ("angles: [1, 2", "angles: [0, 2", "study.angles.0: expected greater than or equal to 1"),
+        ("angles: [1, 2", "angles: [2, 2", "study: angles .* lists a value twice"),
+        ("samples: [0.5, 1.0]", "samples: [1.5]", "study.samples.0: expected"),
+        ("val: 0.1", "val: 0.7", "split: val and test together must stay below 1"),
+        ("seeds: 5", "seeds: 6", r"train.frozen.seeds \(6\) exceeds study.draws \(5\)"),
+        ("device: auto", "device: gpu", "device: expected 'auto', 'cpu', 'cuda' or 'mps', got 'gpu'"),
+        ("device: auto", "", "device: missing; add it"),
+        ("device: auto", "device: [", "not valid YAML"),
+    ],
+)  # fmt: skip
+def test_wrong_value_is_named_with_its_key_and_mend(
+    tmp_path: Path, params_text: str, old: str, new: str, message: str
+) -> None:
+    assert old in params_text
+    with pytest.raises(UserError, match=message):
+        load(tmp_path, params_text.replace(old, new, 1))
+
+
+def test_message_gives_the_line(tmp_path: Path, params_text: str) -> None:
+    text = params_text.replace("angle_order: spread", "angle_order: spred")
+    line = next(i for i, row in enumerate(text.splitlines(), 1) if "spred" in row)
+    with pytest.raises(UserError, match=rf"\(params.yaml line {line}\)"):
+        load(tmp_path, text)
+
+
+def test_all_faults_are_told_at_once(tmp_path: Path, params_text: str) -> None:
+    text = params_text.replace("epochs: 30", "epochs: 0").replace("seed: 0", "seed: -1", 1)
+    with pytest.raises(UserError) as error:
+        load(tmp_path, text)
+    assert "demo.seed" in str(error.value)
+    assert "train.frozen.epochs" in str(error.value)
+
+
+def test_empty_and_absent_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="missing"):
+        load(tmp_path, "")
+    with pytest.raises(UserError, match=r"params\.yaml is missing from"):
+        load_params(tmp_path / "elsewhere" / "params.yaml")

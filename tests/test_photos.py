@@ -1,0 +1,150 @@
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import make_collection, make_photo
+from PIL import Image, ImageOps
+
+from shotcount import photos
+from shotcount.errors import UserError
+
+
+def prepared(root: Path, size: int, tmp_path: Path) -> tuple[np.ndarray, list]:
+    found = photos.find_photos(root, None)
+    facts = list(photos.prepare(root, found, size, tmp_path / "pixels.npy"))
+    return np.load(tmp_path / "pixels.npy"), facts
+
+
+# ---- finding ------------------------------------------------------------------------
+
+
+def test_layout_gives_label_sample_and_angle_in_natural_order(tmp_path: Path) -> None:
+    for name in ("red/10/1.jpg", "red/2/10.jpg", "red/2/9.jpg", "blue/1/1.JPG", "notes.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = photos.find_photos(tmp_path, None)
+    assert list(found["path"]) == ["blue/1/1.JPG", "red/2/9.jpg", "red/2/10.jpg", "red/10/1.jpg"]
+    assert list(found["sample"]) == ["blue/1", "red/2", "red/2", "red/10"]
+    assert list(found["angle"]) == ["1", "9", "10", "1"]
+
+
+def test_pattern_reads_any_layout(tmp_path: Path) -> None:
+    for name in ("1/1/apple1-035-045.jpg", "1/1/apple1-066-027.jpg", "3/2/cow2-000-000.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    pattern = r"(?P<label>[a-z]+)(?P<sample>\d+)-(?P<angle>\d+-\d+)\.jpg"
+    found = photos.find_photos(tmp_path, pattern)
+    assert list(found["sample"]) == ["apple/1", "apple/1", "cow/2"]
+    assert list(found["angle"]) == ["035-045", "066-027", "000-000"]
+
+
+def test_ready_made_splits_and_photos_without_angles(tmp_path: Path) -> None:
+    for name in ("train/ants/a.jpg", "val/ants/b.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = photos.find_photos(tmp_path, r"(?P<split>\w+)/(?P<label>\w+)/(?P<sample>\w+)\.jpg")
+    assert list(found["given_split"]) == ["train", "val"]
+    assert list(found["angle"]) == ["", ""]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("(?P<label>[", "data.pattern: not a regular expression"),
+        (r"(?P<label>\w+)", r"lacks the group\(s\) sample"),
+        (r"(?P<label>x+)/(?P<sample>\d+)", "none of the 96 photos .* for example blue/00/0.png"),
+        (r"(?P<label>\w+)/(?P<sample>\d+)", "0.png and .*1.png read as the same angle"),
+    ],
+)
+def test_unusable_pattern_says_why(tmp_path: Path, pattern: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        photos.find_photos(make_collection(tmp_path), pattern)
+
+
+def test_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"data\.path: .*nowhere is no folder"):
+        photos.find_photos(tmp_path / "nowhere", None)
+
+
+# ---- reading ------------------------------------------------------------------------
+
+
+def test_photo_is_scaled_to_the_shorter_side_and_cropped_in_the_centre(tmp_path: Path) -> None:
+    wide = np.zeros((50, 100, 3), np.uint8)
+    wide[:, 25:75] = 200  # exactly the centre square
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    pixels, width, height = photos.read_photo(tmp_path / "wide.png", 25)
+    assert (width, height) == (100, 50)
+    assert pixels.shape == (25, 25, 3)
+    assert (pixels[:, 2:-2] == 200).all()  # the outermost pixels see across the edge
+
+
+def test_orientation_is_applied(tmp_path: Path) -> None:
+    upright = np.zeros((40, 40, 3), np.uint8)
+    upright[:20] = 255  # sky above
+    exif = Image.Exif()
+    exif[0x0112] = 6  # "turn right by 90° to view": stored turned left
+    stored = Image.fromarray(np.rot90(upright)).resize((60, 40))
+    stored.save(tmp_path / "turned.jpg", exif=exif, quality=95)
+    pixels, width, height = photos.read_photo(tmp_path / "turned.jpg", 20)
+    assert (width, height) == (40, 60)
+    assert pixels[:8].mean() > 240
+    assert pixels[12:].mean() < 15
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "1"])
+def test_every_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
+    suffix = ".jpg" if mode == "CMYK" else ".png"
+    Image.new("RGB", (30, 30), (255, 255, 255)).convert(mode).save(tmp_path / f"photo{suffix}")
+    pixels, _, _ = photos.read_photo(tmp_path / f"photo{suffix}", 16)
+    assert pixels.shape == (16, 16, 3)
+    assert pixels.min() > 250
+
+
+def test_reduced_scale_decoding_looks_the_same(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    coarse = Image.fromarray(rng.integers(0, 255, (24, 32, 3), dtype=np.uint8))
+    coarse.resize((1600, 1200), Image.Resampling.BICUBIC).save(tmp_path / "big.jpg", quality=95)
+    with Image.open(tmp_path / "big.jpg") as image:
+        whole = ImageOps.fit(image.convert("RGB"), (128, 128), Image.Resampling.BICUBIC)
+    pixels, width, height = photos.read_photo(tmp_path / "big.jpg", 128)
+    difference = np.abs(pixels.astype(int) - np.asarray(whole).astype(int))
+    assert (width, height) == (1600, 1200)
+    assert difference.mean() < 1.5  # of 255 grey levels
+    assert difference.max() < 16
+
+
+# ---- preparing ----------------------------------------------------------------------
+
+
+def test_pixel_rows_follow_the_manifest(tmp_path: Path) -> None:
+    root = make_collection(tmp_path / "photos", samples=2, angles=2)
+    pixels, facts = prepared(root, 20, tmp_path)
+    table = photos.manifest(photos.find_photos(root, None), facts)
+    assert pixels.shape == (8, 20, 20, 3)
+    assert list(table["photo"]) == list(range(8))
+    assert set(table["width"]) == {40}
+    for row in table.itertuples():
+        expected, _, _ = photos.read_photo(root / row.path, 20)
+        assert np.array_equal(pixels[row.photo], expected)
+
+
+def test_every_broken_photo_is_named_and_nothing_is_left_behind(tmp_path: Path) -> None:
+    root = make_collection(tmp_path / "photos", samples=3, angles=2)
+    whole = (root / "red/01/0.png").read_bytes()
+    (root / "red/01/0.png").write_bytes(whole[: len(whole) // 2])
+    (root / "blue/00/1.png").write_bytes(b"")
+    (root / "blue/02/1.png").write_text("not a photo")
+    with pytest.raises(UserError) as error:
+        prepared(root, 20, tmp_path)
+    for name in ("red/01/0.png", "blue/00/1.png", "blue/02/1.png"):
+        assert re.search(rf"^\s*{name}: ", str(error.value), re.MULTILINE)
+    assert "3 photo(s)" in str(error.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+
+
+def test_a_photo_of_another_suffix_is_read_by_its_content(tmp_path: Path) -> None:
+    make_photo(tmp_path / "a.png", np.random.default_rng(0), 0.5, (30, 30))
+    (tmp_path / "a.png").rename(tmp_path / "a.jpg")
+    assert photos.read_photo(tmp_path / "a.jpg", 16)[0].shape == (16, 16, 3)

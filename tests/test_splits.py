@@ -1,0 +1,143 @@
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import make_manifest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shotcount import splits
+from shotcount.errors import UserError
+
+collections = st.fixed_dictionaries({"a": st.integers(5, 30), "b": st.integers(5, 30)})
+seeds = st.integers(0, 2**32)
+
+
+# ---- splits -------------------------------------------------------------------------
+
+
+@given(collections, st.floats(0.05, 0.4), st.floats(0.05, 0.4), seeds)
+def test_no_sample_is_in_two_splits_and_none_is_lost(
+    samples: dict[str, int], val: float, test: float, seed: int
+) -> None:
+    photos = make_manifest(samples)
+    parts = splits.split_samples(photos, val, test, seed)
+    homes = [set(part["sample"]) for part in parts.values()]
+    assert sum(map(len, homes)) == len(set.union(*homes)) == sum(samples.values())
+    assert sum(map(len, parts.values())) == len(photos)
+    for part in parts.values():
+        assert (part.groupby("sample").size() == 4).all()
+
+
+@given(collections, seeds)
+def test_every_split_is_stratified(samples: dict[str, int], seed: int) -> None:
+    parts = splits.split_samples(make_manifest(samples), 0.2, 0.3, seed)
+    for label, count in samples.items():
+        for split, share in (("val", 0.2), ("test", 0.3)):
+            there = parts[split].loc[parts[split]["label"] == label, "sample"].nunique()
+            assert abs(there - share * count) <= 1
+
+
+def test_adding_a_class_moves_no_sample_of_another() -> None:
+    few = splits.split_samples(make_manifest({"a": 10, "b": 10}), 0.2, 0.2, 0)
+    more = splits.split_samples(make_manifest({"a": 10, "b": 10, "c": 7}), 0.2, 0.2, 0)
+    for split in few:
+        assert set(few[split]["sample"]) <= set(more[split]["sample"])
+
+
+def test_seed_draws_another_split() -> None:
+    photos = make_manifest({"a": 20, "b": 20})
+    tests = [splits.split_samples(photos, 0.2, 0.2, seed)["test"] for seed in (0, 0, 1)]
+    assert tests[0].equals(tests[1])
+    assert not tests[0].equals(tests[2])
+
+
+def test_ready_made_test_split_is_kept() -> None:
+    photos = make_manifest({"a": 10, "b": 10})
+    given_test = photos["sample"].isin(["a/0", "a/1", "b/7"])
+    photos["given_split"] = np.where(given_test, "holdout", "train")
+    parts = splits.split_samples(photos, 0.2, "holdout", 0)
+    assert set(parts["test"]["sample"]) == {"a/0", "a/1", "b/7"}
+    assert set(parts["val"]["sample"]).isdisjoint({"a/0", "a/1", "b/7"})
+
+
+@pytest.mark.parametrize(
+    ("samples", "val", "test", "message"),
+    [
+        ({"a": 9}, 0.2, 0.2, "all photos are of one class, 'a'"),
+        ({"a": 9, "b": 2}, 0.2, 0.2, r"class 'b' \(2 sample\(s\)\) has none for train"),
+        ({"a": 9, "b": 9}, 0.2, "holdout", "split.test: no photo's `split` group reads 'holdout'"),
+    ],
+)
+def test_what_cannot_be_split_is_refused(samples, val, test, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        splits.split_samples(make_manifest(samples), val, test, 0)
+
+
+def test_a_sample_in_two_ready_made_splits_is_refused() -> None:
+    photos = make_manifest({"a": 5, "b": 5})
+    photos.loc[0, "given_split"] = "test"
+    with pytest.raises(UserError, match="sample 'a/0' has photos in two ready-made splits"):
+        splits.split_samples(photos, 0.2, "test", 0)
+
+
+# ---- subsets ------------------------------------------------------------------------
+
+
+@given(
+    collections, st.sampled_from(["spread", "random"]), seeds, st.integers(1, 20), st.integers(1, 3)
+)
+def test_subsets_are_nested(
+    samples: dict[str, int], order: str, seed: int, n: int, k: int
+) -> None:
+    subsets = splits.nested_subsets(make_manifest(samples), order, draws=2, seed=seed)
+    small = splits.take_subset(subsets, n, k)
+    for more in (splits.take_subset(subsets, n + 1, k), splits.take_subset(subsets, n, k + 1)):
+        assert len(small.merge(more, on=["seed", "photo"])) == len(small)
+    count = min(n, sum(samples.values()))
+    assert (small.groupby("seed").size() == count * k).all()
+
+
+@given(collections, seeds, st.integers(2, 30))
+def test_every_prefix_of_the_samples_is_stratified(
+    samples: dict[str, int], seed: int, n: int
+) -> None:
+    labels = pd.Series({f"{c}/{i}": c for c, count in samples.items() for i in range(count)})
+    order = splits.stratified_order(labels, np.random.default_rng(seed))
+    assert sorted(order) == sorted(labels.index)
+    counts = labels[order[:n]].value_counts()
+    total = sum(samples.values())
+    for label, count in samples.items():
+        assert counts[label] >= 1
+        assert abs(counts[label] - min(n, total) * count / total) <= 1.5
+
+
+def test_draws_differ_and_a_further_draw_changes_no_other() -> None:
+    photos = make_manifest({"a": 6, "b": 6})
+    two, three = (splits.nested_subsets(photos, "spread", draws, 0) for draws in (2, 3))
+    assert two.equals(three[three["seed"] < 2])
+    first, second = (list(two.loc[two["seed"] == seed, "photo"]) for seed in (0, 1))
+    assert first != second
+
+
+@given(st.integers(1, 24), st.integers(0, 23))
+def test_spread_angles_leave_no_large_gap(count: int, start: int) -> None:
+    order = splits.farthest_first(count, start)
+    assert sorted(order) == list(range(count))
+    for k in range(2, count + 1):
+        taken = sorted(order[:k])
+        gaps = np.diff([*taken, taken[0] + count])
+        # Greedy is at worst twice as wide as even spacing (Gonzalez 1985), here in whole steps.
+        assert gaps.max() <= 2 * np.ceil(count / k)
+
+
+def test_grid_that_the_split_cannot_fill_is_refused() -> None:
+    train = make_manifest({"a": 6, "b": 6})
+    splits.check_grid(train, [0.5, 1.0, 2], [1, 4])
+    for samples, angles, message in (
+        ([1.0], [5], "study.angles: 5 angles asked, .* more than 4"),
+        ([13], [1], r"13 means 13 training sample\(s\)"),
+        ([0.1], [1], r"0.1 means 1 training sample\(s\), .* between 2"),
+        ([0.5, 6], [1], "mean .* samples: each size once"),
+    ):
+        with pytest.raises(UserError, match=message):
+            splits.check_grid(train, samples, angles)
