@@ -86,9 +86,7 @@ def test_a_sample_in_two_ready_made_splits_is_refused() -> None:
 @given(
     collections, st.sampled_from(["spread", "random"]), seeds, st.integers(1, 20), st.integers(1, 3)
 )
-def test_subsets_are_nested(
-    samples: dict[str, int], order: str, seed: int, n: int, k: int
-) -> None:
+def test_subsets_are_nested(samples: dict[str, int], order: str, seed: int, n: int, k: int) -> None:
     subsets = splits.nested_subsets(make_manifest(samples), order, draws=2, seed=seed)
     small = splits.take_subset(subsets, n, k)
     for more in (splits.take_subset(subsets, n + 1, k), splits.take_subset(subsets, n, k + 1)):

@@ -1,0 +1,248 @@
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shotcount import training
+from shotcount.backbones import build_backbone
+from shotcount.devices import pick_device, seeded
+from shotcount.errors import UserError
+from shotcount.features import extract
+from shotcount.params import StepDecay, load_params
+from shotcount.training import STRATEGIES, Photos, fit
+
+CPU = torch.device("cpu")
+PARAMS = load_params(Path(__file__).resolve().parents[1] / "params.yaml")
+
+
+def settings(strategy: str, **changes: object):
+    return getattr(PARAMS.train, strategy).model_copy(update=changes)
+
+
+def separable(photos: int = 200, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Features (photos, 8) whose first two dimensions tell the class, and the classes."""
+    rng = np.random.default_rng(seed)
+    targets = np.arange(photos) % 2
+    features = rng.normal(size=(photos, 8)).astype(np.float32)
+    features[:, :2] += 2 * targets[:, None]
+    return features, targets
+
+
+def train_head(seed: int = 0, **changes: object) -> tuple[torch.nn.Module, pd.DataFrame]:
+    features, targets = separable()
+    head = training.build_head(8, 2)
+    load = training.load_features(features, CPU)
+    train, val = Photos(np.arange(100), targets[:100]), Photos(np.arange(100, 200), targets[100:])
+    changes = {"epochs": 5, "min_steps": 40, "batch_size": 16, "validations": 5} | changes
+    return head, fit(head, load, train, val, settings("frozen", **changes), ("test", seed))
+
+
+# ---- what goes in -------------------------------------------------------------------
+
+
+@given(st.integers(2, 50), st.integers(2, 60))
+def test_batches_are_full_and_show_every_photo_once_a_pass(photos: int, size: int) -> None:
+    stream = training.batches(photos, size, np.random.default_rng(0))
+    drawn = [next(stream) for _ in range(20)]
+    assert all(len(batch) == min(size, photos) for batch in drawn)
+    counts = np.bincount(np.concatenate(drawn), minlength=photos)
+    assert counts.max() - counts.min() <= 1
+
+
+def test_augmentation_is_for_training_only() -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (4, 16, 16, 3), dtype=np.uint8)
+    load = training.load_pixels(pixels, settings("finetune"), CPU)
+    plain = load(np.array([2, 0]), None)
+    assert np.array_equal(plain.permute(0, 2, 3, 1).numpy(), pixels[[2, 0]])
+    assert not torch.equal(load(np.array([2, 0]), torch.Generator().manual_seed(0)), plain)
+
+
+# ---- how much, how fast -------------------------------------------------------------
+
+
+def test_schedules() -> None:
+    cosine = settings("finetune", learning_rate=0.1, schedule="cosine")
+    rates = [training.learning_rate(step, 10, 0, cosine) for step in range(10)]
+    assert rates[0] == 0.1
+    assert rates == sorted(rates, reverse=True)
+    assert rates[5] == pytest.approx(0.05)
+    step = settings("finetune", learning_rate=0.1, schedule=StepDecay(every=7, factor=0.1))
+    assert training.learning_rate(0, 10, 6.9, step) == 0.1
+    assert training.learning_rate(0, 10, 7.0, step) == pytest.approx(0.01)
+    constant = settings("finetune", learning_rate=0.1, schedule="constant")
+    assert training.learning_rate(9, 10, 9, constant) == 0.1
+
+
+def test_weight_decay_spares_norms_and_biases() -> None:
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
+    decayed, others = training.build_optimizer(
+        network, settings("finetune", weight_decay=0.1)
+    ).param_groups
+    assert [tuple(p.shape) for p in decayed["params"]] == [(4, 3, 3, 3)]
+    assert (decayed["weight_decay"], others["weight_decay"]) == (0.1, 0)
+    assert len(others["params"]) == 3
+
+
+# ---- the loop -----------------------------------------------------------------------
+
+
+def test_head_learns_what_the_features_tell() -> None:
+    _, history = train_head(learning_rate=0.1)
+    assert history["val_accuracy"].max() > 0.9
+    assert list(history["step"]) == [8, 16, 24, 32, 40]
+    assert history["epoch"].iloc[-1] == pytest.approx(40 * 16 / 100)
+
+
+def test_network_is_left_with_the_best_validation_weights() -> None:
+    head, history = train_head(learning_rate=3.0, schedule="constant", patience=100)
+    assert history["val_loss"].idxmin() < len(history) - 1  # it got worse again
+    features, targets = separable()
+    load = training.load_features(features, CPU)
+    loss = training.cross_entropy(training.predict(head, load, np.arange(100, 200)), targets[100:])
+    assert loss == pytest.approx(history["val_loss"].min(), abs=1e-9)
+
+
+def test_training_stops_when_patience_ends() -> None:
+    _, history = train_head(learning_rate=3.0, schedule="constant", patience=2, validations=40)
+    best = history["val_loss"].idxmin()
+    assert len(history) == best + 1 + 2 < 40
+
+
+def test_same_seed_same_weights_and_another_seed_others() -> None:
+    first, again, other = (train_head(seed)[0].weight for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_only_training_and_validation_photos_are_read() -> None:
+    features, targets = separable()
+    seen: set[int] = set()
+
+    def load(rows: np.ndarray, generator: torch.Generator | None) -> torch.Tensor:
+        seen.update(rows.tolist())
+        return torch.from_numpy(features[rows])
+
+    train, val = (
+        Photos(np.arange(10, 30), targets[10:30]),
+        Photos(np.arange(40, 50), targets[40:50]),
+    )
+    fit(training.build_head(8, 2), load, train, val, settings("frozen"), ("test",))
+    assert seen == {*range(10, 30), *range(40, 50)}
+
+
+def test_loss_that_runs_away_is_told() -> None:
+    features, targets = separable(20)
+    features[3] = np.nan
+    photos = Photos(np.arange(20), targets)
+    with pytest.raises(UserError, match="loss at step .* is nan: lower learning_rate"):
+        fit(
+            training.build_head(8, 2),
+            training.load_features(features, CPU),
+            photos,
+            photos,
+            settings("frozen"),
+            ("test",),
+        )
+
+
+def test_progress_is_told_step_by_step() -> None:
+    features, targets = separable(20)
+    photos, told = Photos(np.arange(20), targets), []
+    fit(
+        training.build_head(8, 2),
+        training.load_features(features, CPU),
+        photos,
+        photos,
+        settings("frozen", epochs=1, min_steps=3, batch_size=20, validations=1),
+        ("test",),
+        lambda step, steps, loss: told.append((step, steps, loss)),
+    )
+    assert [(step, steps) for step, steps, _ in told] == [(1, 3), (2, 3), (3, 3)]
+    assert told[0][2] == pytest.approx(math.log(2))  # a new head knows nothing
+
+
+# ---- the strategies -----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def pixels() -> np.ndarray:
+    rng = np.random.default_rng(0)
+    photos = rng.integers(0, 255, (24, 32, 32, 3), dtype=np.uint8)
+    photos[::2, :, :, 0] //= 4  # every other photo lacks red
+    return photos
+
+
+def test_cached_features_are_those_of_the_frozen_network(pixels: np.ndarray) -> None:
+    with seeded(0):
+        backbone = build_backbone("resnet18")
+    before = {key: value.clone() for key, value in backbone.state_dict().items()}
+    cached = np.empty((24, backbone.features), np.float32)
+    for rows, batch in extract(backbone, pixels, CPU, batch_size=10):
+        cached[rows] = batch
+    for key, value in backbone.state_dict().items():  # BatchNorm's running means among them
+        assert torch.equal(value, before[key]), key
+    with torch.inference_mode():
+        one = backbone(torch.from_numpy(pixels[17:18]).permute(0, 3, 1, 2))
+    assert np.allclose(one.numpy(), cached[17], rtol=1e-3, atol=1e-4)
+
+
+def fine_tune(pixels: np.ndarray, name: str) -> tuple[dict, dict, torch.nn.Module]:
+    with seeded(1):
+        pretrained = build_backbone("resnet18").state_dict()
+    with seeded(2):
+        network, load = training.assemble(
+            STRATEGIES[name], "resnet18", 2, pixels, pixels, settings(name), CPU, pretrained
+        )
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    photos = Photos(np.arange(24), np.arange(24) % 2)
+    small = settings(name, min_steps=4, epochs=1, batch_size=12, validations=1)
+    fit(network, load, photos, photos, small, ("test",))
+    return pretrained, before, network
+
+
+def test_fine_tuning_starts_pretrained_and_moves_every_parameter(pixels: np.ndarray) -> None:
+    pretrained, before, network = fine_tune(pixels, "finetune")
+    for key, value in pretrained.items():
+        assert torch.equal(before[f"backbone.{key}"], value), key
+    for key, value in network.named_parameters():
+        assert not torch.equal(value, before[key]), key
+
+
+def test_scratch_starts_from_weights_of_its_own(pixels: np.ndarray) -> None:
+    pretrained, before, network = fine_tune(pixels, "scratch")
+    key = "network.conv1.weight"
+    assert not torch.equal(before[f"backbone.{key}"], pretrained[key])
+    assert not torch.equal(network.state_dict()[f"backbone.{key}"], before[f"backbone.{key}"])
+
+
+def test_frozen_trains_a_head_and_nothing_else() -> None:
+    features, _ = separable()
+    network, _ = training.assemble(
+        STRATEGIES["frozen"], "resnet18", 3, features, features, settings("frozen"), CPU
+    )
+    assert {key: tuple(v.shape) for key, v in network.state_dict().items()} == {
+        "weight": (3, 8),
+        "bias": (3,),
+    }
+
+
+def test_device_that_is_not_there_is_refused(monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert pick_device("auto") == CPU
+    with pytest.raises(UserError, match="this machine has no cuda"):
+        pick_device("cuda")
+
+
+def test_global_generator_is_left_as_it_was() -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    with seeded(0):
+        torch.rand(100)
+    assert torch.equal(torch.rand(1), expected)
