@@ -23,7 +23,7 @@ from shotcount.training import STRATEGIES, assemble, predict
 def main() -> None:
     name = sys.argv[1]
     params = load_params(Path("params.yaml"))
-    device = pick_device(params.device)
+    settings, device = getattr(params.train, name), pick_device(params.device)
     pixels = np.load("data/pixels.npy", mmap_mode="r")
     features = np.load("data/features.npy", mmap_mode="r")
     test = tables.read(Path("data/splits/test.csv"), tables.SPLIT)
@@ -41,7 +41,7 @@ def main() -> None:
                 len(classes),
                 pixels,
                 features,
-                getattr(params.train, name),
+                settings,
                 device,
             )
             network.load_state_dict(load_file(folder / f"seed{seed}.safetensors"))

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,39 +30,28 @@ def main() -> None:
     pretrained = load_file("data/backbone.safetensors")
     subsets = tables.read(Path("data/subsets.csv"), tables.SUBSETS)
     val = tables.read(Path("data/splits/val.csv"), tables.SPLIT)
-    classes = np.array(sorted(val["label"].unique()))
+    classes = sorted(val["label"].unique())
     samples = splits.sample_count(size, subsets["sample"].nunique())
     subset = splits.take_subset(subsets, samples, angles)
-
-    def photos(table: pd.DataFrame) -> Photos:
-        return Photos(table["photo"].to_numpy(), np.searchsorted(classes, table["label"]))
+    cell = {"strategy": name, "samples": samples, "angles": angles}
 
     with files.atomic(Path(f"data/models/{name}/{size}x{angles}")) as folder:
         folder.mkdir()
         histories = []
         for seed in range(settings.seeds):
-            train, start = photos(subset[subset["seed"] == seed]), time.perf_counter()
-            key = (params.study.seed, name, samples, angles, seed)
+            start, key = time.perf_counter(), (params.study.seed, name, samples, angles, seed)
+            train = Photos.of(subset[subset["seed"] == seed], classes)
             with seeded(seed_for("initialisation", *key)):
                 network, load = assemble(
-                    strategy,
-                    params.model.name,
-                    len(classes),
-                    pixels,
-                    features,
-                    settings,
-                    device,
+                    strategy, params.model.name, len(classes), pixels, features, settings, device,
                     pretrained,
-                )
+                )  # fmt: skip
             title = f"{name} {samples} samples x {angles} angles, seed {seed}"
             with tqdm(desc=title, unit="step", disable=None) as bar:
-
-                def show(step: int, steps: int, loss: float, bar: Any = bar) -> None:
-                    bar.total = steps
-                    bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-                    bar.update()
-
-                history = fit(network, load, train, photos(val), settings, key, show)
+                history = fit(
+                    network, load, train, Photos.of(val, classes), settings, key,
+                    partial(advance, bar),
+                )  # fmt: skip
             best = history.loc[history["val_loss"].idxmin()]
             print(
                 f"{title}: {len(train.rows)} photos, {history['step'].iloc[-1]} steps, "
@@ -70,11 +60,18 @@ def main() -> None:
                 flush=True,
             )
             histories.append(history.assign(seed=seed))
-            save_file(network.state_dict(), folder / f"seed{seed}.safetensors")
+            weights = {key: value.contiguous() for key, value in network.state_dict().items()}
+            save_file(weights, folder / f"seed{seed}.safetensors")
         tables.write(folder / "history.csv", pd.concat(histories), tables.HISTORY)
-        cell = {"strategy": name, "samples": samples, "angles": angles, "photos": len(train.rows)}
-        model = {"network": params.model.name, "size": pixels.shape[1], "seeds": settings.seeds}
-        files.write_json(folder / "model.json", {**cell, **model, "classes": classes.tolist()})
+        model = {"network": params.model.name, "size": pixels.shape[1], "classes": classes}
+        counts = {"photos": len(train.rows), "seeds": settings.seeds}
+        files.write_json(folder / "model.json", {**cell, **counts, **model})
+
+
+def advance(bar: Any, step: int, steps: int, loss: float) -> None:
+    bar.total = steps
+    bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+    bar.update()
 
 
 if __name__ == "__main__":

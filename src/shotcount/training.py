@@ -48,6 +48,11 @@ class Photos:
     rows: np.ndarray  # (photos,) int64: rows of the pixel or feature array
     targets: np.ndarray  # (photos,) int64: class of each
 
+    @classmethod
+    def of(cls, table: pd.DataFrame, classes: list[str]) -> "Photos":
+        """Take the columns photo and label of a table; a target is a place in `classes`."""
+        return cls(table["photo"].to_numpy(), table["label"].map(classes.index).to_numpy())
+
 
 # ---------------------------------------------------------------------------- what goes in
 

@@ -1,0 +1,116 @@
+"""The shape that the project promises: cache borders, one-way imports, no ignored knob."""
+
+import ast
+from pathlib import Path
+
+import pydantic
+import pytest
+import yaml
+
+from shotcount.params import Params, load_params
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCE = ROOT / "src" / "shotcount"
+STAGES = {
+    name: ROOT / "dvc.yaml" if name != "demo" else ROOT / "data" / "dvc.yaml"
+    for name in (path.stem for path in (ROOT / "stages").glob("*.py"))
+}
+
+
+def imports(path: Path) -> set[str]:
+    """Names of our modules that the file imports, anywhere in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == "shotcount":
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("shotcount."):
+            names.add((node.module or "").split(".")[1])
+    return names
+
+
+def closure(path: Path) -> set[str]:
+    found: set[str] = set()
+    todo = imports(path)
+    while todo:
+        name = todo.pop()
+        found.add(name)
+        todo |= imports(SOURCE / f"{name}.py") - found
+    return found
+
+
+def definition(stage: str) -> dict:
+    content = yaml.safe_load(STAGES[stage].read_text(encoding="utf-8"))["stages"][stage]
+    assert isinstance(content, dict)
+    return content
+
+
+@pytest.mark.parametrize("stage", sorted(STAGES))
+def test_stage_deps_are_the_import_closure(stage: str) -> None:
+    deps = [dep.removeprefix("../") for dep in definition(stage)["deps"]]
+    ours = {Path(dep).stem for dep in deps if dep.startswith("src/shotcount/")}
+    assert ours == closure(ROOT / "stages" / f"{stage}.py")
+    assert f"stages/{stage}.py" in deps
+    assert len(deps) == len(set(deps))
+
+
+def test_only_evaluate_depends_on_the_test_split() -> None:
+    readers = [s for s in STAGES if "data/splits/test.csv" in definition(s)["deps"]]
+    assert readers == ["evaluate"]
+    for stage in STAGES:
+        text = (ROOT / "stages" / f"{stage}.py").read_text(encoding="utf-8")
+        assert ("splits/test.csv" in text) == (stage == "evaluate"), stage
+
+
+def test_only_prepare_depends_on_the_photos() -> None:
+    assert [s for s in STAGES if "${data.path}" in definition(s)["deps"]] == ["prepare"]
+
+
+def test_imports_run_one_way() -> None:
+    modules = {path.stem for path in SOURCE.glob("*.py")}
+    for module in modules:
+        assert module not in closure(SOURCE / f"{module}.py"), f"{module} imports itself"
+    for leaf in ("errors", "seeds", "intervals", "augment", "heads"):
+        assert imports(SOURCE / f"{leaf}.py") == set()
+    for module in ("seeds", "splits", "intervals", "curves", "charts", "scoring", "photos"):
+        text = (SOURCE / f"{module}.py").read_text(encoding="utf-8")
+        assert "import torch" not in text, f"{module} must load without torch"
+
+
+def leaves(model: type[pydantic.BaseModel], prefix: str = "") -> list[str]:
+    names = []
+    for name, field in model.model_fields.items():
+        nested = field.annotation
+        if isinstance(nested, type) and issubclass(nested, pydantic.BaseModel):
+            names += leaves(nested, f"{prefix}{name}.")
+        else:
+            names.append(f"{prefix}{name}")
+    return names
+
+
+def test_every_knob_is_read_and_tracked() -> None:
+    tracked = []
+    for stage in STAGES:
+        for entry in definition(stage)["params"]:
+            entries = entry["../params.yaml"] if isinstance(entry, dict) else [entry]
+            tracked += [e.replace(".${item.strategy}", "") for e in entries]
+    code = "".join(
+        path.read_text(encoding="utf-8")
+        for path in [*SOURCE.glob("*.py"), *(ROOT / "stages").glob("*.py")]
+        if path.stem != "params"
+    )
+    for knob in leaves(Params):
+        name = knob.rpartition(".")[2]
+        assert f".{name}" in code, f"{knob} is read nowhere"
+        assert any(knob == t or knob.startswith(f"{t}.") for t in tracked), f"{knob} is untracked"
+
+
+def test_every_ready_study_is_valid() -> None:
+    files = [ROOT / "params.yaml", *(ROOT / "studies").glob("*.yaml")]
+    assert len(files) >= 2
+    for path in files:
+        load_params(path)
+
+
+def test_stages_are_thin() -> None:
+    for path in (ROOT / "stages").glob("*.py"):
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 80, path.name

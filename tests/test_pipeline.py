@@ -1,0 +1,260 @@
+"""The whole pipeline at toy size, through DVC, in clones whose path has a space in it."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import torchvision
+import yaml
+from conftest import ROOT, make_collection
+
+from shotcount import tables
+
+
+class Clone:
+    """A copy of the project, as a user would clone it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+        names = subprocess.run(listing, cwd=ROOT, capture_output=True, check=True, text=True).stdout
+        for name in filter(None, names.split("\0")):
+            if (ROOT / name).is_file() and name != "dvc.lock":
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / name).write_bytes((ROOT / name).read_bytes())
+        self.run("git", "init", "--quiet")
+        self.commit()
+
+    def run(self, *command: str, code: int = 0) -> str:
+        """Run a command in the clone, its own sources and this environment's programs first."""
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        environment = os.environ | {"PATH": path, "PYTHONPATH": str(self.folder / "src")}
+        done = subprocess.run(
+            command, cwd=self.folder, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def commit(self) -> None:
+        self.run("git", "add", "--all")
+        who = ["-c", "user.name=Test", "-c", "user.email=test@example.org"]
+        self.run("git", *who, "commit", "--quiet", "--message", "state")
+
+    def set_params(self, **changes: Any) -> None:
+        """Change params.yaml: keys with dots written as double underscores."""
+        path = self.folder / "params.yaml"
+        params = yaml.safe_load(path.read_text(encoding="utf-8"))
+        for key, value in changes.items():
+            *parents, last = key.split("__")
+            section = params
+            for parent in parents:
+                section = section[parent]
+            section[last] = value
+        path.write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
+
+    def repro(self, *arguments: str) -> list[str]:
+        """Run `dvc repro` and return the stages that ran."""
+        return re.findall(r"^Running stage '(.*)'", self.run("dvc", "repro", *arguments), re.M)
+
+    def table(self, name: str, columns: tables.Table) -> pd.DataFrame:
+        return tables.read(self.folder / name, columns)
+
+
+QUICK = {
+    f"train__{strategy}__{key}": value
+    for strategy in ("scratch", "frozen", "finetune")
+    for key, value in {"seeds": 2, "epochs": 1, "min_steps": 2, "validations": 1}.items()
+} | {"evaluate__replicates": 200}
+
+
+# ---- the default study --------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """The default study, as shipped but for its sizes."""
+    clone = Clone(tmp_path_factory.mktemp("a study"))
+    clone.set_params(
+        **QUICK,
+        demo__samples=16,
+        demo__angles=3,
+        demo__size=32,
+        data__size=32,
+        split__val=0.25,
+        split__test=0.25,
+        study__angles=[1, 3],
+    )
+    ran = clone.repro()
+    assert ran[0] == "data/dvc.yaml:demo"
+    assert len([stage for stage in ran if stage.startswith("train@")]) == 3 * 2 * 2
+    clone.commit()
+    return clone
+
+
+def test_curve_has_every_cell_with_its_interval(study: Clone) -> None:
+    curve = study.table("metrics/curve.csv", tables.CURVE)
+    assert len(curve) == 12
+    assert set(zip(curve["samples"], curve["angles"], curve["photos"], strict=True)) == {
+        (4, 1, 4), (4, 3, 12), (8, 1, 8), (8, 3, 24),
+    }  # fmt: skip
+    assert (curve["accuracy_low"] <= curve["accuracy"]).all()
+    assert (curve["accuracy"] <= curve["accuracy_high"]).all()
+    assert (curve["seeds"] == 2).all()
+
+
+def test_splits_are_by_sample_and_subsets_are_of_the_training_split(study: Clone) -> None:
+    splits = {
+        s: study.table(f"data/splits/{s}.csv", tables.SPLIT) for s in ("train", "val", "test")
+    }
+    samples = [set(table["sample"]) for table in splits.values()]
+    assert [len(s) for s in samples] == [8, 4, 4]
+    assert len(set.union(*samples)) == 16
+    subsets = study.table("data/subsets.csv", tables.SUBSETS)
+    assert set(subsets["sample"]) == samples[0]
+
+
+def test_predictions_are_of_the_test_split_and_give_the_scores(study: Clone) -> None:
+    test = study.table("data/splits/test.csv", tables.SPLIT)
+    columns = tables.predictions(["natural", "plastic"])
+    curve = study.table("metrics/curve.csv", tables.CURVE)
+    for strategy in ("scratch", "frozen", "finetune"):
+        p = study.table(f"data/evaluation/{strategy}/predictions.csv", columns)
+        assert len(p) == 4 * 2 * len(test)
+        assert set(p["photo"]) == set(test["photo"])
+        both = p[["p(natural)", "p(plastic)"]]
+        assert np.allclose(both.sum(axis=1), 1, atol=1e-5)
+        right = np.where(both["p(plastic)"] > 0.5, "plastic", "natural") == p["label"]
+        accuracy = right.groupby([p["samples"], p["angles"]]).mean()
+        for cell in curve[curve["strategy"] == strategy].itertuples():
+            assert accuracy[cell.samples, cell.angles] == pytest.approx(cell.accuracy, abs=1e-5)
+
+
+def test_metrics_charts_and_report_are_there(study: Clone) -> None:
+    metrics = json.loads((study.folder / "metrics/metrics.json").read_text())
+    assert set(metrics) == {"scratch", "frozen", "finetune", "answer"}
+    report = (study.folder / "metrics/study.md").read_text(encoding="utf-8")
+    assert len([line for line in report.splitlines() if line.startswith("|")]) == 2 + 4
+    svg = (study.folder / "metrics/accuracy_vs_size.svg").read_text(encoding="utf-8")
+    assert "training photos (log scale)" in svg
+    assert (study.folder / "metrics/accuracy_vs_size.png").stat().st_size > 10_000
+    history = study.table("metrics/history.csv", tables.CELL | tables.HISTORY)
+    assert len(history.drop_duplicates(["strategy", "samples", "angles", "seed"])) == 12 * 2
+
+
+def test_a_second_repro_runs_nothing(study: Clone) -> None:
+    assert study.repro() == []
+    assert "up to date" in study.run("dvc", "status")
+
+
+def test_another_clone_gives_the_same_bytes(study: Clone, tmp_path: Path) -> None:
+    other = Clone(tmp_path / "another study")
+    for name in ("params.yaml",):
+        (other.folder / name).write_bytes((study.folder / name).read_bytes())
+    other.repro("train@finetune-0.5-3", "train@frozen-1.0-1", "train@scratch-0.5-1")
+    for name in (
+        "data/pixels.npy",
+        "data/features.npy",
+        "data/subsets.csv",
+        "data/models/finetune/0.5x3/seed1.safetensors",
+        "data/models/scratch/0.5x1/seed0.safetensors",
+        "data/models/frozen/1.0x1/history.csv",
+    ):
+        assert (other.folder / name).read_bytes() == (study.folder / name).read_bytes(), name
+
+
+def test_dvc_shows_metrics_and_plots(study: Clone) -> None:
+    shown = study.run("dvc", "metrics", "show")
+    assert "frozen.accuracy_low" in shown
+    study.run("dvc", "plots", "show", "--out", "shown")
+    page = (study.folder / "shown/index.html").read_text(encoding="utf-8")
+    for title in ("accuracy against training size", "validation loss while training"):
+        assert title in page
+    for number in ("accuracy_high", "val_accuracy", "finetune"):
+        assert number in page
+    study.run("git", "clean", "--quiet", "--force", "-d", "shown")
+
+
+def test_a_frozen_knob_reruns_frozen_cells_alone_and_diffs_show_it(study: Clone) -> None:
+    shown = study.run("dvc", "exp", "run", "--set-param", "train.frozen.learning_rate=0.5")
+    ran = re.findall(r"^Running stage '(.*)'", shown, re.M)
+    assert {stage.split("-")[0] for stage in ran} == {"train@frozen", "evaluate@frozen", "plot"}
+    assert len(ran) == 4 + 1 + 1
+    assert "frozen.log_loss" in study.run("dvc", "metrics", "diff")
+    assert "train.frozen.learning_rate" in study.run("dvc", "params", "diff")
+    assert "0.5" in study.run("dvc", "exp", "show", "--only-changed", "--csv")
+    study.run("git", "checkout", "--quiet", "--", ".")
+    study.run("dvc", "checkout", "--quiet")
+    assert study.repro() == []
+
+
+def test_a_new_size_runs_its_new_cells_alone(study: Clone) -> None:
+    study.set_params(study__angles=[1, 2, 3], study__strategies=["frozen"])
+    ran = study.repro()
+    assert [stage for stage in ran if stage.startswith("train")] == [
+        "train@frozen-0.5-2",
+        "train@frozen-1.0-2",
+    ]
+    assert len(study.table("metrics/curve.csv", tables.CURVE)) == 6
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"study__angles": [1, 4]}, "study.angles: 4 angles asked, .* more than 3"),
+        ({"split__val": 0.9}, "split: val and test together must stay below 1"),
+    ],
+)
+def test_bad_params_stop_with_one_message_and_lose_nothing(
+    study: Clone, changes: dict[str, Any], message: str
+) -> None:
+    before = (study.folder / "metrics/curve.csv").read_bytes()
+    kept = (study.folder / "params.yaml").read_text(encoding="utf-8")
+    study.set_params(**changes)
+    shown = study.run("dvc", "repro", code=255)
+    assert re.search(f"^error: {message}", shown, re.M)
+    assert "Traceback" not in shown
+    assert (study.folder / "metrics/curve.csv").read_bytes() == before
+    (study.folder / "params.yaml").write_text(kept, encoding="utf-8")
+    study.run("dvc", "repro")
+
+
+# ---- the blog's study, on one's own photos ------------------------------------------
+
+
+def test_the_blogs_study_runs_on_own_photos(tmp_path: Path) -> None:
+    clone = Clone(tmp_path / "the blog")
+    make_collection(clone.folder / "photos", samples=10, angles=2)
+    torch.manual_seed(0)
+    torch.save(torchvision.models.resnet18().state_dict(), clone.folder / "resnet18.pth")
+    (clone.folder / "params.yaml").write_bytes((clone.folder / "studies/blog.yaml").read_bytes())
+    clone.set_params(
+        study__angles=[1, 2],
+        data__size=32,
+        model__weights="resnet18.pth",
+        split__test=0.3,
+        train__scratch__seeds=1,
+        train__finetune__seeds=1,
+        train__finetune__epochs=2,
+    )
+    ran = re.findall(r"^Running stage '(.*)'", clone.run("dvc", "exp", "run"), re.M)
+    assert "data/dvc.yaml:demo" not in ran
+    assert not (clone.folder / "data/demo").exists()
+    curve = clone.table("metrics/curve.csv", tables.CURVE)
+    assert set(curve["photos"]) == {12, 24}
+    # Red and blue photos: colour alone tells the classes apart, even to random features.
+    frozen = curve[(curve["strategy"] == "frozen") & (curve["photos"] == 24)]
+    assert frozen["accuracy"].item() > 0.9
+    history = clone.table("metrics/history.csv", tables.CELL | tables.HISTORY)
+    scratch = history[(history["strategy"] == "scratch") & (history["photos"] == 24)]
+    assert list(scratch["step"]) == list(range(6, 61, 6))  # 10 epochs of 6 batches of 4
+    assert scratch["learning_rate"].iloc[-1] == pytest.approx(0.0001)
+    svg = (clone.folder / "metrics/accuracy_vs_size.svg").read_text(encoding="utf-8")
+    assert "blog, fine-tuned" in svg

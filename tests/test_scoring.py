@@ -1,0 +1,74 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from shotcount import scoring, tables
+
+CLASSES = ["plastic", "stone", "wood"]
+
+
+def predict(confidence: float, wrong: int = 0, seeds: int = 2) -> pd.DataFrame:
+    """Predictions of 6 samples x 5 photos; each seed gets the first `wrong` samples wrong."""
+    rows = []
+    for seed in range(seeds):
+        for sample in range(6):
+            for angle in range(5):
+                truth = sample % 3
+                named = (truth + 1) % 3 if sample < wrong else truth
+                p = np.full(3, (1 - confidence) / 2)
+                p[named] = confidence
+                rows.append(
+                    {
+                        "strategy": "frozen",
+                        "samples": 3,
+                        "angles": 2,
+                        "photos": 6,
+                        "seed": seed,
+                        "photo": 10 * sample + angle,
+                        "sample": f"s{sample}",
+                        "label": CLASSES[truth],
+                        **dict(zip(map(tables.probability, CLASSES), p, strict=True)),
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def score(predictions: pd.DataFrame) -> dict[str, float]:
+    return scoring.score(predictions, CLASSES, 500, np.random.default_rng(0))
+
+
+def test_perfect_predictions_score_perfectly() -> None:
+    result = score(predict(0.9))
+    assert (result["accuracy"], result["balanced_accuracy"], result["macro_f1"]) == (1, 1, 1)
+    assert result["log_loss"] == pytest.approx(-np.log(0.9))
+    assert result["seeds"] == 2
+    assert result["accuracy_low"] == pytest.approx(0.025 ** (1 / 6))  # six samples, all right
+
+
+def test_mistakes_are_counted_by_photo_and_uncertain_by_sample() -> None:
+    result = score(predict(0.9, wrong=2))
+    assert result["accuracy"] == pytest.approx(4 / 6)
+    assert result["balanced_accuracy"] == pytest.approx((0.5 + 0.5 + 1) / 3)
+    assert result["accuracy_low"] < 0.3  # 60 predictions, but only 6 samples
+    assert result["accuracy_high"] > 0.95
+
+
+def test_confusion_is_per_seed_and_has_every_pair() -> None:
+    table = scoring.confusion(predict(0.9, wrong=1), CLASSES).set_index(["actual", "predicted"])
+    counts = table["photos_per_seed"]
+    assert len(counts) == 9
+    assert counts["plastic", "stone"] == 5
+    assert counts["plastic", "plastic"] == 5
+    assert counts["wood", "wood"] == 10
+    assert counts.sum() == 30
+
+
+def test_hits_do_not_depend_on_the_order_of_rows() -> None:
+    predictions = predict(0.9, wrong=2)
+    correct, samples = scoring.hits(predictions, CLASSES)
+    shuffled = scoring.hits(predictions.sample(frac=1, random_state=0), CLASSES)
+    assert np.array_equal(correct, shuffled[0])
+    assert list(samples) == list(shuffled[1])
+    assert correct.shape == (2, 30)
+    assert not correct[:, :10].any()
+    assert correct[:, 10:].all()
