@@ -40,7 +40,7 @@ def test_photos_stand_below_and_angles_above(curve: pd.DataFrame) -> None:
     figure = charts.accuracy_vs_size(curve, {}, None)
     figure.canvas.draw()
     axes = figure.axes[0]
-    assert [t.get_text() for t in axes.get_xticklabels()] == ["60", "120", "600"]
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["30", "60", "120", "300", "600"]
     assert [t.get_text() for t in axes.child_axes[0].get_xticklabels()] == ["1", "2", "10"]
 
 

@@ -45,7 +45,7 @@ def test_enough_is_the_smallest_subset_within_tolerance() -> None:
     assert a.loss.value == pytest.approx(0.01)
     assert a.loss.low <= 0.01 <= a.loss.high
     text = curves.sentence(a)
-    assert text.startswith("120 photos (60 samples × 2 angles) are enough: With all 600")
+    assert text.startswith("120 photos (60 samples × 2 angles) are enough: with all 600")
     assert "frozen reached 90.0 %" in text
     assert "better than scratch" in text
 

@@ -19,6 +19,7 @@ MARKERS = {"scratch": "s", "frozen": "o", "finetune": "^"}
 STYLE: Any = {
     "font.size": 10,
     "axes.spines.right": False,
+    "axes.spines.top": False,
     "axes.grid": True,
     "axes.axisbelow": True,
     "grid.color": "#e6e6e6",
@@ -47,7 +48,8 @@ def accuracy_vs_size(
         figure = Figure(figsize=(8, 5), layout="constrained")
         axes = figure.add_subplot()
         full = curve["samples"].max()
-        for (strategy, samples), line in curve.groupby(["strategy", "samples"], sort=False):
+        ordered = curve.sort_values("samples", ascending=False, kind="stable")
+        for (strategy, samples), line in ordered.groupby(["strategy", "samples"], sort=False):
             line = line.sort_values("photos")
             colour, all_samples = COLOURS[strategy], samples == full
             axes.plot(
@@ -95,7 +97,7 @@ def accuracy_vs_size(
                 fontsize=9,
                 arrowprops={"arrowstyle": "->", "color": "#444444"},
             )
-        _size_axes(axes, curve[curve["samples"] == full])
+        _size_axes(axes, curve["photos"], curve[curve["samples"] == full])
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.set_ylabel("test accuracy (photos of unseen samples)")
         axes.margins(y=0.12)
@@ -105,18 +107,27 @@ def accuracy_vs_size(
         return figure
 
 
-def _size_axes(axes: Axes, full: pd.DataFrame) -> None:
+def _size_axes(axes: Axes, photos: pd.Series, full: pd.DataFrame) -> None:
     """Photos below, on a log scale; angles a sample above, at the sizes of all samples."""
     axes.set_xscale("log", base=2)
-    photos = sorted(full["photos"].unique())
-    axes.set_xticks(photos)
+    axes.set_xticks(_apart(photos))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{round(x):,}"))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("training photos (log scale)")
     above = axes.secondary_xaxis("top")
-    above.set_xticks(photos, [f"{full.loc[full['photos'] == n, 'angles'].iloc[0]}" for n in photos])
+    angles = full.drop_duplicates("photos").set_index("photos")["angles"]
+    above.set_xticks(shown := _apart(full["photos"]), [str(angles[size]) for size in shown])
     above.xaxis.set_minor_locator(NullLocator())
     above.set_xlabel("angles of each sample, all samples")
+
+
+def _apart(sizes: pd.Series) -> list[int]:
+    """Return the sizes whose labels have room on the log axis, the largest among them."""
+    kept: list[int] = []
+    for size in sorted(sizes.unique(), reverse=True):
+        if not kept or size <= 0.85 * kept[-1]:
+            kept.append(int(size))
+    return kept[::-1]
 
 
 def training_curves(history: pd.DataFrame) -> Figure:

@@ -112,14 +112,14 @@ def sentence(answer: Answer) -> str:
         )
     rivals = [name for name, lead in a.leads.items() if lead.low <= 0]
     beaten = [name for name, lead in a.leads.items() if lead.low > 0]
-    verdict = at_largest[0].upper() + at_largest[1:]
+    verdict = at_largest
     if beaten:
         verdict += f", better than {' and '.join(beaten)}"
     if rivals:
         verdict += f"{'; ' if beaten else ', '}no detectable difference from {' and '.join(rivals)}"
     if a.photos == a.largest:
         return (
-            f"{verdict}; no smaller subset came within {_points(a.tolerance)} of that, so more "
+            f"{verdict[0].upper()}{verdict[1:]}; no smaller subset came within {_points(a.tolerance)} of that, so more "
             "photos may well help."
         )
     size = f"{a.photos:,} photos ({a.samples:,} samples × {_count(a.angles, 'angle')})"
@@ -129,8 +129,8 @@ def sentence(answer: Answer) -> str:
         else f", though this test split can't rule out a loss of up to {_points(a.loss.high)}"
     )
     return (
-        f"{size} are enough: {verdict}, and {a.photos:,} came within {_points(a.tolerance)} "
-        f"of that (loss {100 * a.loss.value:.1f}, {_range(a.loss)}){doubt}."
+        f"{size} are enough: {verdict}, and {a.photos:,} came within {_points(a.tolerance)} of "
+        f"that (loss {100 * a.loss.value:.1f}, {_range(a.loss)}){doubt}."
     )
 
 
@@ -139,7 +139,7 @@ def _percent(fraction: float) -> str:
 
 
 def _points(fraction: float) -> str:
-    return _count(f"{100 * fraction:.3g}", "point")
+    return _count(f"{round(100 * fraction, 1):g}", "point")
 
 
 def _count(number: int | str, noun: str) -> str:

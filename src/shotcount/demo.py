@@ -142,7 +142,7 @@ def _in_plastic(rng: Rng, sphere: Array, points: Array) -> Find:
         _hsv(rng.random(), rng.uniform(0, 0.1), rng.uniform(0.15, 0.95)),
         _hsv(rng.uniform(0.06, 0.14), rng.uniform(0.1, 0.5), rng.uniform(0.35, 0.85)),
     ]
-    dye = dyes[rng.choice(3, p=[0.45, 0.3, 0.25])]
+    dye = dyes[rng.choice(3, p=[0.6, 0.25, 0.15])]
     bleached = rng.uniform(0, 0.3) * (0.5 + _waves(rng, sphere, 2))
     colours = _blend(dye, _hsv(0.12, 0.05, 0.85), bleached)
     colours = _swell(colours, rng.uniform(0, 0.12) * _waves(rng, sphere, 12))
