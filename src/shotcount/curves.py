@@ -119,8 +119,8 @@ def sentence(answer: Answer) -> str:
         verdict += f"{'; ' if beaten else ', '}no detectable difference from {' and '.join(rivals)}"
     if a.photos == a.largest:
         return (
-            f"{verdict[0].upper()}{verdict[1:]}; no smaller subset came within {_points(a.tolerance)} of that, so more "
-            "photos may well help."
+            f"{verdict[0].upper()}{verdict[1:]}; no smaller subset came within "
+            f"{_points(a.tolerance)} of that, so more photos may well help."
         )
     size = f"{a.photos:,} photos ({a.samples:,} samples × {_count(a.angles, 'angle')})"
     doubt = (
