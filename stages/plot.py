@@ -53,9 +53,8 @@ def main() -> None:
     files.write_json(METRICS / "metrics.json", curves.summary(curve, answer))
     files.write_text(METRICS / "study.md", curves.report(curve, answer))
     found = answer.photos < answer.largest
-    chart = charts.accuracy_vs_size(
-        curve, params.answer.reference, (answer.strategy, answer.photos) if found else None
-    )
+    enough = (answer.strategy, answer.samples, answer.angles) if found else None
+    chart = charts.accuracy_vs_size(curve, params.answer.reference, enough)
     charts.save(chart, METRICS / "accuracy_vs_size.svg")
     charts.save(chart, METRICS / "accuracy_vs_size.png")
     charts.save(charts.training_curves(history), METRICS / "training_curves.svg")

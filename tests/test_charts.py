@@ -49,10 +49,16 @@ def test_reference_and_answer_are_drawn_only_where_given(curve: pd.DataFrame) ->
         return [t.get_text() for t in charts.accuracy_vs_size(curve, *arguments).axes[0].texts]
 
     assert texts({}, None) == []
-    assert texts({"frozen": 0.885}, ("frozen", 120)) == [
+    assert texts({"frozen": 0.885}, ("frozen", 60, 2)) == [
         "blog, frozen features",
         "120 photos\nare enough",
     ]
+
+
+def test_answer_points_at_its_own_cell(curve: pd.DataFrame) -> None:
+    twice = pd.concat([curve, curve[curve["photos"] == 60].assign(photos=120, angles=4)])
+    text = charts.accuracy_vs_size(twice, {}, ("frozen", 60, 2)).axes[0].texts[0]
+    assert text.xy == (120, pytest.approx(0.6 + 0.02 * 2 + 0.1))
 
 
 def test_same_figure_same_bytes(curve: pd.DataFrame, tmp_path: Path) -> None:

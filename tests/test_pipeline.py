@@ -22,15 +22,17 @@ from shotcount import tables
 class Clone:
     """A copy of the project, as a user would clone it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, locked: bool = False) -> None:
         self.folder = folder
         listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
         names = subprocess.run(listing, cwd=ROOT, capture_output=True, check=True, text=True).stdout
         for name in filter(None, names.split("\0")):
-            if (ROOT / name).is_file() and name != "dvc.lock":
+            if (ROOT / name).is_file() and (locked or not name.endswith("dvc.lock")):
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 (folder / name).write_bytes((ROOT / name).read_bytes())
         self.run("git", "init", "--quiet")
+        self.run("git", "config", "user.name", "Test")  # `dvc exp run` commits too
+        self.run("git", "config", "user.email", "test@example.org")
         self.commit()
 
     def run(self, *command: str, code: int = 0) -> str:
@@ -45,8 +47,7 @@ class Clone:
 
     def commit(self) -> None:
         self.run("git", "add", "--all")
-        who = ["-c", "user.name=Test", "-c", "user.email=test@example.org"]
-        self.run("git", *who, "commit", "--quiet", "--message", "state")
+        self.run("git", "commit", "--quiet", "--message", "state")
 
     def set_params(self, **changes: Any) -> None:
         """Change params.yaml: keys with dots written as double underscores."""
@@ -73,6 +74,13 @@ QUICK = {
     for strategy in ("scratch", "frozen", "finetune")
     for key, value in {"seeds": 2, "epochs": 1, "min_steps": 2, "validations": 1}.items()
 } | {"evaluate__replicates": 200}
+
+
+def test_committed_lock_is_in_step_with_code_and_params(tmp_path: Path) -> None:
+    clone = Clone(tmp_path / "as committed", locked=True)
+    shown = clone.run("dvc", "repro", "--allow-missing", "--dry")
+    stale = re.findall(r"^Running stage '(.*)'", shown, re.M)
+    assert stale == [], "run `make study` and commit dvc.lock and metrics"
 
 
 # ---- the default study --------------------------------------------------------------
@@ -156,8 +164,7 @@ def test_a_second_repro_runs_nothing(study: Clone) -> None:
 
 def test_another_clone_gives_the_same_bytes(study: Clone, tmp_path: Path) -> None:
     other = Clone(tmp_path / "another study")
-    for name in ("params.yaml",):
-        (other.folder / name).write_bytes((study.folder / name).read_bytes())
+    (other.folder / "params.yaml").write_bytes((study.folder / "params.yaml").read_bytes())
     other.repro("train@finetune-0.5-3", "train@frozen-1.0-1", "train@scratch-0.5-1")
     for name in (
         "data/pixels.npy",

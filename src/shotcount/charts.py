@@ -1,6 +1,7 @@
 """Tables → figures. Draws numbers, computes none."""
 
 from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ STYLE: Any = {
 
 
 def accuracy_vs_size(
-    curve: pd.DataFrame, reference: Mapping[Any, float], enough: tuple[str, int] | None
+    curve: pd.DataFrame, reference: Mapping[Any, float], enough: tuple[str, int, int] | None
 ) -> Figure:
     """Draw test accuracy against the number of training photos, a line for each strategy.
 
@@ -41,15 +42,17 @@ def accuracy_vs_size(
         the dashed ones.
     reference : mapping of strategy to accuracy
         Published figures, drawn faintly; may be empty.
-    enough : (strategy, photos) or None
-        The subset to point out.
+    enough : (strategy, samples, angles) or None
+        The cell to point out.
     """
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(8, 5), layout="constrained")
         axes = figure.add_subplot()
         full = curve["samples"].max()
-        ordered = curve.sort_values("samples", ascending=False, kind="stable")
-        for (strategy, samples), line in ordered.groupby(["strategy", "samples"], sort=False):
+        cells = curve.set_index(["strategy", "samples", "angles"]).sort_index()
+        sizes = sorted(curve["samples"].unique(), reverse=True)
+        for strategy, samples in product(curve["strategy"].unique(), sizes):
+            line = cells.loc[strategy, samples]
             line = line.sort_values("photos")
             colour, all_samples = COLOURS[strategy], samples == full
             axes.plot(
@@ -86,11 +89,10 @@ def accuracy_vs_size(
                 alpha=0.8,
             )
         if enough:
-            strategy, photos = enough
-            point = curve[(curve["strategy"] == strategy) & (curve["photos"] == photos)].iloc[0]
+            photos, accuracy = cells.loc[enough, ["photos", "accuracy"]]
             axes.annotate(
-                f"{photos:,} photos\nare enough",
-                (photos, point["accuracy"]),
+                f"{photos:,.0f} photos\nare enough",
+                (photos, accuracy),
                 xytext=(0, 26),
                 textcoords="offset points",
                 ha="center",
