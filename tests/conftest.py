@@ -5,9 +5,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# No time limits, and the same examples on every run: a slow machine is no failure.
+settings.register_profile(
+    "shotcount", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("shotcount")
 
 
 def make_photo(path: Path, rng: np.random.Generator, hue: float, size: tuple[int, int]) -> None:

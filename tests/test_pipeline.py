@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 import torchvision
+import vl_convert
 import yaml
 from conftest import ROOT, make_collection
 
@@ -186,6 +187,9 @@ def test_dvc_shows_metrics_and_plots(study: Clone) -> None:
         assert title in page
     for number in ("accuracy_high", "val_accuracy", "finetune"):
         assert number in page
+    specs = re.findall(r"var spec = (\{.*?\});\s*vegaEmbed", page, re.DOTALL)
+    lines = [vl_convert.vegalite_to_svg(json.loads(s)).count("mark-line") for s in specs]
+    assert lines == [3 * 2, 12 * 2, 12 * 2]  # strategies x sample counts; runs; runs
     study.run("git", "clean", "--quiet", "--force", "-d", "shown")
 
 
