@@ -6,10 +6,10 @@ from pathlib import Path
 import pydantic
 import pytest
 import yaml
+from conftest import ROOT
 
 from shotcount.params import Params, load_params
 
-ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "shotcount"
 STAGES = {
     name: ROOT / "dvc.yaml" if name != "demo" else ROOT / "data" / "dvc.yaml"

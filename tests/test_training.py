@@ -1,10 +1,10 @@
 import math
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,7 +17,7 @@ from shotcount.params import StepDecay, load_params
 from shotcount.training import STRATEGIES, Photos, fit
 
 CPU = torch.device("cpu")
-PARAMS = load_params(Path(__file__).resolve().parents[1] / "params.yaml")
+PARAMS = load_params(ROOT / "params.yaml")
 
 
 def settings(strategy: str, **changes: object):
