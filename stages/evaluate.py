@@ -12,7 +12,7 @@ import pandas as pd
 from safetensors.torch import load_file
 from tqdm import tqdm
 
-from shotcount import files, scoring, tables
+from shotcount import files, scoring, splits, tables
 from shotcount.devices import pick_device
 from shotcount.errors import run_stage
 from shotcount.params import load_params
@@ -28,9 +28,9 @@ def main() -> None:
     features = np.load("data/features.npy", mmap_mode="r")
     test = tables.read(Path("data/splits/test.csv"), tables.SPLIT)
     predictions, scores, confusions = [], [], []
-    grid = [f"{size}x{angles}" for size in params.study.samples for angles in params.study.angles]
-    for size in tqdm(grid, f"evaluate {name}", unit="cell", disable=None):
-        folder = Path(f"data/models/{name}/{size}")
+    cells = splits.cell_folders(params.study, name)
+    for cell_folder in tqdm(cells, f"evaluate {name}", unit="cell", disable=None):
+        folder = Path("data/models", name, cell_folder)
         model = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         cell, classes = {column: model[column] for column in tables.CELL}, model["classes"]
         runs = []

@@ -1,12 +1,12 @@
-"""data/evaluation → metrics/: curve, answer, charts. What pull requests compare."""
+"""data/evaluation → metrics/: curve, statistics, answer, charts. What pull requests compare."""
 
-import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from shotcount import charts, curves, files, scoring, tables
+from shotcount import answers, charts, files, report, scoring, splits, tables
 from shotcount.errors import run_stage
 from shotcount.params import load_params
 from shotcount.seeds import seed_for
@@ -23,40 +23,56 @@ def main() -> None:
     classes = list(confusion["actual"].unique())
     columns = tables.predictions(classes)
     predictions = pd.concat([tables.read(e / "predictions.csv", columns) for e in evaluated])
-    histories = []
-    for strategy in study.strategies:
-        for size in [f"{samples}x{angles}" for samples in study.samples for angles in study.angles]:
-            folder = Path("data/models", strategy, size)
-            model = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-            history = tables.read(folder / "history.csv", tables.HISTORY)
-            histories.append(history.assign(**{column: model[column] for column in tables.CELL}))
-    history = pd.concat(histories)
-
-    by_cell = {
-        cell: scoring.hits(rows, classes)
-        for cell, rows in predictions.groupby(["strategy", "samples", "angles"])
-    }
-    one_run = predictions.drop_duplicates("photo")
-    answer = curves.answer(
-        curve.reset_index(drop=True),
-        {cell: correct for cell, (correct, _) in by_cell.items()},
-        next(iter(by_cell.values()))[1],
-        guessing=one_run["label"].value_counts(normalize=True).max(),
-        tolerance=params.answer.tolerance,
-        replicates=params.evaluate.replicates,
-        rng=np.random.default_rng(seed_for("answer", study.seed)),
+    folders = (
+        Path("data/models", strategy, cell)
+        for strategy in study.strategies
+        for cell in splits.cell_folders(study, strategy)
     )
+    columns = tables.METRICS["history"]
+    history = pd.concat([tables.read(folder / "history.csv", columns) for folder in folders])
 
-    tables.write(METRICS / "curve.csv", curve, tables.CURVE)
-    tables.write(METRICS / "confusion.csv", confusion, tables.CONFUSION)
-    tables.write(METRICS / "history.csv", history, tables.CELL | tables.HISTORY)
-    files.write_json(METRICS / "metrics.json", curves.summary(curve, answer))
-    files.write_text(METRICS / "study.md", curves.report(curve, answer))
-    found = answer.photos < answer.largest
-    enough = (answer.strategy, answer.samples, answer.angles) if found else None
-    chart = charts.accuracy_vs_size(curve, params.answer.reference, enough)
+    runs = dict(iter(predictions.groupby(["strategy", "samples", "angles"])))
+    hits = {cell: scoring.hits(rows, classes) for cell, rows in runs.items()}
+    learnings = answers.learn_all(
+        curve,
+        {cell: right for cell, (right, _) in hits.items()},
+        next(shown for _, shown in hits.values()),
+        params.evaluate.replicates,
+        np.random.default_rng(seed_for("answer", study.seed)),
+    )
+    test = predictions.drop_duplicates("photo")
+    guessing = test["label"].value_counts(normalize=True).max()
+    answer = answers.answer(learnings, guessing, params.answer)
+    manifest = Path("data/manifest.csv")
+    data = {
+        "photos": len(tables.read(manifest, tables.MANIFEST)),
+        "test_photos": len(test),
+        "test_samples": test["sample"].nunique(),
+        "manifest_sha256": files.sha256(manifest)[:12],
+    }
+
+    rows: dict[str, list[Any]] = {"comparisons": answer.comparisons}
+    rows |= {name: [] for name in ("fits", "fitted", "equal_budgets", "views")}
+    for own in learnings:
+        largest = (own.strategy, int(own.samples[own.largest]), int(own.angles[own.largest]))
+        rows["fits"] += answers.parameters(own)
+        rows["fitted"] += answers.trace(own)
+        rows["equal_budgets"] += answers.equal_budgets(own)
+        rng = np.random.default_rng(seed_for("views", study.seed, own.strategy))
+        rows["views"] += answers.views(own, *scoring.views(runs[largest], classes, rng))
+    results = {"curve": curve, "confusion": confusion, "history": history}
+    results |= {name: answers.table(made, tables.METRICS[name]) for name, made in rows.items()}
+
+    for name, table in results.items():
+        tables.write(METRICS / f"{name}.csv", table, tables.METRICS[name])
+    files.write_json(METRICS / "metrics.json", report.summary(results, answer, data))
+    files.write_text(METRICS / "study.md", report.markdown(results, answer, data))
+    chart = charts.accuracy_vs_size(curve, results["fitted"], params.answer.reference, answer)
     charts.save(chart, METRICS / "accuracy_vs_size.svg")
     charts.save(chart, METRICS / "accuracy_vs_size.png")
+    chart = charts.samples_and_angles(curve, results["fitted"], answer)
+    charts.save(chart, METRICS / "samples_and_angles.svg")
+    charts.save(charts.views_at_test_time(results["views"]), METRICS / "views_at_test_time.svg")
     charts.save(charts.training_curves(history), METRICS / "training_curves.svg")
 
 

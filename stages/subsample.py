@@ -10,7 +10,7 @@ from shotcount.params import load_params
 def main() -> None:
     study = load_params(Path("params.yaml")).study
     train = tables.read(Path("data/splits/train.csv"), tables.SPLIT)
-    splits.check_grid(train, study.samples, study.angles)
+    splits.check_grid(train, study)
     subsets = splits.nested_subsets(train, study.angle_order, study.draws, study.seed)
     tables.write(Path("data/subsets.csv"), subsets, tables.SUBSETS)
 

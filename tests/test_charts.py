@@ -1,8 +1,12 @@
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import PathCollection
+from matplotlib.contour import ContourSet
 
 from shotcount import charts
 
@@ -26,45 +30,132 @@ def curve() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def test_chart_shows_every_cell(curve: pd.DataFrame) -> None:
-    axes = charts.accuracy_vs_size(curve, {}, None).axes[0]
-    drawn = {(x, round(y, 6)) for line in axes.lines for x, y in line.get_xydata()}
+@pytest.fixture
+def fitted(curve: pd.DataFrame) -> pd.DataFrame:
+    """A curve for frozen alone: 1 to 20 angles of 60 samples, 1 to 10 of 30 and of 120."""
+    rows = [
+        {
+            "strategy": "frozen",
+            "samples": n,
+            "angles": k,
+            "photos": n * k,
+            "accuracy": 0.72 + 0.02 * k + 0.0005 * n,
+            "extrapolated": n > 60 or k > 10,
+        }
+        for n, most in ((30, 10), (60, 20), (120, 10))
+        for k in range(1, most + 1)
+    ]
+    return pd.DataFrame(rows)
+
+
+def answer(strategy: str = "frozen", angles: int = 2) -> Any:
+    photos = SimpleNamespace(value=60 * angles)
+    enough = SimpleNamespace(samples=60, angles=angles, photos=photos, largest=600)
+    return SimpleNamespace(strategy=strategy, enough=enough)
+
+
+NOT_ENOUGH = answer(angles=10)
+
+
+def test_chart_marks_every_cell(curve: pd.DataFrame, fitted: pd.DataFrame) -> None:
+    axes = charts.accuracy_vs_size(curve, fitted, {}, NOT_ENOUGH).axes[0]
+    marked = [line for line in axes.lines if line.get_marker() != "None"]
+    drawn = {(x, round(y, 6)) for line in marked for x, y in line.get_xydata()}
     assert drawn == {(row.photos, round(row.accuracy, 6)) for row in curve.itertuples()}
     assert len(axes.collections) == 3  # a band for each strategy at all samples
     labels = axes.get_legend_handles_labels()[1]
-    assert "frozen features, 60 samples" in labels
-    assert len(labels) == 6
+    assert labels == ["from scratch", "frozen features", "fine-tuned"]
 
 
-def test_photos_stand_below_and_angles_above(curve: pd.DataFrame) -> None:
-    figure = charts.accuracy_vs_size(curve, {}, None)
+def test_fitted_lines_are_dashed_beyond_the_measured(
+    curve: pd.DataFrame, fitted: pd.DataFrame
+) -> None:
+    axes = charts.accuracy_vs_size(curve, fitted, {}, NOT_ENOUGH).axes[0]
+    lines = [line for line in axes.lines if line.get_marker() == "None" and len(line.get_xdata())]
+    solid = [line for line in lines if line.get_linestyle() == "-"]
+    dashed = [line for line in lines if line.get_linestyle() == "--"]
+    assert sorted(max(line.get_xdata()) for line in solid) == [300, 600]
+    beyond = [line for line in dashed if len(line.get_xdata()) > 1]
+    assert sorted(max(line.get_xdata()) for line in beyond) == [1200, 1200]
+    own = charts.accuracy_vs_size(curve, fitted, {}, answer("scratch")).axes[0]
+    most = max(len(line.get_xdata()) for line in own.lines if line.get_linestyle() == "--")
+    assert most == 11  # twice the samples are drawn for the strategy to use alone
+    assert "120" not in [text.get_text() for text in own.texts]
+
+
+def test_cells_are_joined_where_there_is_no_curve(curve: pd.DataFrame) -> None:
+    nothing = pd.DataFrame(
+        columns=["strategy", "samples", "angles", "photos", "accuracy", "extrapolated"]
+    )
+    axes = charts.accuracy_vs_size(curve, nothing, {}, NOT_ENOUGH).axes[0]
+    assert {line.get_linestyle() for line in axes.lines} == {"-"}
+    one_angle = curve[curve["angles"] == 1]
+    axes = charts.accuracy_vs_size(one_angle, nothing, {}, NOT_ENOUGH).axes[0]
+    assert [list(line.get_xdata()) for line in axes.lines] == [[30, 60]] * 3  # along the samples
+
+
+def test_photos_stand_below_and_angles_above(curve: pd.DataFrame, fitted: pd.DataFrame) -> None:
+    figure = charts.accuracy_vs_size(curve, fitted, {}, NOT_ENOUGH)
     figure.canvas.draw()
     axes = figure.axes[0]
     assert [t.get_text() for t in axes.get_xticklabels()] == ["30", "60", "120", "300", "600"]
     assert [t.get_text() for t in axes.child_axes[0].get_xticklabels()] == ["1", "2", "10"]
 
 
-def test_reference_and_answer_are_drawn_only_where_given(curve: pd.DataFrame) -> None:
-    def texts(*arguments: object) -> list[str]:
-        return [t.get_text() for t in charts.accuracy_vs_size(curve, *arguments).axes[0].texts]
+def test_reference_and_answer_are_drawn_only_where_given(
+    curve: pd.DataFrame, fitted: pd.DataFrame
+) -> None:
+    def texts(*arguments: Any) -> set[str]:
+        axes = charts.accuracy_vs_size(curve, fitted, *arguments).axes[0]
+        return {t.get_text() for t in axes.texts} - {"30", "120"}
 
-    assert texts({}, None) == []
-    assert texts({"frozen": 0.885}, ("frozen", 60, 2)) == [
+    assert texts({}, NOT_ENOUGH) == set()
+    assert texts({"frozen": 0.885}, answer()) == {
         "blog, frozen features",
         "120 photos\nare enough",
-    ]
+    }
 
 
-def test_answer_points_at_its_own_cell(curve: pd.DataFrame) -> None:
+def test_answer_points_at_its_own_cell(curve: pd.DataFrame, fitted: pd.DataFrame) -> None:
     twice = pd.concat([curve, curve[curve["photos"] == 60].assign(photos=120, angles=4)])
-    text = charts.accuracy_vs_size(twice, {}, ("frozen", 60, 2)).axes[0].texts[0]
+    axes = charts.accuracy_vs_size(twice, fitted, {}, answer()).axes[0]
+    text = next(t for t in axes.texts if "enough" in t.get_text())
     assert text.xy == (120, pytest.approx(0.6 + 0.02 * 2 + 0.1))
 
 
-def test_same_figure_same_bytes(curve: pd.DataFrame, tmp_path: Path) -> None:
+def test_surface_has_a_panel_a_strategy_and_contours_where_fitted(
+    curve: pd.DataFrame, fitted: pd.DataFrame
+) -> None:
+    *panels, _ = charts.samples_and_angles(curve, fitted, answer()).axes
+    assert [axes.get_title() for axes in panels] == [
+        "from scratch", "frozen features", "fine-tuned",
+    ]  # fmt: skip
+    contours = [[c for c in axes.collections if isinstance(c, ContourSet)] for axes in panels]
+    assert [len(c) for c in contours] == [0, 1, 0]
+    discs = next(c for c in panels[0].collections if isinstance(c, PathCollection))
+    assert len(discs.get_offsets()) == 6
+    assert [t.get_text() for t in panels[1].texts if t.get_text() == "enough"] == ["enough"]
+    assert not [
+        t for axes in (panels[0], panels[2]) for t in axes.texts if "enough" in t.get_text()
+    ]
+
+
+def test_views_have_a_line_and_band_a_strategy() -> None:
+    rows = [
+        {"strategy": s, "views": v, "accuracy": 0.8 + v / 100, "accuracy_low": 0.7,
+         "accuracy_high": 0.9}
+        for s in ("scratch", "frozen") for v in (1, 2, 3)
+    ]  # fmt: skip
+    axes = charts.views_at_test_time(pd.DataFrame(rows)).axes[0]
+    assert [list(line.get_xdata()) for line in axes.lines] == [[1, 2, 3]] * 2
+    assert len(axes.collections) == 2
+
+
+def test_same_figure_same_bytes(curve: pd.DataFrame, fitted: pd.DataFrame, tmp_path: Path) -> None:
     for suffix in (".svg", ".png"):
         for name in ("first", "second"):
-            charts.save(charts.accuracy_vs_size(curve, {}, None), tmp_path / f"{name}{suffix}")
+            figure = charts.accuracy_vs_size(curve, fitted, {}, answer())
+            charts.save(figure, tmp_path / f"{name}{suffix}")
         assert (tmp_path / f"first{suffix}").read_bytes() == (
             tmp_path / f"second{suffix}"
         ).read_bytes()

@@ -1,95 +1,129 @@
+from itertools import product
+
 import numpy as np
-import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from shotcount import curves
-from shotcount.curves import Answer
+from shotcount.curves import FAMILIES, Curve, effective_photos, fit, fit_families
 
-SAMPLES = np.repeat(np.arange(100), 5)  # the test split: 100 samples x 5 photos
-
-
-def study(accuracies: dict[str, list[float]]) -> tuple[pd.DataFrame, dict]:
-    """A study of 60 samples x 1, 2, 5, 10 angles where each cell has the given accuracy."""
-    rows, correct = [], {}
-    for strategy, values in accuracies.items():
-        for angles, accuracy in zip([1, 2, 5, 10], values, strict=True):
-            hits = (np.arange(500) % 100 < round(100 * accuracy))[None].repeat(2, axis=0)
-            correct[strategy, 60, angles] = hits
-            rows.append(
-                {
-                    "strategy": strategy,
-                    "samples": 60,
-                    "angles": angles,
-                    "photos": 60 * angles,
-                    "seeds": 2,
-                    "accuracy": hits.mean(),
-                    "accuracy_low": hits.mean() - 0.05,
-                    "accuracy_high": hits.mean() + 0.05,
-                    "balanced_accuracy": hits.mean(),
-                    "macro_f1": hits.mean(),
-                    "log_loss": 0.5,
-                }
-            )
-    return pd.DataFrame(rows), correct
+SIZES = np.array(list(product((15, 30, 60, 120), (1, 2, 3, 5, 10))))
+SAMPLES, ANGLES = SIZES.T
 
 
-def answer(accuracies: dict[str, list[float]], guessing: float = 0.5) -> Answer:
-    curve, correct = study(accuracies)
-    rng = np.random.default_rng(0)
-    return curves.answer(curve, correct, SAMPLES, guessing, 0.01, 500, rng)
+def power_law(redundancy: float, samples: np.ndarray, angles: np.ndarray) -> np.ndarray:
+    return 0.08 + 0.75 * effective_photos(samples, angles, np.array(redundancy)) ** -0.45
 
 
-def test_enough_is_the_smallest_subset_within_tolerance() -> None:
-    a = answer({"frozen": [0.8, 0.89, 0.9, 0.9], "scratch": [0.6, 0.6, 0.7, 0.7]})
-    assert (a.strategy, a.samples, a.angles, a.photos, a.largest) == ("frozen", 60, 2, 120, 600)
-    assert a.loss.value == pytest.approx(0.01)
-    assert a.loss.low <= 0.01 <= a.loss.high
-    text = curves.sentence(a)
-    assert text.startswith("120 photos (60 samples × 2 angles) are enough: with all 600")
-    assert "frozen reached 90.0 %" in text
-    assert "better than scratch" in text
+def test_redundancy_is_what_further_angles_lose() -> None:
+    assert effective_photos(np.array(50), np.array(1), np.array(0.7)) == 50
+    assert effective_photos(np.array(50), np.array(8), np.array(0.0)) == 400
+    assert effective_photos(np.array(50), np.array(8), np.array(1.0)) == 50
 
 
-def test_strategies_that_differ_by_chance_are_not_ranked() -> None:
-    a = answer({"frozen": [0.8, 0.8, 0.9, 0.9], "finetune": [0.8, 0.8, 0.9, 0.9]})
-    assert a.leads["finetune"].value == 0
-    assert "no detectable difference from finetune" in curves.sentence(a)
+@pytest.mark.parametrize("redundancy", [0.0, 0.3, 1.0])
+def test_fit_recovers_a_power_law(redundancy: float) -> None:
+    curve = fit(power_law(redundancy, SAMPLES, ANGLES)[None], SAMPLES, ANGLES, "power law")
+    assert curve.redundancy[0] == pytest.approx(redundancy, abs=0.01)
+    assert curve.shape[0, 0] == pytest.approx(0.45, rel=0.03)
+    assert curve.asymptote[0] == pytest.approx(0.08, abs=0.004)
+    assert curve.amplitude[0] * curve.unit**0.45 == pytest.approx(0.75, rel=0.05)
+    assert curve.residual[0] < 1e-3
+    twice = curve.error(np.array([240]), np.array([10]))[0, 0]
+    assert twice == pytest.approx(power_law(redundancy, np.array(240), np.array(10)), abs=0.002)
 
 
-def test_curve_that_still_rises_says_that_more_may_help() -> None:
-    text = curves.sentence(answer({"frozen": [0.6, 0.7, 0.8, 0.9]}))
-    assert "no smaller subset came within 1 point" in text
-    assert "more photos may well help" in text
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_fits_its_own_curve(family: str) -> None:
+    shape = np.array([[0.7, 1.2][: len(FAMILIES[family].shapes)]])
+    one = np.ones(1)
+    truth = Curve(family, 130.0, shape, 0.4 * one, 0.1 * one, 0.2 * one, one)
+    errors = truth.error(SAMPLES, ANGLES)
+    curve = fit(errors, SAMPLES, ANGLES, family)
+    assert np.abs(curve.error(SAMPLES, ANGLES) - errors).max() < 2e-3
+    assert curve.redundancy[0] == pytest.approx(0.4, abs=0.03)
+    assert (np.diff(curve.error(np.arange(10, 500), np.array([3]))[0]) <= 0).all()
 
 
-def test_accuracy_no_better_than_guessing_is_no_answer() -> None:
-    text = curves.sentence(answer({"frozen": [0.5, 0.5, 0.52, 0.52]}, guessing=0.5))
-    assert text.startswith("No answer: with all 600 training photos frozen reached 52.0 %")
-    assert "not shown to beat always naming the commonest class (50.0 %)" in text
+@pytest.mark.parametrize("family", FAMILIES)
+@given(
+    shape=st.tuples(st.floats(0.1, 2.0), st.floats(0.3, 3.0)),
+    asymptote=st.floats(0, 0.4),
+    photos=st.integers(5, 5000),
+)
+def test_photos_for_an_error_are_where_the_curve_has_it(
+    family: str, shape: tuple[float, float], asymptote: float, photos: int
+) -> None:
+    one = np.ones(1)
+    shapes = np.array([shape[: len(FAMILIES[family].shapes)]])
+    curve = Curve(family, 100.0, shapes, 0 * one, 0.1 * one, asymptote * one, one)
+    error = curve.error(np.array([photos]), np.array([1]))[0, 0]
+    if 0 < error < 1 and error > asymptote + 1e-6:
+        assert curve.photos_for(error)[0] == pytest.approx(photos, rel=1e-4)
 
 
-def test_loss_that_cannot_be_ruled_out_is_said() -> None:
-    curve, correct = study({"frozen": [0.8, 0.9, 0.9, 0.9]})
-    correct["frozen", 60, 2] = np.roll(correct["frozen", 60, 10], 30, axis=1)  # errs elsewhere
-    a = curves.answer(curve, correct, SAMPLES, 0.5, 0.01, 500, np.random.default_rng(0))
-    assert a.loss.high > 0.01
-    assert "can't rule out a loss of up to" in curves.sentence(a)
+def test_an_error_below_the_asymptote_is_never_reached() -> None:
+    one = np.ones(1)
+    for family, kind in FAMILIES.items():
+        shape = np.ones((1, len(kind.shapes)))
+        curve = Curve(family, 100.0, shape, 0 * one, 0.1 * one, 0.2 * one, one)
+        assert np.isinf(curve.photos_for(0.15)[0]) == kind.ceiling
+        flat = Curve(family, 100.0, shape, 0 * one, 0 * one, 0.2 * one, one)
+        assert np.isinf(flat.photos_for(0.15)[0])
+        assert flat.photos_for(0.25)[0] == 0
 
 
-def test_summary_is_small_and_rounded() -> None:
-    curve, _ = study({"frozen": [0.8, 0.9, 0.9, 0.9]})
-    summary = curves.summary(curve, answer({"frozen": [0.8, 0.9, 0.9, 0.9]}))
-    assert summary["frozen"]["accuracy"] == 0.9
-    assert summary["answer"]["photos"] == 120
-    assert set(summary) == {"frozen", "answer"}
+def test_error_that_rises_with_photos_is_fitted_flat() -> None:
+    errors = np.linspace(0.1, 0.3, len(SAMPLES))[None]
+    for family in FAMILIES:
+        curve = fit(errors, SAMPLES, SAMPLES // SAMPLES, family)
+        assert curve.amplitude[0] == 0
+        assert curve.error(np.array([500]), np.array([1]))[0, 0] == pytest.approx(0.2)
 
 
-def test_report_has_a_row_a_size_and_a_column_a_strategy() -> None:
-    accuracies = {"frozen": [0.8, 0.9, 0.9, 0.9], "scratch": [0.6, 0.6, 0.7, 0.7]}
-    curve, _ = study(accuracies)
-    lines = curves.report(curve, answer(accuracies)).splitlines()
-    table = [line for line in lines if line.startswith("|")]
-    assert table[0].split("|")[3:5] == [" frozen (2 seeds) ", " scratch (2 seeds) "]
-    assert len(table) == 2 + 4
-    assert len({len(line) for line in table}) == 1  # legible as plain text too
-    assert "80.0 (75.0–85.0)" in table[2]
+def test_one_axis_has_no_redundancy() -> None:
+    angles = np.arange(1, 11)
+    errors = power_law(0.0, np.full(10, 100), angles)[None]
+    curve = fit(errors, np.full(10, 100), angles, "power law")
+    assert curve.redundancy[0] == 0
+    assert curve.shape[0, 0] == pytest.approx(0.45, rel=0.05)
+
+
+def test_rows_are_fitted_independently() -> None:
+    rows = np.stack([power_law(rho, SAMPLES, ANGLES) for rho in (0.1, 0.5, 0.9)])
+    together = fit(rows, SAMPLES, ANGLES, "arctan")
+    for row in range(3):
+        alone = fit(rows[[row]], SAMPLES, ANGLES, "arctan")
+        assert alone.redundancy[0] == together.redundancy[row]
+        assert alone.asymptote[0] == together.asymptote[row]
+
+
+def test_each_row_uses_the_family_that_foretells_its_largest_cells() -> None:
+    photos = effective_photos(SAMPLES, ANGLES, np.array(0.3))
+    rows = np.stack([power_law(0.3, SAMPLES, ANGLES), 0.6 - 0.07 * np.log(photos)])
+    curves = fit_families(rows, SAMPLES, ANGLES)
+    assert curves is not None
+    assert curves.family == "power law"
+    assert [list(curves.fits)[place] for place in curves.chosen] == ["power law", "logarithm"]
+    assert list(curves.redundancy) == pytest.approx([0.3, 0.3], abs=0.02)
+    assert list(curves.ceiling_error) == pytest.approx([0.08, 0], abs=0.01)
+    far = curves.error(np.array([1000]), np.array([10]))[:, 0]
+    assert far[1] == pytest.approx(0.6 - 0.07 * np.log(effective_photos(1000, 10, 0.3)), abs=0.003)
+    assert curves.photos_for(0.2)[1] == pytest.approx(np.exp(0.4 / 0.07), rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("samples", "angles", "families"),
+    [
+        ((10, 20, 40), (1,), 0),  # two below half of the largest
+        ((5, 10, 20, 40, 60, 100), (1,), 3),
+        ((60, 120), (1, 2, 10), 3),
+        ((15, 30, 60, 120), (1, 2, 5), 4),
+    ],
+)
+def test_families_need_more_cells_than_they_have_parameters(
+    samples: tuple[int, ...], angles: tuple[int, ...], families: int
+) -> None:
+    n, k = np.array(list(product(samples, angles))).T
+    curves = fit_families(power_law(0.3, n, k)[None], n, k)
+    assert len(curves.fits if curves else {}) == families

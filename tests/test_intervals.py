@@ -1,14 +1,24 @@
 import numpy as np
 import pytest
 
-from shotcount.intervals import accuracy_interval, bootstrap_accuracy, interval
+from shotcount.intervals import (
+    Draws,
+    accuracy_interval,
+    bootstrap_mean,
+    degrees_of_freedom,
+    difference,
+    draw,
+    holm,
+    interval,
+    p_value,
+)
 
 
 def simulate(rng: np.random.Generator, clusters: int, angles: int) -> tuple[np.ndarray, np.ndarray]:
     """Photos of one sample share its difficulty: accuracy 0.8, intra-sample correlation 0.5."""
     difficulty = rng.beta(0.8, 0.2, clusters)
-    correct = rng.random((1, clusters, angles)) < difficulty[:, None]
-    return correct.reshape(1, -1), np.repeat(np.arange(clusters), angles)
+    correct = rng.random((1, 1, clusters, angles)) < difficulty[:, None]
+    return correct.reshape(1, 1, -1), np.repeat(np.arange(clusters), angles)
 
 
 def coverage(clusters: int, angles: int, by_sample: bool) -> float:
@@ -17,8 +27,8 @@ def coverage(clusters: int, angles: int, by_sample: bool) -> float:
     for _ in range(300):
         correct, samples = simulate(rng, clusters, angles)
         unit = samples if by_sample else np.arange(len(samples))
-        replicates = bootstrap_accuracy([correct], unit, 400, rng)[0]
-        low, high = accuracy_interval(replicates, len(np.unique(unit)))
+        draws = draw(len(np.unique(unit)), [1], 400, rng)[0]
+        low, high = accuracy_interval(bootstrap_mean(correct, unit, draws)[0], draws)
         covered += low <= 0.8 <= high
     return covered / 300
 
@@ -32,43 +42,117 @@ def test_few_samples_are_covered_too() -> None:
     assert coverage(clusters=12, angles=8, by_sample=True) >= 0.88
 
 
-def test_replicates_centre_on_the_mean_over_seeds() -> None:
+@pytest.mark.parametrize(("seeds", "least"), [(3, 0.9), (10, 0.92)])
+def test_few_seeds_are_covered_too(seeds: int, least: float) -> None:
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(300):
+        luck = 0.8 + 0.05 * rng.standard_normal(seeds)  # more than the test photos vary
+        correct = rng.random((1, seeds, 400)) < luck[:, None]
+        draws = draw(400, [seeds], 400, rng)[0]
+        low, high = interval(bootstrap_mean(correct, np.arange(400), draws)[0], draws)
+        covered += low <= 0.8 <= high
+    assert least <= covered / 300 <= 0.98
+
+
+def test_spread_of_replicates_is_the_standard_error_whatever_the_seeds() -> None:
     rng = np.random.default_rng(1)
-    correct = np.array([[1, 1, 0, 1] * 25, [1, 0, 0, 1] * 25], dtype=bool)
-    replicates = bootstrap_accuracy([correct], np.arange(100), 4000, rng)[0]
-    assert replicates.mean() == pytest.approx(correct.mean(), abs=0.005)
-    # Seeds vary beyond what the photos do: 0.75 and 0.5.
-    one = bootstrap_accuracy([correct[:1]], np.arange(100), 4000, rng)[0]
-    assert replicates.std() > 1.5 * one.std()
+    correct = np.zeros((1, 2, 100), dtype=bool)
+    correct[0, 0, :75], correct[0, 1, :50] = True, True
+    draws = draw(100, [2], 20_000, rng)[0]
+    replicates = bootstrap_mean(correct, np.arange(100), draws)[0]
+    assert replicates.mean() == pytest.approx(0.625, abs=0.005)
+    # Of two seeds, 0.75 and 0.5; and of the samples, crossed with them.
+    of_seeds = np.var([0.75, 0.5], ddof=1) / 2
+    of_samples = np.var(correct[0].mean(axis=0), ddof=1) / 100
+    assert replicates.var() == pytest.approx(of_seeds + of_samples, rel=0.1)
+
+
+def test_degrees_of_freedom_are_of_what_varies() -> None:
+    rng = np.random.default_rng(0)
+    draws = draw(50, [4], 4000, rng)[0]
+    by_seed = draws.seeds[0] @ np.array([0.0, 0.1, 0.5, 0.9])
+    by_sample = draws.samples @ rng.standard_normal(50)
+    assert degrees_of_freedom(by_seed, draws) == pytest.approx(3, rel=0.15)
+    assert degrees_of_freedom(by_sample, draws) == pytest.approx(49, rel=0.05)
+    assert 3 < degrees_of_freedom(by_seed + by_sample, draws) < 53
+    assert degrees_of_freedom(np.where(by_seed > 0.5, np.inf, by_seed), draws) < 10
 
 
 def test_differences_are_paired() -> None:
     rng = np.random.default_rng(2)
-    better = np.ones((1, 200), dtype=bool)
-    better[0, ::4] = False
+    better = np.ones((1, 1, 200), dtype=bool)
+    better[..., ::4] = False
     worse = better.copy()
-    worse[0, 1] = False
-    replicates = bootstrap_accuracy([better, worse], np.arange(200), 2000, rng)
-    low, high = interval(replicates[0] - replicates[1], clusters=200)
+    worse[..., 1] = False
+    one, other = draw(200, [1, 1], 2000, rng)
+    samples = np.arange(200)
+    leads = bootstrap_mean(better, samples, one)[0] - bootstrap_mean(worse, samples, other)[0]
+    low, high = interval(leads, difference(one, other))
     assert 0 <= low <= 1 / 200 <= high < 0.03  # unpaired, it would reach beyond 0.08
+    assert p_value(leads) > 0.5
 
 
 def test_samples_weigh_by_their_photos() -> None:
-    correct = np.array([[True] * 9 + [False]])
+    correct = np.array([[[True] * 9 + [False]]])
     samples = np.array(["big"] * 9 + ["small"])
-    replicates = bootstrap_accuracy([correct], samples, 2000, np.random.default_rng(3))[0]
-    assert set(np.round(replicates, 6)) == {0.0, 0.9, 1.0}
+    weights = np.array([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]])
+    draws = Draws(weights, (np.ones((3, 1)),))
+    assert list(bootstrap_mean(correct, samples, draws)[0]) == pytest.approx([1, 0, 0.9])
 
 
 def test_all_right_on_eight_samples_is_not_certainty() -> None:
-    low, high = accuracy_interval(np.ones(500), clusters=8)
+    draws = draw(8, [1], 500, np.random.default_rng(0))[0]
+    low, high = accuracy_interval(np.ones(500), draws)
     assert high == 1
     assert low == pytest.approx(0.631, abs=0.001)  # 0.025 ** (1 / 8)
-    assert accuracy_interval(np.zeros(500), clusters=8) == pytest.approx((0, 1 - low))
+    assert accuracy_interval(np.zeros(500), draws) == pytest.approx((0, 1 - low))
 
 
 def test_interval_widens_as_samples_get_fewer() -> None:
-    replicates = np.random.default_rng(4).normal(0.8, 0.05, 20000)
-    widths = [np.ptp(interval(replicates, clusters)) for clusters in (5, 20, 1000)]
+    rng = np.random.default_rng(4)
+    replicates = rng.normal(0.8, 0.05, 20000)
+    widths = [np.ptp(interval(replicates, draw(n, [1], 20000, rng)[0])) for n in (5, 20, 1000)]
     assert widths[0] > widths[1] > widths[2]
     assert widths[2] == pytest.approx(2 * 1.96 * 0.05, rel=0.03)
+
+
+def test_interval_of_what_may_have_no_limit() -> None:
+    rng = np.random.default_rng(5)
+    draws = draw(1000, [1], 1000, rng)[0]
+    replicates = rng.normal(100, 1, 1000)
+    replicates[:100] = np.inf
+    low, high = interval(replicates, draws)
+    assert 97 < low < 100
+    assert high == np.inf
+
+
+def test_p_value_is_small_only_where_the_interval_excludes_zero() -> None:
+    rng = np.random.default_rng(6)
+    draws = draw(1000, [1], 4000, rng)[0]
+    for lead in (0.5, 1.5, 1.9, 2.1, 3.0):
+        differences = rng.normal(lead, 1, 4000)
+        assert (p_value(differences) < 0.05) == (interval(differences, draws)[0] > 0)
+
+
+def test_holm_is_monotone_and_at_most_one() -> None:
+    assert holm([0.5, 0.001, 0.9]) == pytest.approx([1.0, 0.003, 1.0])
+    assert holm([]) == []
+
+
+def test_blogs_difference_is_not_detectable() -> None:
+    """89.2 % against 88.5 % of 1,012 photos: 7 photos, one standard error being 14."""
+    rng = np.random.default_rng(7)
+    photos = 1012
+    samples = np.arange(photos) // 10  # ten angles of each
+    accuracies = []
+    one, other = draw(len(np.unique(samples)), [1, 1], 4000, rng)
+    for right, draws in ((903, one), (896, other)):
+        correct = np.zeros((1, 1, photos), dtype=bool)
+        correct[..., rng.permutation(photos)[:right]] = True
+        accuracies.append(bootstrap_mean(correct, samples, draws)[0])
+    assert [round(100 * a.mean(), 1) for a in accuracies] == pytest.approx([89.2, 88.5], abs=0.1)
+    low, high = interval(accuracies[0] - accuracies[1], difference(one, other))
+    assert low < -0.015
+    assert high > 0.03
+    assert p_value(accuracies[0] - accuracies[1]) > 0.5

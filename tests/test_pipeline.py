@@ -100,6 +100,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Clone:
         split__val=0.25,
         split__test=0.25,
         study__angles=[1, 3],
+        study__frozen_grid={"samples": [0.5, 1.0], "angles": [1, 2, 3]},
     )
     ran = clone.repro()
     assert ran[0] == "data/dvc.yaml:demo"
@@ -110,10 +111,12 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Clone:
 
 def test_curve_has_every_cell_with_its_interval(study: Clone) -> None:
     curve = study.table("metrics/curve.csv", tables.CURVE)
-    assert len(curve) == 12
-    assert set(zip(curve["samples"], curve["angles"], curve["photos"], strict=True)) == {
-        (4, 1, 4), (4, 3, 12), (8, 1, 8), (8, 3, 24),
-    }  # fmt: skip
+    for strategy, cells in curve.groupby("strategy"):
+        sizes = {(4, 1, 4), (4, 3, 12), (8, 1, 8), (8, 3, 24)}
+        further = {(4, 2, 8), (8, 2, 16)} if strategy == "frozen" else set()
+        found = list(zip(cells["samples"], cells["angles"], cells["photos"], strict=True))
+        assert set(found) == sizes | further
+        assert len(found) == len(sizes | further)
     assert (curve["accuracy_low"] <= curve["accuracy"]).all()
     assert (curve["accuracy"] <= curve["accuracy_high"]).all()
     assert (curve["seeds"] == 2).all()
@@ -136,26 +139,34 @@ def test_predictions_are_of_the_test_split_and_give_the_scores(study: Clone) -> 
     curve = study.table("metrics/curve.csv", tables.CURVE)
     for strategy in ("scratch", "frozen", "finetune"):
         p = study.table(f"data/evaluation/{strategy}/predictions.csv", columns)
-        assert len(p) == 4 * 2 * len(test)
+        cells = curve[curve["strategy"] == strategy]
+        assert len(p) == len(cells) * 2 * len(test)
         assert set(p["photo"]) == set(test["photo"])
         both = p[["p(natural)", "p(plastic)"]]
         assert np.allclose(both.sum(axis=1), 1, atol=1e-5)
         right = np.where(both["p(plastic)"] > 0.5, "plastic", "natural") == p["label"]
         accuracy = right.groupby([p["samples"], p["angles"]]).mean()
-        for cell in curve[curve["strategy"] == strategy].itertuples():
+        for cell in cells.itertuples():
             assert accuracy[cell.samples, cell.angles] == pytest.approx(cell.accuracy, abs=1e-5)
 
 
 def test_metrics_charts_and_report_are_there(study: Clone) -> None:
     metrics = json.loads((study.folder / "metrics/metrics.json").read_text())
-    assert set(metrics) == {"scratch", "frozen", "finetune", "answer"}
+    assert set(metrics) == {"scratch", "frozen", "finetune", "comparisons", "answer", "data"}
+    assert len(metrics["comparisons"]) == 3
+    assert metrics["data"]["test_photos"] == 12
     report = (study.folder / "metrics/study.md").read_text(encoding="utf-8")
-    assert len([line for line in report.splitlines() if line.startswith("|")]) == 2 + 4
+    sizes = report.split("## ")[1]
+    assert len([line for line in sizes.splitlines() if line.startswith("|")]) == 2 + 6
+    for name, columns in tables.METRICS.items():
+        assert len(study.table(f"metrics/{name}.csv", columns)) or name in ("fits", "fitted"), name
+    for chart in ("samples_and_angles", "views_at_test_time", "training_curves"):
+        assert "</svg>" in (study.folder / f"metrics/{chart}.svg").read_text(encoding="utf-8")
     svg = (study.folder / "metrics/accuracy_vs_size.svg").read_text(encoding="utf-8")
     assert "training photos (log scale)" in svg
     assert (study.folder / "metrics/accuracy_vs_size.png").stat().st_size > 10_000
-    history = study.table("metrics/history.csv", tables.CELL | tables.HISTORY)
-    assert len(history.drop_duplicates(["strategy", "samples", "angles", "seed"])) == 12 * 2
+    history = study.table("metrics/history.csv", tables.METRICS["history"])
+    assert len(history.drop_duplicates(["strategy", "samples", "angles", "seed"])) == 14 * 2
 
 
 def test_a_second_repro_runs_nothing(study: Clone) -> None:
@@ -189,15 +200,17 @@ def test_dvc_shows_metrics_and_plots(study: Clone) -> None:
         assert number in page
     specs = re.findall(r"var spec = (\{.*?\});\s*vegaEmbed", page, re.DOTALL)
     lines = [vl_convert.vegalite_to_svg(json.loads(s)).count("mark-line") for s in specs]
-    assert lines == [3 * 2, 12 * 2, 12 * 2]  # strategies x sample counts; runs; runs
+    assert lines == [3 * 2, 14 * 2, 14 * 2]  # strategies x sample counts; runs; runs
     study.run("git", "clean", "--quiet", "--force", "-d", "shown")
 
 
 def test_a_frozen_knob_reruns_frozen_cells_alone_and_diffs_show_it(study: Clone) -> None:
     shown = study.run("dvc", "exp", "run", "--set-param", "train.frozen.learning_rate=0.5")
     ran = re.findall(r"^Running stage '(.*)'", shown, re.M)
-    assert {stage.split("-")[0] for stage in ran} == {"train@frozen", "evaluate@frozen", "plot"}
-    assert len(ran) == 4 + 1 + 1
+    assert {stage.split("-")[0] for stage in ran} == {
+        "train@frozen", "train_grid", "evaluate@frozen", "plot",
+    }  # fmt: skip
+    assert len(ran) == 4 + 1 + 1 + 1
     assert "frozen.log_loss" in study.run("dvc", "metrics", "diff")
     assert "train.frozen.learning_rate" in study.run("dvc", "params", "diff")
     assert "0.5" in study.run("dvc", "exp", "show", "--only-changed", "--csv")
@@ -209,10 +222,11 @@ def test_a_frozen_knob_reruns_frozen_cells_alone_and_diffs_show_it(study: Clone)
 def test_a_new_size_runs_its_new_cells_alone(study: Clone) -> None:
     study.set_params(study__angles=[1, 2, 3], study__strategies=["frozen"])
     ran = study.repro()
-    assert [stage for stage in ran if stage.startswith("train")] == [
+    assert {stage for stage in ran if stage.startswith("train")} == {
         "train@frozen-0.5-2",
         "train@frozen-1.0-2",
-    ]
+        "train_grid",  # which leaves these to them, and has none left
+    }
     assert len(study.table("metrics/curve.csv", tables.CURVE)) == 6
 
 
@@ -248,6 +262,7 @@ def test_the_blogs_study_runs_on_own_photos(tmp_path: Path) -> None:
     (clone.folder / "params.yaml").write_bytes((clone.folder / "studies/blog.yaml").read_bytes())
     clone.set_params(
         study__angles=[1, 2],
+        study__frozen_grid={"samples": [], "angles": []},
         data__size=32,
         model__weights="resnet18.pth",
         split__test=0.3,
@@ -263,7 +278,7 @@ def test_the_blogs_study_runs_on_own_photos(tmp_path: Path) -> None:
     # Red and blue photos: colour alone tells the classes apart, even to random features.
     frozen = curve[(curve["strategy"] == "frozen") & (curve["photos"] == 24)]
     assert frozen["accuracy"].item() > 0.9
-    history = clone.table("metrics/history.csv", tables.CELL | tables.HISTORY)
+    history = clone.table("metrics/history.csv", tables.METRICS["history"])
     scratch = history[(history["strategy"] == "scratch") & (history["photos"] == 24)]
     assert list(scratch["step"]) == list(range(6, 61, 6))  # 10 epochs of 6 batches of 4
     assert scratch["learning_rate"].iloc[-1] == pytest.approx(0.0001)

@@ -8,62 +8,53 @@ import os
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
-import torch
 from conftest import ROOT
+from holdout import Collection, foretell, read_collection, train_and_test
 
-from shotcount import photos, splits
-from shotcount.backbones import build_backbone, fetch_weights
-from shotcount.features import extract
-from shotcount.params import load_params
-from shotcount.training import STRATEGIES, Photos, assemble, fit, predict
+from shotcount import splits
 
 COLLECTIONS = Path(os.environ.get("SHOTCOUNT_TEST_PHOTOS", ROOT.parent / "shared" / "data"))
-CPU = torch.device("cpu")
 
 
-def collection(
-    name: str, pattern: str, size: int, folder: Path
-) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+def collection(name: str, pattern: str, size: int) -> Collection:
     root = COLLECTIONS / name
     if not root.is_dir():
         pytest.skip(f"the photos of {name} are not at {root}: set SHOTCOUNT_TEST_PHOTOS")
-    found = photos.find_photos(root, pattern)
-    facts = list(photos.prepare(root, found, size, folder / "pixels.npy"))
-    pixels = np.load(folder / "pixels.npy", mmap_mode="r")
-    backbone = build_backbone("tf_efficientnet_lite0")
-    backbone.load_state_dict(fetch_weights("tf_efficientnet_lite0", "shipped", Path()))
-    features = np.concatenate([batch for _, batch in extract(backbone, pixels, CPU)])
-    return photos.manifest(found, facts), pixels, features
+    return read_collection(root, pattern, size)
 
 
-def frozen_accuracy(
-    table: pd.DataFrame, pixels: np.ndarray, features: np.ndarray, test: float | str, seed: int
-) -> float:
+@pytest.fixture(scope="module")
+def eth80() -> Collection:
+    return collection("eth80", r"(?P<label>[a-z]+)(?P<sample>\d+)-(?P<angle>\d+-\d+)\.jpg", 128)
+
+
+def frozen_accuracy(photos: Collection, test: float | str, seed: int) -> float:
     """Accuracy on the test split of a head on all angles of all training samples."""
-    settings = load_params(ROOT / "params.yaml").train.frozen
-    parts = splits.split_samples(table, val=0.2, test=test, seed=seed)
-    classes = sorted(table["label"].unique())
-    train, val, held_out = (Photos.of(parts[name], classes) for name in ("train", "val", "test"))
-    head, load = assemble(STRATEGIES["frozen"], "", len(classes), pixels, features, settings, CPU)
-    fit(head, load, train, val, settings, ("real", seed))
-    chosen = predict(head, load, held_out.rows).argmax(axis=1)
-    return float(np.mean(chosen == held_out.targets))
+    parts = splits.split_samples(photos.manifest, val=0.2, test=test, seed=seed)
+    return float(train_and_test(photos, *parts.values(), ("real", seed)).mean())
 
 
-def test_frozen_features_tell_objects_of_eth80_apart(tmp_path: Path) -> None:
-    pattern = r"(?P<label>[a-z]+)(?P<sample>\d+)-(?P<angle>\d+-\d+)\.jpg"
-    table, *arrays = collection("eth80", pattern, 128, tmp_path)
+def test_frozen_features_tell_objects_of_eth80_apart(eth80: Collection) -> None:
+    table = eth80.manifest
     assert (table["sample"].nunique(), table["angle"].nunique()) == (40, 41)
-    accuracies = [frozen_accuracy(table, *arrays, test=0.2, seed=seed) for seed in range(5)]
+    accuracies = [frozen_accuracy(eth80, test=0.2, seed=seed) for seed in range(5)]
     print(accuracies)
     assert np.mean(accuracies) >= 0.91
 
 
-def test_frozen_features_tell_ants_from_bees(tmp_path: Path) -> None:
+def test_half_of_eth80_foretells_what_all_of_it_reaches(eth80: Collection) -> None:
+    """docs/holdout.md has 20 splits with more seeds."""
+    rows = [foretell(eth80, split, seeds=2) for split in range(3)]
+    print(rows)
+    assert sum(bool(row["covered"]) for row in rows) >= 2
+    gaps = [abs(float(row["forecast"]) - float(row["reached"])) for row in rows]
+    assert np.mean(gaps) < 0.04
+
+
+def test_frozen_features_tell_ants_from_bees() -> None:
     pattern = r"(?P<split>train|val)/(?P<label>ants|bees)/(?P<sample>.+)\.jpg"
-    table, *arrays = collection("hymenoptera_data", pattern, 224, tmp_path)
-    accuracies = [frozen_accuracy(table, *arrays, test="val", seed=seed) for seed in range(5)]
+    photos = collection("hymenoptera_data", pattern, 224)
+    accuracies = [frozen_accuracy(photos, test="val", seed=seed) for seed in range(5)]
     print(accuracies)
     assert np.mean(accuracies) >= 0.91

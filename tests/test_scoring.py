@@ -72,3 +72,41 @@ def test_hits_do_not_depend_on_the_order_of_rows() -> None:
     assert correct.shape == (2, 30)
     assert not correct[:, :10].any()
     assert correct[:, 10:].all()
+
+
+def test_calibration_error_is_the_gap_of_confidence_and_accuracy() -> None:
+    confidence = np.repeat([0.95, 0.55], 100)
+    correct = np.arange(200) % 100 < np.repeat([95, 35], 100)
+    assert scoring.calibration_error(confidence, correct) == pytest.approx(0.1)
+    assert scoring.calibration_error(np.ones(4), np.ones(4, dtype=bool)) == 0
+    assert score(predict(0.9))["ece"] == pytest.approx(0.1)
+
+
+def test_averaging_views_mends_photos_that_mislead() -> None:
+    predictions = predict(0.9)
+    columns = [tables.probability(label) for label in CLASSES]
+    misled = predictions["photo"] % 10 == 0  # one of five angles names the next class, less surely
+    swapped = np.roll(predictions.loc[misled, columns].to_numpy(), 1, axis=1)
+    predictions.loc[misled, columns] = 0.6 * swapped + 0.4 / 3
+    rng = np.random.default_rng(0)
+    right, samples = scoring.views(predictions, CLASSES, rng, orders=400)
+    assert right.shape == (5, 2, 6)
+    assert list(samples) == [f"s{i}" for i in range(6)]
+    by_views = right.mean(axis=(1, 2))
+    assert by_views[0] == pytest.approx(0.8, abs=0.02)
+    assert by_views[1] > 0.95
+    assert by_views[-1] == 1
+    shuffled = predictions.sample(frac=1, random_state=0)
+    again, _ = scoring.views(shuffled, CLASSES, np.random.default_rng(0), orders=400)
+    assert np.array_equal(
+        again, scoring.views(predictions, CLASSES, np.random.default_rng(0), 400)[0]
+    )
+
+
+def test_views_are_as_many_as_every_sample_has() -> None:
+    predictions = predict(0.9, wrong=1)
+    fewer = predictions[~((predictions["sample"] == "s3") & (predictions["photo"] > 32))]
+    right, _ = scoring.views(fewer, CLASSES, np.random.default_rng(0), orders=3)
+    assert right.shape == (3, 2, 6)
+    assert (right[:, :, 0] == 0).all()
+    assert (right[:, :, 1:] == 1).all()

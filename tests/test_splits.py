@@ -1,12 +1,13 @@
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import make_manifest
+from conftest import ROOT, make_manifest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shotcount import splits
 from shotcount.errors import UserError
+from shotcount.params import Grid, Study, load_params
 
 collections = st.fixed_dictionaries({"a": st.integers(5, 30), "b": st.integers(5, 30)})
 seeds = st.integers(0, 2**32)
@@ -128,14 +129,36 @@ def test_spread_angles_leave_no_large_gap(count: int, start: int) -> None:
         assert gaps.max() <= 2 * np.ceil(count / k)
 
 
+def study(samples: list, angles: list[int], **changes: object) -> Study:
+    shipped = load_params(ROOT / "params.yaml").study
+    grid = Grid(samples=[], angles=[])
+    sizes = {"samples": samples, "angles": angles, "frozen_grid": grid}
+    return shipped.model_copy(update=sizes | changes)
+
+
 def test_grid_that_the_split_cannot_fill_is_refused() -> None:
     train = make_manifest({"a": 6, "b": 6})
-    splits.check_grid(train, [0.5, 1.0, 2], [1, 4])
+    splits.check_grid(train, study([0.5, 1.0, 2], [1, 4]))
     for samples, angles, message in (
         ([1.0], [5], "study.angles: 5 angles asked, .* more than 4"),
         ([13], [1], r"13 means 13 training sample\(s\)"),
         ([0.1], [1], r"0.1 means 1 training sample\(s\), .* between 2"),
-        ([0.5, 6], [1], "mean .* samples: each size once"),
+        ([0.5, 6], [1], "6 and 0.5 both mean 6 samples: each size once"),
     ):
         with pytest.raises(UserError, match=message):
-            splits.check_grid(train, samples, angles)
+            splits.check_grid(train, study(samples, angles))
+    for grid, message in (
+        (Grid(samples=[0.5], angles=[9]), "study.frozen_grid.angles: 9 angles asked"),
+        (Grid(samples=[6], angles=[1]), "study.frozen_grid.samples: 6 and 0.5 both mean 6"),
+    ):
+        with pytest.raises(UserError, match=message):
+            splits.check_grid(train, study([0.5], [1], frozen_grid=grid))
+
+
+def test_frozen_has_further_cells_and_none_twice() -> None:
+    own = study([0.5, 1.0], [1, 10], frozen_grid=Grid(samples=[0.25, 1.0], angles=[1, 3]))
+    assert splits.further_cells(own) == [(0.25, 1), (0.25, 3), (1.0, 3)]
+    shared = ["0.5x1", "0.5x10", "1.0x1", "1.0x10"]
+    assert splits.cell_folders(own, "scratch") == shared
+    further = ["grid/0.25x1", "grid/0.25x3", "grid/1.0x3"]
+    assert splits.cell_folders(own, "frozen") == shared + further

@@ -1,206 +1,253 @@
-"""The cells of a study → the answer: which strategy, and how many photos are enough."""
+"""Learning curves over two axes: test error as a function of samples and of angles.
 
-from collections.abc import Mapping
+error(n, k) = c + a · g(m),   m = n·k / (1 + (k − 1)·ρ)
+
+n samples from k angles each are worth m independent photos. The divisor is the design effect of
+cluster sampling (Kish, "Survey Sampling", 1965, section 5.4); ρ, the redundancy of angles, is 0
+where each further angle is as good as a new sample, and 1 where it adds nothing.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from itertools import product
 
 import numpy as np
-import pandas as pd
-
-from shotcount.intervals import bootstrap_accuracy, interval
-
-Cell = tuple[str, int, int]  # strategy, samples, angles
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A number with its 95 % interval."""
+def effective_photos(samples: np.ndarray, angles: np.ndarray, redundancy: np.ndarray) -> np.ndarray:
+    """Return how many independent photos `samples` x `angles` are worth.
 
-    value: float
-    low: float
-    high: float
+    >>> [float(effective_photos(100, 10, rho)) for rho in (0.0, 0.5, 1.0)]
+    [1000.0, 181.8181818181818, 100.0]
+    """
+    return np.asarray(samples * angles / (1 + (angles - 1) * redundancy))
+
+
+# ---------------------------------------------------------------------------- families
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What the study says; accuracies and losses are fractions of the test photos."""
+class Family:
+    """g falls as x grows, where x is effective photos in units of a typical subset."""
 
-    strategy: str  # of the highest accuracy at the largest subset
-    accuracy: Estimate  # of it there
-    leads: dict[str, Estimate]  # its lead there over each other strategy
-    samples: int  # the smallest subset that is enough for it
-    angles: int
-    photos: int
-    loss: Estimate  # accuracy there below that at the largest subset
-    largest: int  # photos of the largest subset
-    guessing: float  # accuracy of always naming the commonest class
-    tolerance: float
+    basis: Callable[[np.ndarray, np.ndarray], np.ndarray]  # g(x, shape)
+    inverse: Callable[[np.ndarray, np.ndarray], np.ndarray]  # x of a value of g
+    shapes: dict[str, tuple[float, float]]  # each shape parameter's range, searched in logs
+    ceiling: bool = True  # g falls to 0: c is the error with endless photos, so not negative
 
 
-def answer(
-    curve: pd.DataFrame,
-    correct: Mapping[Cell, np.ndarray],
-    samples: np.ndarray,
-    guessing: float,
-    tolerance: float,
-    replicates: int,
-    rng: np.random.Generator,
-) -> Answer:
-    """Choose the strategy and the smallest subset that is enough for it.
+# Mahmood et al., "How much more data do I need?", CVPR 2022, table 1, in terms of the error.
+FAMILIES = {
+    "power law": Family(
+        basis=lambda x, s: x ** -s[..., 0],
+        inverse=lambda g, s: np.maximum(g, 0) ** (-1 / s[..., 0]),
+        shapes={"exponent": (0.05, 2.0)},
+    ),
+    "logarithm": Family(
+        basis=lambda x, s: -np.log(x + s[..., 0]),
+        inverse=lambda g, s: np.maximum(np.exp(-g) - s[..., 0], 0),
+        shapes={"offset": (0.001, 10.0)},
+        ceiling=False,
+    ),
+    "arctan": Family(
+        basis=lambda x, s: 1 - 2 / np.pi * np.arctan(s[..., 0] * x),
+        inverse=lambda g, s: np.tan(np.pi / 2 * (1 - np.clip(g, 0, 1))) / s[..., 0],
+        shapes={"slope": (0.1, 100.0)},
+    ),
+    "algebraic root": Family(
+        basis=lambda x, s: 1 - (1 + (s[..., 0] * x) ** -s[..., 1]) ** (-1 / s[..., 1]),
+        inverse=lambda g, s: (
+            ((1 - np.clip(g, 0, 1)) ** -s[..., 1] - 1) ** (-1 / s[..., 1]) / s[..., 0]
+        ),
+        shapes={"slope": (0.1, 100.0), "sharpness": (0.3, 3.0)},
+    ),
+}
 
-    Enough is the smallest subset whose accuracy is within `tolerance` of the largest subset's.
-    Leads and loss come from paired differences on the same test samples.
+
+@dataclass(frozen=True)
+class Curve:
+    """A family fitted to every row of a study's errors: the measured ones, their replicates."""
+
+    family: str
+    unit: float  # effective photos at which x is 1
+    shape: np.ndarray  # (rows, shapes)
+    redundancy: np.ndarray  # (rows,) ρ
+    amplitude: np.ndarray  # (rows,) a
+    asymptote: np.ndarray  # (rows,) c
+    residual: np.ndarray  # (rows,) root mean square
+
+    def error(self, samples: np.ndarray, angles: np.ndarray) -> np.ndarray:
+        """Return the expected error (rows, sizes) at sizes given by arrays (sizes,)."""
+        x = effective_photos(samples, angles, self.redundancy[:, None]) / self.unit
+        g = FAMILIES[self.family].basis(x, self.shape[:, None, :])
+        return np.clip(self.asymptote[:, None] + self.amplitude[:, None] * g, 0, 1)
+
+    def photos_for(self, error: float) -> np.ndarray:
+        """Return the effective photos (rows,) at which `error` is expected; inf where never."""
+        family = FAMILIES[self.family]
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            g = (error - self.asymptote) / self.amplitude
+            x = family.inverse(g, self.shape)
+        never = np.isnan(g) | (family.ceiling & (g <= 0))
+        return np.where(never, np.inf, x) * self.unit
+
+    def parameters(self) -> dict[str, np.ndarray]:
+        """Return the parameters by name, each an array (rows,)."""
+        shapes = dict(zip(FAMILIES[self.family].shapes, self.shape.T, strict=True))
+        return {
+            "amplitude": self.amplitude,
+            **shapes,
+            "asymptote": self.asymptote,
+            "redundancy": self.redundancy,
+        }
+
+
+# ---------------------------------------------------------------------------- fitting
+
+GRID = 21  # coarse places of each parameter
+HALVINGS = 8  # of the grid's step, around the best place
+
+
+def vary(sizes: np.ndarray) -> bool:
+    """Whether there are two different ones at least."""
+    return len(np.unique(sizes)) > 1
+
+
+def fit(errors: np.ndarray, samples: np.ndarray, angles: np.ndarray, family: str) -> Curve:
+    """Fit a family to every row by least squares.
+
+    For a given shape and redundancy the model is linear in a and c, so only those are searched
+    (variable projection: Golub and Pereyra, SIAM Journal on Numerical Analysis 1973): all over
+    a grid, then ever closer around its best place. That finds the global optimum without
+    starting values. Assumes a ≥ 0, 0 ≤ ρ ≤ 1 and, where the family has a ceiling, c ≥ 0.
+    Redundancy is searched only where both axes vary; else it is 0, and m counts photos.
+
+    Unweighted: what cells have most in common, the test samples' difficulty, shifts them all
+    alike and goes into c.
 
     Parameters
     ----------
-    curve : DataFrame
-        As in `tables.CURVE`.
-    correct : mapping of (strategy, samples, angles) to ndarray of shape (seeds, photos), bool
-    samples : ndarray of shape (photos,)
-        The sample that each test photo shows.
-    guessing : float
-        Accuracy on the test split of always naming the commonest class.
-    tolerance : float
-        Accuracy that one is willing to give up.
+    errors : ndarray of shape (rows, cells)
+    samples, angles : ndarray of shape (cells,)
+    family : str
+        A key of `FAMILIES`.
     """
-    largest = curve[curve["photos"] == curve["photos"].max()]
-    best = largest.loc[largest["accuracy"].idxmax()]
-    own = curve[curve["strategy"] == best["strategy"]].sort_values(["photos", "samples"])
-    enough = own[own["accuracy"] >= best["accuracy"] - tolerance].iloc[0]
+    kind = FAMILIES[family]
+    unit = float(np.exp(np.log(samples * angles).mean()))
+    both = vary(samples) and vary(angles)
+    low, high = np.vstack([(0.0, float(both)), np.log(list(kind.shapes.values()))]).T
 
-    others = largest[largest["strategy"] != best["strategy"]]
-    rows = [best, enough, *(row for _, row in others.iterrows())]
-    drawn = bootstrap_accuracy(
-        [correct[row["strategy"], row["samples"], row["angles"]] for row in rows],
-        samples,
-        replicates,
-        rng,
+    def basis(place: np.ndarray) -> np.ndarray:  # (..., parameters) → (..., cells)
+        x = effective_photos(samples, angles, place[..., :1]) / unit
+        return kind.basis(x, np.exp(place[..., None, 1:]))
+
+    axes = [np.linspace(a, b, GRID if b > a else 1) for a, b in zip(low, high, strict=True)]
+    coarse = np.array(list(product(*axes)))
+    g = basis(coarse)
+    best = np.concatenate(
+        [_project(g, some[:, None], kind.ceiling)[2].argmin(axis=1) for some in _chunks(errors)]
     )
-    clusters = len(np.unique(samples))
+    place, step = coarse[best], (high - low) / (GRID - 1)
+    around = np.array(list(product((-1, 0, 1), repeat=len(low))))
+    for _ in range(HALVINGS):
+        step = step / 2
+        near = np.clip(place[:, None] + around * step, low, high)
+        squares = _project(basis(near), errors[:, None], kind.ceiling)[2]
+        place = near[np.arange(len(near)), squares.argmin(axis=1)]
+    amplitude, asymptote, squares = _project(basis(place), errors, kind.ceiling)
+    return Curve(
+        family, unit, np.exp(place[:, 1:]), place[:, 0], amplitude, asymptote,
+        np.sqrt(np.maximum(squares, 0)),
+    )  # fmt: skip
 
-    def lead(other: int) -> Estimate:
-        if rows[other].equals(best):
-            return Estimate(0.0, 0.0, 0.0)
-        value = best["accuracy"] - rows[other]["accuracy"]
-        return Estimate(value, *interval(drawn[0] - drawn[other], clusters))
 
-    return Answer(
-        strategy=best["strategy"],
-        accuracy=Estimate(best["accuracy"], best["accuracy_low"], best["accuracy_high"]),
-        leads={row["strategy"]: lead(2 + i) for i, row in enumerate(rows[2:])},
-        samples=int(enough["samples"]),
-        angles=int(enough["angles"]),
-        photos=int(enough["photos"]),
-        loss=lead(1),
-        largest=int(best["photos"]),
-        guessing=guessing,
-        tolerance=tolerance,
+def _chunks(errors: np.ndarray, size: int = 100) -> list[np.ndarray]:
+    """Replicates a few at a time, so that the grid of all fits into memory."""
+    return [errors[start : start + size] for start in range(0, len(errors), size)]
+
+
+def _project(
+    g: np.ndarray, y: np.ndarray, ceiling: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Least squares of y = c + a·g over the last axis: a, c and the mean squared residual."""
+    g_mean, y_mean = g.mean(axis=-1), y.mean(axis=-1)
+    gg = (g * g).mean(axis=-1)
+    gy = np.einsum("...i,...i->...", g, y) / g.shape[-1]
+    variance = np.maximum(gg - g_mean**2, 1e-15)
+    a = np.maximum((gy - g_mean * y_mean) / variance, 0)
+    c = y_mean - a * g_mean
+    if ceiling:
+        a = np.where(c < 0, gy / gg, a)
+        c = np.maximum(c, 0)
+    squares = (
+        (y * y).mean(axis=-1) - 2 * (a * gy + c * y_mean) + a * a * gg + 2 * a * c * g_mean + c * c
     )
+    return a, c, squares
 
 
-def sentence(answer: Answer) -> str:
-    """Put the answer into words, with what the data can't tell."""
-    a = answer
-    at_largest = (
-        f"with all {a.largest:,} training photos {a.strategy} reached {_percent(a.accuracy.value)} "
-        f"of the test photos ({_range(a.accuracy)})"
-    )
-    if a.accuracy.low <= a.guessing:
-        return (
-            f"No answer: {at_largest}, not shown to beat always naming the commonest class "
-            f"({_percent(a.guessing)})."
-        )
-    rivals = [name for name, lead in a.leads.items() if lead.low <= 0]
-    beaten = [name for name, lead in a.leads.items() if lead.low > 0]
-    verdict = at_largest
-    if beaten:
-        verdict += f", better than {' and '.join(beaten)}"
-    if rivals:
-        verdict += f"{'; ' if beaten else ', '}no detectable difference from {' and '.join(rivals)}"
-    if a.photos == a.largest:
-        return (
-            f"{verdict[0].upper()}{verdict[1:]}; no smaller subset came within "
-            f"{_points(a.tolerance)} of that, so more photos may well help."
-        )
-    size = f"{a.photos:,} photos ({a.samples:,} samples × {_count(a.angles, 'angle')})"
-    doubt = (
-        ""
-        if a.loss.high <= a.tolerance
-        else f", though this test split can't rule out a loss of up to {_points(a.loss.high)}"
-    )
-    return (
-        f"{size} are enough: {verdict}, and {a.photos:,} came within {_points(a.tolerance)} of "
-        f"that (loss {100 * a.loss.value:.1f}, {_range(a.loss)}){doubt}."
-    )
+# ---------------------------------------------------------------------------- choosing
 
 
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.1f} %"
+@dataclass(frozen=True)
+class Curves:
+    """Every family's fit, of which each row uses the one that extrapolates best.
 
-
-def _points(fraction: float) -> str:
-    return _count(f"{round(100 * fraction, 1):g}", "point")
-
-
-def _count(number: int | str, noun: str) -> str:
-    return f"{number} {noun}{'' if str(number) == '1' else 's'}"
-
-
-def _range(estimate: Estimate) -> str:
-    return f"95 % interval {100 * estimate.low:.1f} to {100 * estimate.high:.1f}"
-
-
-# ---------------------------------------------------------------------------- for people
-
-
-def summary(curve: pd.DataFrame, answer: Answer) -> dict[str, dict[str, Any]]:
-    """Return the few numbers that a pull request should show, rounded to 4 digits.
-
-    For each strategy the accuracy at the largest subset, with its interval; and the answer.
+    The best fit need not be the best guess beyond it, so a family is chosen by how well it
+    foretells the largest cells from the others (Mahmood et al., CVPR 2022): those with more than
+    half of the photos of the largest. As each replicate chooses anew, the intervals hold the
+    doubt about the family too; with the family fixed they cover far too seldom.
     """
-    largest = curve[curve["photos"] == curve["photos"].max()].set_index("strategy")
-    columns = ["accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "log_loss"]
-    strategies = {
-        str(strategy): {column: round(float(row[column]), 4) for column in columns}
-        for strategy, row in largest.iterrows()
-    }
-    verdict = {
-        "strategy": answer.strategy,
-        "photos": answer.photos,
-        "samples": answer.samples,
-        "angles": answer.angles,
-        "accuracy_lost": round(answer.loss.value, 4),
-        "accuracy_lost_low": round(answer.loss.low, 4),
-        "accuracy_lost_high": round(answer.loss.high, 4),
-    }
-    return strategies | {"answer": verdict}
 
+    fits: dict[str, Curve]
+    gaps: np.ndarray  # (families, rows) mean absolute error on the held-out cells
 
-def report(curve: pd.DataFrame, answer: Answer) -> str:
-    """Return the study in Markdown: the table of strategy x photos, and the answer."""
-    sizes = curve.drop_duplicates(["samples", "angles"]).sort_values(["photos", "samples"])
-    strategies = list(curve["strategy"].unique())
-    seeds = curve.groupby("strategy")["seeds"].max()
-    heads = [f"{strategy} ({_count(seeds[strategy], 'seed')})" for strategy in strategies]
-    rows = [["photos", "samples × angles", *heads]]
-    for size in sizes.itertuples():
-        cells = curve[(curve["samples"] == size.samples) & (curve["angles"] == size.angles)]
-        cells = cells.set_index("strategy")
-        rows.append(
-            [f"{size.photos:,}", f"{size.samples:,} × {size.angles}"]
-            + [
-                f"{100 * c.accuracy:.1f} ({100 * c.accuracy_low:.1f}–{100 * c.accuracy_high:.1f})"
-                for c in (cells.loc[strategy] for strategy in strategies)
-            ]
+    @property
+    def chosen(self) -> np.ndarray:
+        """Which of `fits` each row uses: ndarray (rows,), int."""
+        return self.gaps.argmin(axis=0)
+
+    @property
+    def family(self) -> str:
+        """Name of the family that row 0, the estimate, uses."""
+        return list(self.fits)[self.chosen[0]]
+
+    @property
+    def redundancy(self) -> np.ndarray:
+        return self._of_chosen([curve.redundancy for curve in self.fits.values()])
+
+    @property
+    def ceiling_error(self) -> np.ndarray:
+        """Error with endless photos (rows,): c, or 0 of a family without ceiling."""
+        return self._of_chosen(
+            [curve.asymptote * FAMILIES[name].ceiling for name, curve in self.fits.items()]
         )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    rows.insert(1, ["-" * (width - 1) + ":" for width in widths])
-    table = [
-        "| " + " | ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) + " |"
-        for row in rows
-    ]
-    caption = (
-        "Test accuracy in % (95 % interval: bootstrap over test samples and seeds), by the "
-        "photos, samples and angles trained on."
-    )
-    return "\n".join([sentence(answer), "", *table, "", caption, ""])
+
+    def error(self, samples: np.ndarray, angles: np.ndarray) -> np.ndarray:
+        """Return the expected error (rows, sizes) at sizes given by arrays (sizes,)."""
+        return self._of_chosen([curve.error(samples, angles) for curve in self.fits.values()])
+
+    def photos_for(self, error: float) -> np.ndarray:
+        """Return the effective photos (rows,) at which `error` is expected; inf where never."""
+        return self._of_chosen([curve.photos_for(error) for curve in self.fits.values()])
+
+    def _of_chosen(self, of_families: list[np.ndarray]) -> np.ndarray:
+        return np.stack(of_families)[self.chosen, np.arange(len(self.chosen))]
+
+
+def fit_families(errors: np.ndarray, samples: np.ndarray, angles: np.ndarray) -> Curves | None:
+    """Fit every family that there are cells enough for, with and without the largest cells.
+
+    Parameters as `fit` has them. None if there are too few cells for any family: without the
+    largest there must be more than the family has parameters.
+    """
+    photos = samples * angles
+    held = photos > photos.max() / 2
+    rest = samples[~held], angles[~held]
+    shared = 2 + (vary(rest[0]) and vary(rest[1]))  # a, c and, of both axes, ρ
+    fits, gaps = {}, []
+    for name, kind in FAMILIES.items():
+        if len(kind.shapes) + shared < len(rest[0]):
+            foretold = fit(errors[:, ~held], *rest, name).error(samples[held], angles[held])
+            gaps.append(np.abs(foretold - errors[:, held]).mean(axis=1))
+            fits[name] = fit(errors, samples, angles, name)
+    return Curves(fits, np.stack(gaps)) if fits else None

@@ -1,78 +1,156 @@
 """Uncertainty of test accuracy when photos come in clusters: the physical samples.
 
 Photos of one sample succeed or fail together, so the test split is worth about as many
-observations as it has samples, not photos.
+observations as it has samples, not photos. And a training run is one draw of many: another
+subset, initialisation and order of the same size would have given another accuracy.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
 
-def bootstrap_accuracy(
-    correct: Sequence[np.ndarray], samples: np.ndarray, replicates: int, rng: np.random.Generator
-) -> np.ndarray:
-    """Draw replicates of the test accuracy of several systems on the same test photos.
+@dataclass(frozen=True)
+class Draws:
+    """How often each replicate of a bootstrap drew each test sample and each training seed.
 
-    Each replicate draws test samples with replacement, whole, and each system's training seeds
-    with replacement: the pigeonhole bootstrap of crossed random effects (Owen, "The pigeonhole
-    bootstrap", Annals of Applied Statistics 2007). The samples drawn are the same for every
-    system, so differences of replicates are paired.
+    Each draws test samples with replacement, whole, and training seeds with replacement: the
+    pigeonhole bootstrap of crossed random effects (Owen, "The pigeonhole bootstrap", Annals of
+    Applied Statistics 2007). One draw fewer than there are samples (seeds) makes the variance
+    unbiased, which matters for two to five seeds (Rao and Wu, "Resampling inference with complex
+    survey data", JASA 1988). Assumes that samples and seeds are exchangeable; how much runs
+    vary can't be seen from a single seed, and counts as nothing.
+    """
+
+    samples: np.ndarray  # (replicates, samples): weights, each row sums to 1
+    seeds: tuple[np.ndarray, ...]  # (replicates, seeds) of each strategy involved, likewise
+
+
+def draw(
+    samples: int, seeds: Sequence[int], replicates: int, rng: np.random.Generator
+) -> list[Draws]:
+    """Draw `samples` test samples, the same for all strategies, and each strategy's seeds."""
+
+    def weights(count: int) -> np.ndarray:
+        draws = max(count - 1, 1)
+        return rng.multinomial(draws, np.full(count, 1 / count), replicates) / draws
+
+    shared = weights(samples)
+    return [Draws(shared, (weights(count),)) for count in seeds]
+
+
+def bootstrap_mean(hits: np.ndarray, samples: np.ndarray, draws: Draws) -> np.ndarray:
+    """Replicate the mean over photos and seeds, for every cell of one strategy.
+
+    A seed's subsets nest and all cells are tested on the same samples, so differences between
+    cells (and between strategies, whose draws share the samples) are paired.
 
     Parameters
     ----------
-    correct : sequence of ndarray of shape (seeds, photos), bool
-        Whether each system got each test photo right; systems may differ in seeds.
+    hits : ndarray of shape (cells, seeds, photos), bool or float
+        Whether (or how often) each seed of each cell got each photo right.
     samples : ndarray of shape (photos,)
         The sample that each photo shows.
-    replicates : int
-    rng : numpy.random.Generator
+    draws : Draws
+        Of as many samples and seeds.
 
     Returns
     -------
-    ndarray of shape (systems, replicates), float64
+    ndarray of shape (cells, replicates), float64
     """
     names, cluster = np.unique(samples, return_inverse=True)
-    size = np.bincount(cluster)  # (clusters,) photos
-    share = np.full(len(names), 1 / len(names))
-    drawn = rng.multinomial(len(names), share, replicates)  # (replicates, clusters)
-    photos = drawn @ size  # (replicates,)
-    accuracy = np.empty((len(correct), replicates))
-    for system, hits in enumerate(correct):
-        seeds = len(hits)
-        per_cluster = np.stack([np.bincount(cluster, weights=row) for row in hits])
-        per_seed = drawn @ per_cluster.T / photos[:, None]  # (replicates, seeds)
-        weight = rng.multinomial(seeds, np.full(seeds, 1 / seeds), replicates) / seeds
-        accuracy[system] = (per_seed * weight).sum(axis=1)
-    return accuracy
+    membership = np.eye(len(names))[cluster]  # (photos, clusters)
+    per_seed = (hits @ membership) @ draws.samples.T  # (cells, seeds, replicates)
+    photos = draws.samples @ membership.sum(axis=0)  # (replicates,)
+    return np.asarray(np.einsum("csr,rs->cr", per_seed, draws.seeds[0]) / photos)
 
 
-def interval(replicates: np.ndarray, clusters: int, level: float = 0.95) -> tuple[float, float]:
-    """Return the expanded percentile interval of a bootstrap over `clusters` clusters.
+def difference(one: Draws, other: Draws) -> Draws:
+    """Return the draws behind a difference between two strategies."""
+    return Draws(one.samples, one.seeds + other.seeds)
 
-    The plain percentile interval is too narrow for few clusters, as if a normal quantile and
-    the biased standard deviation were used; the expansion takes the percentiles at which it
-    would agree with Student's t (Hesterberg, "What teachers should know about the bootstrap",
-    The American Statistician 2015, section 3.3).
+
+def degrees_of_freedom(replicates: np.ndarray, draws: Draws) -> float:
+    """On how many observations, less one, the spread of replicates rests.
+
+    Where seeds matter more than samples, that is few. Welch and Satterthwaite's approximation
+    (Satterthwaite, Biometrics Bulletin 1946); the seeds' share of the variance is that which
+    their weights explain of the replicates' ranks (ranks, since a replicate may be infinite).
     """
-    t = stats.t.ppf((1 - level) / 2, clusters - 1) if clusters > 1 else -np.inf
-    tail = stats.norm.cdf(t * np.sqrt(clusters / max(clusters - 1, 1)))
-    low, high = np.quantile(replicates, [tail, 1 - tail])
-    return float(low), float(high)
+    rank = stats.rankdata(replicates)
+    rank -= rank.mean()
+    total, rest, inverse = (rank**2).sum(), 1.0, 0.0
+    for weights in draws.seeds:
+        seeds = weights.shape[1]
+        if total > 0 and seeds > 1:
+            centred = weights - weights.mean(axis=0)
+            explained = centred @ np.linalg.lstsq(centred, rank, rcond=None)[0]
+            share = min((explained**2).sum() / total, rest)
+            rest -= share
+            inverse += share**2 / (seeds - 1)
+    inverse += rest**2 / max(draws.samples.shape[1] - 1, 1)
+    return float(1 / inverse)
+
+
+def interval(replicates: np.ndarray, draws: Draws, level: float = 0.95) -> tuple[float, float]:
+    """Return the expanded percentile interval of a bootstrap.
+
+    The percentiles are those at which it would agree with Student's t rather than the normal
+    distribution (Hesterberg, "What teachers should know about the bootstrap", The American
+    Statistician 2015, section 3.3).
+
+    Parameters
+    ----------
+    replicates : ndarray of shape (replicates,)
+        Of one number; infinity stands for one without bound.
+    draws : Draws
+        What they come from.
+    """
+    t = stats.t.ppf((1 - level) / 2, degrees_of_freedom(replicates, draws))
+    ordered = np.sort(replicates)
+    # The outer one of two order statistics: infinities can't be averaged.
+    place = int(stats.norm.cdf(t) * (len(ordered) - 1))
+    return float(ordered[place]), float(ordered[len(ordered) - 1 - place])
 
 
 def accuracy_interval(
-    replicates: np.ndarray, clusters: int, level: float = 0.95
+    replicates: np.ndarray, draws: Draws, level: float = 0.95
 ) -> tuple[float, float]:
     """Return the interval of an accuracy, honest also where every photo was right (or wrong).
 
     Then all replicates agree, and the far end is the exact binomial bound of as many trials as
-    there are clusters (Clopper and Pearson, Biometrika 1934).
+    there are test samples (Clopper and Pearson, Biometrika 1934).
     """
-    low, high = interval(replicates, clusters, level)
+    low, high = interval(replicates, draws, level)
+    bound = ((1 - level) / 2) ** (1 / draws.samples.shape[1])
     if replicates.min() == replicates.max() == 1:
-        low = ((1 - level) / 2) ** (1 / clusters)
+        low = bound
     if replicates.min() == replicates.max() == 0:
-        high = 1 - ((1 - level) / 2) ** (1 / clusters)
+        high = 1 - bound
     return float(low), float(high)
+
+
+def p_value(differences: np.ndarray) -> float:
+    """Two-sided p-value of no difference, by how far the replicates' tail reaches across 0.
+
+    Inverts the percentile interval (Efron and Tibshirani, "An introduction to the bootstrap",
+    1993, section 15.4); 1 is added to both counts so that it is never 0 (Davison and Hinkley,
+    "Bootstrap methods and their application", 1997, section 4.2).
+    """
+    below, above = np.sum(differences <= 0), np.sum(differences >= 0)
+    return float(min(1.0, 2 * (min(below, above) + 1) / (len(differences) + 1)))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjust p-values for several comparisons (Holm, Scandinavian Journal of Statistics 1979).
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    order = np.argsort(p_values)
+    factors = np.arange(len(order), 0, -1)
+    adjusted = np.empty(len(order))
+    adjusted[order] = np.minimum(np.maximum.accumulate(np.asarray(p_values)[order] * factors), 1)
+    return [float(p) for p in adjusted]

@@ -58,20 +58,32 @@ class Split(Section):
         return self
 
 
-class Study(Section):
+class Grid(Section):
+    samples: list[Count | UpToOne]
+    angles: list[Count]
+
+    @model_validator(mode="after")
+    def _names_each_size_once(self) -> "Grid":
+        for name in ("samples", "angles"):
+            values = getattr(self, name)
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name} {values} lists a value twice")
+        return self
+
+
+class Study(Grid):
     strategies: Annotated[list[StrategyName], Field(min_length=1)]
     samples: Annotated[list[Count | UpToOne], Field(min_length=1)]
     angles: Annotated[list[Count], Field(min_length=1)]
+    frozen_grid: Grid
     angle_order: Literal["spread", "random"]
     draws: Count
     seed: Seed
 
     @model_validator(mode="after")
-    def _names_each_size_once(self) -> "Study":
-        for name in ("strategies", "samples", "angles"):
-            values = getattr(self, name)
-            if len(set(values)) < len(values):
-                raise ValueError(f"{name} {values} lists a value twice")
+    def _names_each_strategy_once(self) -> "Study":
+        if len(set(self.strategies)) < len(self.strategies):
+            raise ValueError(f"strategies {self.strategies} lists a value twice")
         return self
 
 
@@ -119,6 +131,9 @@ class Evaluate(Section):
 
 class Answer(Section):
     tolerance: Fraction
+    target_accuracy: Fraction
+    cost_per_sample: NotNegative
+    cost_per_photo: Positive
     reference: Mapping[StrategyName, Fraction]
 
 

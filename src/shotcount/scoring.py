@@ -5,7 +5,7 @@ import pandas as pd
 from sklearn import metrics
 
 from shotcount import tables
-from shotcount.intervals import accuracy_interval, bootstrap_accuracy
+from shotcount.intervals import accuracy_interval, bootstrap_mean, draw
 
 
 def hits(predictions: pd.DataFrame, labels: list[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -35,11 +35,11 @@ def score(
     """Score one cell: each metric is the mean over seeds; accuracy with its 95 % interval.
 
     Balanced accuracy is the mean recall of the classes; F1 is averaged over classes unweighted;
-    log-loss is in nats.
+    log-loss is in nats; ECE as `calibration_error` has it.
     """
     correct, samples = hits(predictions, labels)
-    accuracy = bootstrap_accuracy([correct], samples, replicates, rng)[0]
-    low, high = accuracy_interval(accuracy, clusters=len(np.unique(samples)))
+    draws = draw(len(np.unique(samples)), [len(correct)], replicates, rng)[0]
+    low, high = accuracy_interval(bootstrap_mean(correct[None], samples, draws)[0], draws)
     per_seed = []
     for _, run in predictions.groupby("seed"):
         truth, p = run["label"], _probabilities(run, labels)
@@ -49,6 +49,7 @@ def score(
                 "balanced_accuracy": metrics.balanced_accuracy_score(truth, chosen),
                 "macro_f1": metrics.f1_score(truth, chosen, labels=labels, average="macro"),
                 "log_loss": metrics.log_loss(truth, p, labels=labels),
+                "ece": calibration_error(p.max(axis=1), chosen == truth.to_numpy()),
             }
         )
     return {
@@ -58,6 +59,58 @@ def score(
         "accuracy_high": high,
         **pd.DataFrame(per_seed).mean().to_dict(),
     }
+
+
+def calibration_error(confidence: np.ndarray, correct: np.ndarray, bins: int = 15) -> float:
+    """Return the expected calibration error: how far confidence is from accuracy, on average.
+
+    Over bins of equal width, weighted by their photos (Guo et al., "On calibration of modern
+    neural networks", ICML 2017). Biased upwards for few photos, since a bin's accuracy is noisy.
+
+    Parameters
+    ----------
+    confidence : ndarray of shape (photos,)
+        Probability of the predicted class.
+    correct : ndarray of shape (photos,), bool
+    """
+    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    gap = np.bincount(place, weights=confidence - correct, minlength=bins)
+    return float(np.abs(gap).sum() / len(correct))
+
+
+def views(
+    predictions: pd.DataFrame, labels: list[str], rng: np.random.Generator, orders: int = 50
+) -> tuple[np.ndarray, np.ndarray]:
+    """Judge whole samples by the averaged predictions of 1, 2, 3, … of their photos.
+
+    Averages log-probabilities: the product of experts that are taken to err independently, over
+    which of a sample's photos are seen in `orders` random orders.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        Of one cell, as in ``tables.predictions(labels)``.
+
+    Returns
+    -------
+    right : ndarray of shape (views, seeds, samples), float64
+        In what share of the orders a sample is right, seen from 1, 2, … angles, up to as many
+        as every sample has.
+    samples : ndarray of shape (samples,)
+    """
+    ordered = predictions.sort_values(["seed", "sample", "photo"])
+    most = ordered.groupby(["seed", "sample"]).size().min()
+    log_p = np.log(np.clip(_probabilities(ordered, labels), 1e-15, None))
+    truth = ordered["label"].map(labels.index).to_numpy()
+    seeds, samples = ordered["seed"].nunique(), ordered["sample"].unique()
+    right = np.zeros((most, seeds, len(samples)))
+    groups = ordered.groupby(["seed", "sample"]).indices
+    for cell, (_, rows) in enumerate(sorted(groups.items())):
+        shuffled = np.stack([rng.permutation(rows)[:most] for _ in range(orders)])
+        summed = log_p[shuffled].cumsum(axis=1)  # (orders, views, classes)
+        hit = summed.argmax(axis=2) == truth[rows[0]]
+        right[:, cell // len(samples), cell % len(samples)] = hit.mean(axis=0)
+    return right, samples
 
 
 def confusion(predictions: pd.DataFrame, labels: list[str]) -> pd.DataFrame:

@@ -3,10 +3,14 @@
 Photos of one sample are near copies; a split by photo would test on what was trained on.
 """
 
+from functools import cache
+from itertools import product
+
 import numpy as np
 import pandas as pd
 
 from shotcount.errors import UserError
+from shotcount.params import Study
 from shotcount.seeds import seed_for
 
 # ---------------------------------------------------------------------------- splits
@@ -85,7 +89,8 @@ def split_samples(
 # ---------------------------------------------------------------------------- subsets
 
 
-def farthest_first(count: int, start: int) -> list[int]:
+@cache
+def farthest_first(count: int, start: int) -> tuple[int, ...]:
     """Order positions on a circle so that every prefix is spread as evenly as can be.
 
     "Evenly spaced k of n" drawn afresh for each k would not nest; prefixes of one order do.
@@ -93,13 +98,13 @@ def farthest_first(count: int, start: int) -> list[int]:
     of them on a tie.
 
     >>> farthest_first(8, start=0)
-    [0, 4, 2, 6, 1, 3, 5, 7]
+    (0, 4, 2, 6, 1, 3, 5, 7)
     """
     order = [start % count]
     while len(order) < count:
         gaps = [min(min((p - q) % count, (q - p) % count) for q in order) for p in range(count)]
         order.append(int(np.argmax(gaps)))
-    return order
+    return tuple(order)
 
 
 def stratified_order(labels: pd.Series, rng: np.random.Generator) -> np.ndarray:
@@ -151,7 +156,7 @@ def nested_subsets(train: pd.DataFrame, angle_order: str, draws: int, seed: int)
         for sample, views in train.groupby("sample", sort=False):
             rng = np.random.default_rng(seed_for("angles", seed, draw, str(sample)))
             if angle_order == "spread":
-                order = farthest_first(len(views), start=int(rng.integers(len(views))))
+                order = list(farthest_first(len(views), start=int(rng.integers(len(views)))))
             else:
                 order = [int(i) for i in rng.permutation(len(views))]
             chosen = views.iloc[order][["photo", "label", "sample"]]
@@ -177,7 +182,31 @@ def sample_count(size: int | float, available: int) -> int:
     return size if isinstance(size, int) else max(1, round(size * available))
 
 
-def check_grid(train: pd.DataFrame, samples: list[int | float], angles: list[int]) -> None:
+def cell_name(size: int | float, angles: int) -> str:
+    """Name a cell's folder by the sizes as params.yaml has them.
+
+    >>> cell_name(0.5, 10)
+    '0.5x10'
+    """
+    return f"{size}x{angles}"
+
+
+def further_cells(study: Study) -> list[tuple[int | float, int]]:
+    """List the sizes of study.frozen_grid that the grid of all strategies lacks."""
+    shared = set(product(study.samples, study.angles))
+    grid = study.frozen_grid
+    return [size for size in product(grid.samples, grid.angles) if size not in shared]
+
+
+def cell_folders(study: Study, strategy: str) -> list[str]:
+    """List a strategy's cells by their folders below data/models/<strategy>."""
+    names = [cell_name(*size) for size in product(study.samples, study.angles)]
+    if strategy == "frozen":
+        names += [f"grid/{cell_name(*size)}" for size in further_cells(study)]
+    return names
+
+
+def check_grid(train: pd.DataFrame, study: Study) -> None:
     """Refuse sizes that the training split can't fill.
 
     Raises
@@ -186,18 +215,24 @@ def check_grid(train: pd.DataFrame, samples: list[int | float], angles: list[int
         Naming the size and what is there.
     """
     views = train.groupby("sample").size()
-    classes = train["label"].nunique()
-    if max(angles) > views.max():
-        raise UserError(
-            f"study.angles: {max(angles)} angles asked, but no training sample has more than "
-            f"{views.max()}: lower it or photograph more"
-        )
-    counts = [sample_count(size, len(views)) for size in samples]
-    for size, count in zip(samples, counts, strict=True):
-        if not classes <= count <= len(views):
-            raise UserError(
-                f"study.samples: {size} means {count} training sample(s), but the sizes must lie "
-                f"between {classes} (one of each class) and {len(views)} (all there are)"
-            )
-    if len(set(counts)) < len(counts):
-        raise UserError(f"study.samples: {samples} mean {counts} samples: each size once, please")
+    classes, available = train["label"].nunique(), len(views)
+    counts: dict[int, int | float] = {}
+    for name, grid in (("study", study), ("study.frozen_grid", study.frozen_grid)):
+        for angles in grid.angles:
+            if angles > views.max():
+                raise UserError(
+                    f"{name}.angles: {angles} angles asked, but no training sample has more than "
+                    f"{views.max()}: lower it or photograph more"
+                )
+        for size in grid.samples:
+            count = sample_count(size, available)
+            if not classes <= count <= available:
+                raise UserError(
+                    f"{name}.samples: {size} means {count} training sample(s), but the sizes must "
+                    f"lie between {classes} (one of each class) and {available} (all there are)"
+                )
+            if counts.setdefault(count, size) != size:
+                raise UserError(
+                    f"{name}.samples: {size} and {counts[count]} both mean {count} samples: each "
+                    "size once, please"
+                )

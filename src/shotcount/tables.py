@@ -55,8 +55,65 @@ CURVE: Table = CELL | {
     "balanced_accuracy": "float64",
     "macro_f1": "float64",
     "log_loss": "float64",  # nats
+    "ece": "float64",  # expected calibration error
+}
+COMPARISONS: Table = {  # at the largest subset that all strategies have
+    "better": "str",
+    "worse": "str",
+    "lead": "float64",  # accuracy
+    "lead_low": "float64",
+    "lead_high": "float64",
+    "p_holm": "float64",
+}
+# error = asymptote + amplitude · g(m / unit), m effective photos; g and its shapes: curves.FAMILIES
+FITS: Table = {
+    "strategy": "str",
+    "family": "str",
+    "chosen": "bool",
+    "share": "float64",  # of the replicates that chose this family
+    "extrapolation_error": "float64",  # mean absolute, on the held-out largest cells
+    "residual": "float64",  # root mean square
+    "unit": "float64",
+    "parameter": "str",
+    "value": "float64",
+    "value_low": "float64",
+    "value_high": "float64",
+}
+FITTED: Table = CELL | {
+    "accuracy": "float64",
+    "accuracy_low": "float64",
+    "accuracy_high": "float64",
+    "extrapolated": "bool",
+}
+BUDGETS: Table = {  # equally many photos, from more samples or from more angles
+    "strategy": "str",
+    "photos": "int64",
+    "more_samples": "int64",
+    "fewer_angles": "int64",
+    "fewer_samples": "int64",
+    "more_angles": "int64",
+    "gain": "float64",  # accuracy of the former over the latter
+    "gain_low": "float64",
+    "gain_high": "float64",
+}
+VIEWS: Table = {  # of the largest subset's models
+    "strategy": "str",
+    "views": "int64",  # angles of a test sample whose predictions are averaged
+    "accuracy": "float64",  # of samples
+    "accuracy_low": "float64",
+    "accuracy_high": "float64",
 }
 CONFUSION: Table = CELL | {"actual": "str", "predicted": "str", "photos_per_seed": "float64"}
+METRICS: dict[str, Table] = {  # metrics/<name>.csv
+    "curve": CURVE,
+    "comparisons": COMPARISONS,
+    "fits": FITS,
+    "fitted": FITTED,
+    "equal_budgets": BUDGETS,
+    "views": VIEWS,
+    "confusion": CONFUSION,
+    "history": CELL | HISTORY,
+}
 
 
 def predictions(labels: list[str]) -> Table:

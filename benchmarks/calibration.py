@@ -1,0 +1,165 @@
+"""Do the intervals cover the truth? Simulated studies, where it is known.
+
+    python benchmarks/calibration.py > docs/calibration.md
+
+Prints how often the 95 % intervals of a study cover the true accuracy, redundancy of angles, loss
+at the subset named as enough, and gain of twice the samples; and the accuracy again with photos
+taken for independent observations. Takes a quarter of an hour on two cores.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from shotcount import answers
+from shotcount.answers import Estimate
+from shotcount.curves import effective_photos
+from shotcount.intervals import bootstrap_mean, draw
+from shotcount.seeds import seed_for
+
+
+@dataclass(frozen=True)
+class Truth:
+    """A world: error(n, k) = asymptote + amplitude · m^−exponent, and what makes photos alike."""
+
+    redundancy: float
+    amplitude: float = 0.75
+    exponent: float = 0.45
+    asymptote: float = 0.08
+    # Shares of the variance of a photo's latent difficulty; the rest is each photo's own luck.
+    of_sample: float = 0.35
+    of_photo: float = 0.2
+    of_seed: float = 0.01  # a standard deviation of some two points of accuracy
+    of_cell: float = 0.01  # a seed's luck in one cell
+
+    def error(self, samples: np.ndarray, angles: np.ndarray) -> np.ndarray:
+        photos = effective_photos(samples, angles, np.array(self.redundancy))
+        return self.asymptote + self.amplitude * photos**-self.exponent
+
+
+@dataclass(frozen=True)
+class Design:
+    """A study in that world."""
+
+    samples: tuple[int, ...] = (15, 30, 60, 120)
+    angles: tuple[int, ...] = (1, 2, 3, 5, 10)
+    seeds: int = 10
+    test_samples: int = 96
+    test_angles: int = 10
+    replicates: int = 600
+
+
+def simulate(truth: Truth, design: Design, rng: np.random.Generator) -> np.ndarray:
+    """Draw whether each photo is right: ndarray (cells, seeds, test photos), bool.
+
+    A photo is right where its latent difficulty, standard normal, is below a threshold of the
+    cell, so that the error expected of a cell is the truth's exactly (a Gaussian copula, as
+    probit models with random effects have it). A sample's photos share a part of it, all cells
+    see the same photos, and all cells of a seed share its luck.
+    """
+    sizes = np.array(list(product(design.samples, design.angles)))
+    shape = (len(sizes), design.seeds, design.test_samples, design.test_angles)
+    own = 1 - truth.of_sample - truth.of_photo - truth.of_seed - truth.of_cell
+    parts = (
+        (truth.of_sample, (1, 1, shape[2], 1)),
+        (truth.of_photo, (1, 1, *shape[2:])),
+        (truth.of_seed, (1, shape[1], 1, 1)),
+        (truth.of_cell, (*shape[:2], 1, 1)),
+        (own, shape),
+    )
+    difficulty = sum(np.sqrt(share) * rng.standard_normal(part) for share, part in parts)
+    threshold = stats.norm.ppf(1 - truth.error(*sizes.T))
+    right = difficulty < threshold[:, None, None, None]
+    return np.asarray(right).reshape(*shape[:2], -1)
+
+
+def learn(design: Design, right: np.ndarray, rng: np.random.Generator) -> answers.Learning:
+    """Analyse a simulated study as the pipeline does a real one."""
+    sizes = list(product(design.samples, design.angles))
+    cells = pd.DataFrame(sizes, columns=["samples", "angles"])
+    cells = cells.assign(strategy="frozen", photos=cells["samples"] * cells["angles"])
+    hits = {("frozen", *size): cell for size, cell in zip(sizes, right, strict=True)}
+    shown = np.repeat(np.arange(design.test_samples), design.test_angles)
+    draws = draw(design.test_samples, [design.seeds], design.replicates, rng)[0]
+    return answers.learn(cells, hits, shown, draws)
+
+
+def covered(truth: Truth, design: Design, simulation: int) -> dict[str, float]:
+    """Simulate a study: which of its intervals cover the truth, as 0 or 1?"""
+    rng = np.random.default_rng(seed_for("coverage", repr(truth), repr(design), simulation))
+    right = simulate(truth, design, rng)
+    learning = learn(design, right, rng)
+    assert learning.curves is not None
+    n, k = max(design.samples), max(design.angles)
+    full, twice = (truth.error(np.array(s), np.array(k)) for s in (n, 2 * n))
+
+    photos = right.shape[2]
+    naive = draw(photos, [design.seeds], design.replicates, rng)[0]
+    by_photo = 1 - bootstrap_mean(right[-1:], np.arange(photos), naive)[0]
+    enough = answers.enough(learning, tolerance=0.01)
+    more = answers.more(learning, samples=2, angles=1)
+    assert more is not None
+    lost = truth.error(np.array(enough.samples), np.array(enough.angles)) - full
+    checks = {
+        "accuracy": (answers.estimate(learning.error[:, -1], learning.draws), full),
+        "accuracy, by photo": (answers.estimate(np.append(0, by_photo), naive), full),
+        "redundancy": (
+            answers.estimate(learning.curves.redundancy, learning.draws),
+            truth.redundancy,
+        ),
+        "loss at enough": (enough.loss, lost),
+        "gain of twice the samples": (more.gain, full - twice),
+    }
+    result = {name: float(_covers(e, value)) for name, (e, value) in checks.items()}
+    return result | {"identifiable": float(answers.redundancy(learning) is not None)}
+
+
+def _covers(e: Estimate, value: float) -> bool:
+    return bool(e.low - 1e-9 <= value <= e.high + 1e-9)
+
+
+def coverage(truth: Truth, design: Design, simulations: Sequence[int]) -> dict[str, float]:
+    """How often the intervals cover, over independent simulations; on all cores."""
+    with ProcessPoolExecutor() as pool:
+        runs = pool.map(partial(covered, truth, design), simulations, chunksize=4)
+    return pd.DataFrame(list(runs)).mean().to_dict()
+
+
+DESIGNS = {
+    "as the default's frozen": Design(),
+    "5 seeds": Design(seeds=5),
+    "24 test samples": Design(test_samples=24),
+    "6 cells, 3 seeds": Design((60, 120), (1, 2, 10), seeds=3),
+    "6 cells, 2 seeds": Design((60, 120), (1, 2, 10), seeds=2),
+}
+
+
+def main(simulations: int = 400) -> None:
+    rows = [
+        {"study": name, "true redundancy": rho}
+        | {
+            column: f"{100 * share:.0f} %"
+            for column, share in coverage(Truth(redundancy=rho), design, range(simulations)).items()
+        }
+        for name, design in DESIGNS.items()
+        for rho in (0.15, 0.5, 0.85)
+    ]
+    print(
+        f"# Coverage of 95 % intervals, {simulations} simulated studies a row\n\n"
+        "Made by `python benchmarks/calibration.py > docs/calibration.md`; its docstrings say "
+        "what is simulated.\n"
+    )
+    print("| " + " | ".join(rows[0]) + " |")
+    print("| " + " | ".join("---" for _ in rows[0]) + " |")
+    for row in rows:
+        print("| " + " | ".join(map(str, row.values())) + " |")
+
+
+if __name__ == "__main__":
+    main()

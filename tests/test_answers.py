@@ -1,0 +1,284 @@
+import dataclasses
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from shotcount import answers, params, report, tables
+from shotcount.answers import Answer, Learning
+
+TEST_SAMPLES = 200
+SHOWN = np.repeat(np.arange(TEST_SAMPLES), 5)
+WANTED = params.Answer(
+    tolerance=0.01, target_accuracy=0.9, cost_per_sample=1.0, cost_per_photo=0.1, reference={}
+)
+GRID = list(product((15, 30, 60, 120), (1, 2, 3, 5, 10)))
+
+
+def hits(accuracy: float, seeds: int = 3) -> np.ndarray:
+    """The same photos are easy for every cell, so differences are sharp."""
+    order = np.random.default_rng(0).permutation(len(SHOWN))
+    return (order < round(accuracy * len(SHOWN)))[None].repeat(seeds, axis=0)
+
+
+def study(
+    accuracy: dict[str, dict[tuple[int, int], float]],
+) -> tuple[pd.DataFrame, dict[tuple[str, int, int], np.ndarray]]:
+    rows = [
+        {"strategy": name, "samples": n, "angles": k, "photos": n * k, "seeds": 3}
+        for name, cells in accuracy.items()
+        for n, k in cells
+    ]
+    correct = {
+        (name, *size): hits(value)
+        for name, cells in accuracy.items()
+        for size, value in cells.items()
+    }
+    return pd.DataFrame(rows), correct
+
+
+def learn(accuracy: dict[str, dict[tuple[int, int], float]]) -> list[Learning]:
+    curve, correct = study(accuracy)
+    return answers.learn_all(curve, correct, SHOWN, 400, np.random.default_rng(0))
+
+
+def answer(accuracy: dict[str, dict[tuple[int, int], float]], guessing: float = 0.5) -> Answer:
+    return answers.answer(learn(accuracy), guessing, WANTED)
+
+
+def saturating(n: int, k: int, rho: float = 0.5, ceiling: float = 0.95) -> float:
+    return ceiling - 1.5 * (n * k / (1 + (k - 1) * rho)) ** -0.6
+
+
+FROZEN = {size: saturating(*size) for size in GRID}
+WORSE = {size: saturating(*size) - 0.1 for size in product((60, 120), (1, 2, 10))}
+
+
+def test_answer_recovers_what_the_study_was_made_of() -> None:
+    a = answer({"frozen": FROZEN, "scratch": WORSE})
+    assert a.strategy == "frozen"
+    assert a.accuracy.value == pytest.approx(saturating(120, 10), abs=1e-3)
+    found = a.redundancies["frozen"]
+    assert found is not None
+    assert found.value == pytest.approx(0.5, abs=0.05)
+    limit = saturating(120, 10) - 0.01
+    smallest = min(n * k for n, k in GRID if saturating(n, k) >= limit)
+    assert a.enough.photos.value == smallest == a.enough.samples * a.enough.angles
+    assert a.enough.photos.low <= smallest <= a.enough.photos.high
+    assert a.enough.at_all_samples.value == min(
+        k for n, k in GRID if n == 120 and saturating(n, k) >= limit
+    )
+    assert 0 <= a.enough.loss.value <= 0.01
+    assert a.more_samples is not None
+    assert (a.more_samples.samples, a.more_samples.angles) == (240, 10)
+    gain = saturating(240, 10) - saturating(120, 10)
+    assert a.more_samples.gain.value == pytest.approx(gain, abs=0.003)
+    assert a.more_angles is not None
+    assert a.more_angles.gain.value < gain
+    assert a.ceiling is not None
+    assert a.ceiling.value == pytest.approx(0.95, abs=0.01)
+
+
+def test_plan_is_the_cheapest_and_near_the_classical_optimum() -> None:
+    learning = learn({"frozen": FROZEN})[0]
+    plan = answers.plan(learning, 0.9, cost_per_sample=1.0, cost_per_photo=0.1)
+    assert plan is not None
+    assert plan.optimum == pytest.approx(np.sqrt(10), rel=0.1)  # ρ = 0.5
+    assert abs(plan.angles - plan.optimum) <= 1
+    costs = {
+        (n, k): n * (1 + 0.1 * k)
+        for n in range(20, 600) for k in range(1, 21) if saturating(n, k) >= 0.9
+    }  # fmt: skip
+    assert plan.cost == pytest.approx(min(costs.values()), rel=0.05)
+    assert plan.photos.value == plan.samples * plan.angles
+    assert plan.cost == pytest.approx(plan.samples + 0.1 * plan.photos.value)
+    one = answers.plan(learning, 0.9, cost_per_sample=0.0, cost_per_photo=0.1)
+    assert one is not None
+    assert one.angles == 1  # samples cost nothing
+
+
+def test_target_above_the_ceiling_is_not_reachable() -> None:
+    learning = learn({"frozen": FROZEN})[0]
+    assert answers.plan(learning, 0.97, 1.0, 0.1) is None
+    a = answers.answer([learning], 0.5, WANTED.model_copy(update={"target_accuracy": 0.97}))
+    assert (
+        "97.0 % is not reachable with more photos like these: the fitted ceiling is 9"
+        in (report.sentences(a)[3])
+    )
+
+
+def test_flat_curve_identifies_no_redundancy() -> None:
+    a = answer({"frozen": dict.fromkeys(GRID, 0.8)})
+    assert a.redundancies["frozen"] is None
+    assert "How redundant the angles are is not identifiable" in report.sentences(a)[1]
+    assert a.enough.photos.value == 15
+
+
+def test_too_few_cells_give_measured_answers_and_no_forecast() -> None:
+    a = answer({"frozen": {(15, 1): 0.7, (30, 1): 0.795, (60, 1): 0.8}})
+    assert a.enough.photos.value == 30
+    assert (a.more_samples, a.plan, a.ceiling) == (None, None, None)
+    text = " ".join(report.sentences(a))
+    assert "What more photos would bring is not identifiable: too few sizes" in text
+
+
+def test_an_axis_of_one_size_is_not_extrapolated() -> None:
+    a = answer({"frozen": {(100, k): saturating(100, k) for k in range(1, 11)}})
+    assert a.more_samples is None
+    assert a.more_angles is not None
+    assert a.plan is None
+    assert (
+        "Twice the samples can't be foretold (study.samples has one size)"
+        in (report.sentences(a)[2])
+    )
+    by_sample = answer(
+        {"frozen": {(n, 1): saturating(n, 1) for n in (9, 15, 30, 50, 80, 120, 200)}}
+    )
+    assert by_sample.more_angles is None
+    assert by_sample.plan is not None
+    assert by_sample.plan.angles == 1
+
+
+def test_strategies_are_compared_at_the_largest_subset_that_all_have() -> None:
+    small = {size: value for size, value in WORSE.items() if size != (120, 10)}
+    learnings = learn({"frozen": FROZEN, "finetune": small})
+    places = answers.common_largest(learnings)
+    assert [
+        (own.samples[places[own.strategy]], own.angles[places[own.strategy]]) for own in learnings
+    ] == [(60, 10), (60, 10)]
+
+
+def test_comparisons_are_adjusted_and_named() -> None:
+    a = answer({"frozen": FROZEN, "scratch": WORSE, "finetune": FROZEN})
+    by_pair = {(c.better, c.worse): c for c in a.comparisons}
+    assert by_pair["frozen", "scratch"].p_holm < 0.05
+    assert by_pair["frozen", "scratch"].lead.value == pytest.approx(0.1, abs=1e-3)
+    assert by_pair["frozen", "finetune"].p_holm == 1
+    text = report.sentences(a)[0]
+    assert "better than scratch; no detectable difference from finetune" in text
+
+
+def test_equally_many_photos_are_compared_from_more_samples_and_more_angles() -> None:
+    trades = answers.equal_budgets(learn({"frozen": FROZEN})[0])
+    first = trades[0]
+    assert (first.photos, first.more_samples, first.fewer_angles) == (30, 30, 1)
+    assert (first.fewer_samples, first.more_angles) == (15, 2)
+    assert first.gain.value == pytest.approx(saturating(30, 1) - saturating(15, 2), abs=2e-3)
+    assert all(t.gain.low <= t.gain.value <= t.gain.high for t in trades)
+
+
+def test_trace_follows_the_curve_and_marks_what_lies_beyond() -> None:
+    points = answers.table(answers.trace(learn({"frozen": FROZEN})[0]), tables.FITTED)
+    assert set(points["samples"]) == {15, 30, 60, 120, 240}
+    beyond = points[points["extrapolated"]]
+    assert set(zip(beyond["samples"], beyond["angles"], strict=True)) == {
+        *((120, k) for k in range(11, 21)), *((240, k) for k in range(1, 11)),
+    }  # fmt: skip
+    row = points[(points["samples"] == 60) & (points["angles"] == 4)].iloc[0]
+    assert row["accuracy"] == pytest.approx(saturating(60, 4), abs=3e-3)
+    assert row["photos"] == 240
+
+
+def test_parameters_of_every_family_have_intervals() -> None:
+    table = answers.table(answers.parameters(learn({"frozen": FROZEN})[0]), tables.FITS)
+    assert set(table["family"]) == {"power law", "logarithm", "arctan", "algebraic root"}
+    assert table.groupby("chosen")["family"].nunique()[True] == 1
+    assert table.drop_duplicates("family")["share"].sum() == pytest.approx(1)
+    power = table[table["family"] == "power law"].set_index("parameter")
+    assert set(power.index) == {"amplitude", "exponent", "asymptote", "redundancy"}
+    assert power.loc["exponent", "value"] == pytest.approx(0.6, abs=0.1)
+    assert (table["value_low"] <= table["value_high"]).all()
+
+
+# ---- the words ----------------------------------------------------------------------
+
+
+def test_sentences_answer_in_counts_with_intervals() -> None:
+    first, second, third, fourth = report.sentences(answer({"frozen": FROZEN, "scratch": WORSE}))
+    assert first.startswith(
+        "360 photos (120 samples from 3 angles each) are enough: with all 1,200"
+    )
+    assert "frozen reached 89.1 % of the test photos (95 % interval" in first
+    assert "are expected to lose 0." in first
+    assert "ten angles of one sample are worth 1.8" in second
+    assert "Twice the samples (240 × 10) would bring" in third
+    assert "The cheapest way to 90.0 % is expected to be" in fourth
+    assert "(classical optimum: 3." in fourth
+
+
+def test_curve_that_still_rises_says_that_more_may_help() -> None:
+    rising = {(n, k): 0.5 + 0.05 * np.log(n * k) for n, k in GRID}
+    text = report.sentences(answer({"frozen": rising}))[0]
+    assert "No smaller subset is expected within 1 point of that" in text
+    assert "more photos may well help" in text
+
+
+def test_accuracy_no_better_than_guessing_is_no_answer() -> None:
+    (text,) = report.sentences(answer({"frozen": dict.fromkeys(GRID, 0.51)}, guessing=0.5))
+    assert text.startswith("No answer: with all 1,200 training photos frozen reached 51.0 %")
+    assert "not shown to beat always naming the commonest class (50.0 %)" in text
+
+
+@pytest.fixture
+def results() -> tuple[dict[str, pd.DataFrame], Answer]:
+    accuracy = {"frozen": FROZEN, "scratch": WORSE}
+    learnings = learn(accuracy)
+    a = answers.answer(learnings, 0.5, WANTED)
+    curve = study(accuracy)[0]
+    value = np.concatenate([list(cells.values()) for cells in accuracy.values()])
+    curve = curve.assign(
+        accuracy=value, accuracy_low=value - 0.05, accuracy_high=value + 0.05,
+        balanced_accuracy=value, macro_f1=value, log_loss=0.5, ece=0.02,
+    )  # fmt: skip
+    right = hits(0.9).reshape(3, TEST_SAMPLES, 5).transpose(2, 0, 1)
+    fits, budgets, views = [], [], []
+    for own in learnings:
+        fits += answers.parameters(own)
+        budgets += answers.equal_budgets(own)
+        views += answers.views(own, right, np.arange(TEST_SAMPLES))
+    rows = {
+        "comparisons": (a.comparisons, tables.COMPARISONS),
+        "fits": (fits, tables.FITS),
+        "equal_budgets": (budgets, tables.BUDGETS),
+        "views": (views, tables.VIEWS),
+    }
+    return {"curve": curve} | {k: answers.table(r, c) for k, (r, c) in rows.items()}, a
+
+
+def test_summary_is_rounded_and_says_what_is_unknown(
+    results: tuple[dict[str, pd.DataFrame], Answer],
+) -> None:
+    t, a = results
+    summary = report.summary(t, a, {"photos": 9})
+    assert set(summary) == {"frozen", "scratch", "comparisons", "answer", "data"}
+    assert summary["frozen"]["accuracy"] == round(saturating(120, 10), 4)
+    assert summary["frozen"]["redundancy"] == pytest.approx(0.5, abs=0.05)
+    assert summary["comparisons"]["frozen_over_scratch"]["lead"] == pytest.approx(0.1, abs=1e-3)
+    assert summary["answer"]["photos"] == 360
+    assert isinstance(summary["answer"]["photos"], int)
+    unreachable = dataclasses.replace(a, plan=None)
+    assert report.summary(t, unreachable, {})["answer"]["plan_photos"] is None
+    numbers = [v for part in summary.values() for v in part.values() if isinstance(v, float)]
+    assert all(v == round(v, 4) for v in numbers)
+
+
+def test_markdown_has_a_table_for_each_question(
+    results: tuple[dict[str, pd.DataFrame], Answer],
+) -> None:
+    t, a = results
+    text = report.markdown(t, a, {"test_samples": 200})
+    sections = text.split("## ")
+    assert [section.splitlines()[0] for section in sections[1:]] == [
+        "Accuracy by size",
+        "Strategies, compared on the same test samples",
+        "Learning curves (points)",
+        "Equally many photos: more samples or more angles?",
+        "Using the classifier: accuracy for samples, by the angles averaged",
+    ]
+    sizes = [line for line in sections[1].splitlines() if line.startswith("|")]
+    assert sizes[0].split("|")[3:5] == [" frozen (3 seeds) ", " scratch (3 seeds) "]
+    assert len(sizes) == 2 + 20
+    assert len({len(line) for line in sizes}) == 1  # legible as plain text too
+    assert "test samples 200" in text
+    assert text.startswith("- 360 photos (120 samples from 3 angles each) are enough")

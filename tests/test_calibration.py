@@ -1,0 +1,26 @@
+"""A little of benchmarks/calibration.py; docs/calibration.md has all of it."""
+
+import numpy as np
+import pytest
+from calibration import Design, Truth, coverage, simulate
+
+
+def test_simulated_studies_have_the_error_that_they_claim() -> None:
+    truth = Truth(redundancy=0.3)
+    design = Design(samples=(20, 80), angles=(1, 8), seeds=40, test_samples=4000, test_angles=2)
+    right = simulate(truth, design, np.random.default_rng(0))
+    errors = truth.error(np.array([20, 20, 80, 80]), np.array([1, 8, 1, 8]))
+    assert list(1 - right.mean(axis=(1, 2))) == pytest.approx(list(errors), abs=0.015)
+    both = right.reshape(4, 40, 4000, 2)
+    alike = np.corrcoef(both[0, ..., 0].ravel(), both[0, ..., 1].ravel())[0, 1]
+    assert alike > 0.15  # photos of one sample
+
+
+def test_intervals_cover_the_truth_and_those_by_photo_do_not() -> None:
+    design = Design(samples=(15, 30, 60, 120), angles=(1, 2, 5, 10), seeds=5, replicates=400)
+    shares = coverage(Truth(redundancy=0.5), design, range(200))
+    print(shares)
+    for name in ("accuracy", "redundancy", "loss at enough", "gain of twice the samples"):
+        assert 0.9 <= shares[name] <= 0.99, name
+    assert shares["accuracy, by photo"] < 0.88
+    assert shares["identifiable"] > 0.8
