@@ -104,8 +104,8 @@ class Curve:
 
 # ---------------------------------------------------------------------------- fitting
 
-GRID = 21  # coarse places of each parameter
-HALVINGS = 8  # of the grid's step, around the best place
+GRID = 13  # coarse places of each parameter
+HALVINGS = 9  # of the grid's step, around the best place
 
 
 def vary(sizes: np.ndarray) -> bool:
