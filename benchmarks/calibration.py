@@ -33,7 +33,7 @@ class Truth:
     exponent: float = 0.45
     asymptote: float = 0.08
     # Shares of the variance of a photo's latent difficulty; the rest is each photo's own luck.
-    of_sample: float = 0.35
+    of_sample: float = 0.6
     of_photo: float = 0.2
     of_seed: float = 0.01  # a standard deviation of some two points of accuracy
     of_cell: float = 0.01  # a seed's luck in one cell
@@ -107,10 +107,10 @@ def covered(truth: Truth, design: Design, simulation: int) -> dict[str, float]:
     assert more is not None
     lost = truth.error(np.array(enough.samples), np.array(enough.angles)) - full
     checks = {
-        "accuracy": (answers.estimate(learning.error[:, -1], learning.draws), full),
-        "accuracy, by photo": (answers.estimate(np.append(0, by_photo), naive), full),
+        "accuracy": (answers.measured(learning.error[:, -1], learning.draws), full),
+        "accuracy, by photo": (answers.measured(np.append(0, by_photo), naive), full),
         "redundancy": (
-            answers.estimate(learning.curves.redundancy, learning.draws),
+            answers.expected(learning.curves.redundancy, learning.draws),
             truth.redundancy,
         ),
         "loss at enough": (enough.loss, lost),

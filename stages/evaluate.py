@@ -16,7 +16,6 @@ from shotcount import files, scoring, splits, tables
 from shotcount.devices import pick_device
 from shotcount.errors import run_stage
 from shotcount.params import load_params
-from shotcount.seeds import seed_for
 from shotcount.training import STRATEGIES, assemble, predict
 
 
@@ -49,14 +48,13 @@ def main() -> None:
             columns = {tables.probability(label): p[:, i] for i, label in enumerate(classes)}
             runs.append(test[["photo", "sample", "label"]].assign(seed=seed, **cell, **columns))
         run = pd.concat(runs)
-        rng = np.random.default_rng(seed_for("score", params.study.seed, *cell.values()))
-        score = scoring.score(run, classes, params.evaluate.replicates, rng)
+        score = scoring.score(run, classes)
         predictions.append(run)
         scores.append({**cell, **score})
         confusions.append(scoring.confusion(run, classes).assign(**cell))
     with files.atomic(Path(f"data/evaluation/{name}")) as out:
         tables.write(out / "predictions.csv", pd.concat(predictions), tables.predictions(classes))
-        tables.write(out / "scores.csv", pd.DataFrame(scores), tables.CURVE)
+        tables.write(out / "scores.csv", pd.DataFrame(scores), tables.SCORES)
         tables.write(out / "confusion.csv", pd.concat(confusions), tables.CONFUSION)
 
 

@@ -11,14 +11,14 @@ from shotcount.errors import run_stage
 from shotcount.params import load_params
 from shotcount.seeds import seed_for
 
-METRICS = Path("metrics")
+MANIFEST, METRICS = Path("data/manifest.csv"), Path("metrics")
 
 
 def main() -> None:
     params = load_params(Path("params.yaml"))
     study = params.study
     evaluated = [Path("data/evaluation", strategy) for strategy in study.strategies]
-    curve = pd.concat([tables.read(e / "scores.csv", tables.CURVE) for e in evaluated])
+    scores = pd.concat([tables.read(e / "scores.csv", tables.SCORES) for e in evaluated])
     confusion = pd.concat([tables.read(e / "confusion.csv", tables.CONFUSION) for e in evaluated])
     classes = list(confusion["actual"].unique())
     columns = tables.predictions(classes)
@@ -34,21 +34,21 @@ def main() -> None:
     runs = dict(iter(predictions.groupby(["strategy", "samples", "angles"])))
     hits = {cell: scoring.hits(rows, classes) for cell, rows in runs.items()}
     learnings = answers.learn_all(
-        curve,
+        scores,
         {cell: right for cell, (right, _) in hits.items()},
         next(shown for _, shown in hits.values()),
-        params.evaluate.replicates,
+        params.answer.replicates,
         np.random.default_rng(seed_for("answer", study.seed)),
     )
     test = predictions.drop_duplicates("photo")
     guessing = test["label"].value_counts(normalize=True).max()
+    curve = answers.with_intervals(scores, learnings)
     answer = answers.answer(learnings, guessing, params.answer)
-    manifest = Path("data/manifest.csv")
     data = {
-        "photos": len(tables.read(manifest, tables.MANIFEST)),
+        "photos": len(tables.read(MANIFEST, tables.MANIFEST)),
         "test_photos": len(test),
         "test_samples": test["sample"].nunique(),
-        "manifest_sha256": files.sha256(manifest)[:12],
+        "manifest_sha256": files.sha256(MANIFEST)[:12],
     }
 
     rows: dict[str, list[Any]] = {"comparisons": answer.comparisons}
@@ -70,8 +70,8 @@ def main() -> None:
     chart = charts.accuracy_vs_size(curve, results["fitted"], params.answer.reference, answer)
     charts.save(chart, METRICS / "accuracy_vs_size.svg")
     charts.save(chart, METRICS / "accuracy_vs_size.png")
-    chart = charts.samples_and_angles(curve, results["fitted"], answer)
-    charts.save(chart, METRICS / "samples_and_angles.svg")
+    surface = charts.samples_and_angles(curve, results["fitted"], answer)
+    charts.save(surface, METRICS / "samples_and_angles.svg")
     charts.save(charts.views_at_test_time(results["views"]), METRICS / "views_at_test_time.svg")
     charts.save(charts.training_curves(history), METRICS / "training_curves.svg")
 

@@ -90,7 +90,7 @@ def test_differences_are_paired() -> None:
     leads = bootstrap_mean(better, samples, one)[0] - bootstrap_mean(worse, samples, other)[0]
     low, high = interval(leads, difference(one, other))
     assert 0 <= low <= 1 / 200 <= high < 0.03  # unpaired, it would reach beyond 0.08
-    assert p_value(leads) > 0.5
+    assert p_value(leads, difference(one, other)) > 0.5
 
 
 def test_samples_weigh_by_their_photos() -> None:
@@ -129,10 +129,12 @@ def test_interval_of_what_may_have_no_limit() -> None:
 
 def test_p_value_is_small_only_where_the_interval_excludes_zero() -> None:
     rng = np.random.default_rng(6)
-    draws = draw(1000, [1], 4000, rng)[0]
-    for lead in (0.5, 1.5, 1.9, 2.1, 3.0):
-        differences = rng.normal(lead, 1, 4000)
-        assert (p_value(differences) < 0.05) == (interval(differences, draws)[0] > 0)
+    for samples in (6, 1000):
+        draws = draw(samples, [1], 4000, rng)[0]
+        for lead in (0.5, 1.5, 1.8, 2.2, 2.4, 2.8, 3.4):
+            differences = rng.normal(lead, 1, 4000)
+            excluded = interval(differences, draws)[0] > 0
+            assert (p_value(differences, draws) < 0.05) == excluded, (samples, lead)
 
 
 def test_holm_is_monotone_and_at_most_one() -> None:
@@ -155,4 +157,4 @@ def test_blogs_difference_is_not_detectable() -> None:
     low, high = interval(accuracies[0] - accuracies[1], difference(one, other))
     assert low < -0.015
     assert high > 0.03
-    assert p_value(accuracies[0] - accuracies[1]) > 0.5
+    assert p_value(accuracies[0] - accuracies[1], difference(one, other)) > 0.5

@@ -74,7 +74,7 @@ QUICK = {
     f"train__{strategy}__{key}": value
     for strategy in ("scratch", "frozen", "finetune")
     for key, value in {"seeds": 2, "epochs": 1, "min_steps": 2, "validations": 1}.items()
-} | {"evaluate__replicates": 200}
+} | {"answer__replicates": 200}
 
 
 def test_committed_lock_is_in_step_with_code_and_params(tmp_path: Path) -> None:

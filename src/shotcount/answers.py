@@ -1,7 +1,7 @@
 """Measured cells and their replicates → which strategy, how many photos, what more would bring.
 
-Row 0 of every array is the estimate and the other rows its bootstrap replicates, so whatever is
-derived from all rows alike comes with its interval: the curve's points are redrawn, the curve
+Row 0 of every array is what was measured and the other rows its bootstrap replicates, so whatever
+is derived from all rows alike comes with its interval: the curve's points are redrawn, the curve
 refitted, the count read off anew. That carries the whole uncertainty into the count (Mahmood et
 al., "Optimizing data collection for machine learning", NeurIPS 2022).
 """
@@ -38,9 +38,24 @@ class Estimate:
     high: float
 
 
-def estimate(rows: np.ndarray, draws: Draws) -> Estimate:
+def measured(rows: np.ndarray, draws: Draws) -> Estimate:
     """Row 0 with the interval of the others."""
     return Estimate(float(rows[0]), *interval(rows[1:], draws))
+
+
+def expected(rows: np.ndarray, draws: Draws) -> Estimate:
+    """Estimate what a fitted curve says by the median of the replicates' curves.
+
+    As replicates choose their families, this averages over families too, and small differences
+    between two that fit alike don't tip it (Efron, "Estimation and accuracy after model
+    selection", JASA 2014).
+    """
+    return Estimate(float(_median(rows[1:])), *interval(rows[1:], draws))
+
+
+def _median(replicates: np.ndarray) -> np.ndarray:
+    """Lower median over the first axis: a count stays a count, and infinity is no problem."""
+    return np.sort(replicates, axis=0)[(len(replicates) - 1) // 2]
 
 
 def table(rows: Sequence[Any], columns: Table) -> pd.DataFrame:
@@ -75,14 +90,18 @@ class Learning:
         """Place of the cell with the most photos."""
         return int(self.photos.argmax())
 
+    def accuracy_intervals(self) -> list[tuple[float, float]]:
+        """Return the 95 % interval of each cell's measured accuracy."""
+        return [accuracy_interval(1 - cell, self.draws) for cell in self.error[1:].T]
+
     @property
-    def expected(self) -> np.ndarray:
-        """Expected error (rows, cells): the curve's where there is one, else as measured."""
+    def smoothed(self) -> np.ndarray:
+        """Error (rows, cells) by the curve where there is one, else as measured."""
         return self.error if self.curves is None else self.curves.error(self.samples, self.angles)
 
 
 def learn_all(
-    curve: pd.DataFrame,
+    scores: pd.DataFrame,
     hits: Mapping[tuple[str, int, int], np.ndarray],
     shown: np.ndarray,
     replicates: int,
@@ -92,8 +111,8 @@ def learn_all(
 
     Parameters
     ----------
-    curve : DataFrame
-        As in `tables.CURVE`.
+    scores : DataFrame
+        As in `tables.SCORES`.
     hits : mapping of (strategy, samples, angles) to ndarray of shape (seeds, photos), bool
         Whether each seed got each test photo right.
     shown : ndarray of shape (photos,)
@@ -102,10 +121,10 @@ def learn_all(
         Of the bootstrap.
     rng : numpy.random.Generator
     """
-    seeds = curve.drop_duplicates("strategy").set_index("strategy")["seeds"]
+    seeds = scores.drop_duplicates("strategy").set_index("strategy")["seeds"]
     draws = draw(len(np.unique(shown)), list(seeds), replicates, rng)
     return [
-        learn(curve[curve["strategy"] == strategy], hits, shown, own)
+        learn(scores[scores["strategy"] == strategy], hits, shown, own)
         for strategy, own in zip(seeds.index, draws, strict=True)
     ]
 
@@ -123,10 +142,20 @@ def learn(
     strategy = str(cells["strategy"].iloc[0])
     samples, angles, photos = (cells[name].to_numpy() for name in ("samples", "angles", "photos"))
     right = np.stack([hits[strategy, n, k] for n, k in zip(samples, angles, strict=True)])
-    measured = 1 - right.mean(axis=(1, 2))
-    error = np.vstack([measured, 1 - bootstrap_mean(right, shown, draws).T])
+    error = np.vstack([1 - right.mean(axis=(1, 2)), 1 - bootstrap_mean(right, shown, draws).T])
     curves = fit_families(error, samples, angles)
     return Learning(strategy, samples, angles, photos, error, draws, curves)
+
+
+def with_intervals(scores: pd.DataFrame, learnings: Sequence[Learning]) -> pd.DataFrame:
+    """Add to each cell's scores the 95 % interval of its accuracy: `tables.CURVE`."""
+    ends = [
+        {"strategy": own.strategy, "samples": n, "angles": k}
+        | dict(zip(("accuracy_low", "accuracy_high"), cell, strict=True))
+        for own in learnings
+        for n, k, cell in zip(own.samples, own.angles, own.accuracy_intervals(), strict=True)
+    ]
+    return scores.merge(pd.DataFrame(ends), on=["strategy", "samples", "angles"])
 
 
 def falls(learning: Learning) -> bool:
@@ -149,7 +178,7 @@ def redundancy(learning: Learning) -> Estimate | None:
     both = vary(learning.samples) and vary(learning.angles)
     if curves is None or not both or not falls(learning):
         return None
-    found = estimate(curves.redundancy, learning.draws)
+    found = expected(curves.redundancy, learning.draws)
     return None if found.high - found.low > VAGUE else found
 
 
@@ -159,9 +188,8 @@ class Parameter:
 
     strategy: str
     family: str
-    chosen: bool  # it foretold the held-out largest cells best
-    share: float  # of the replicates that chose it
-    extrapolation_error: float  # mean absolute error on them
+    share: float  # of the replicates whose largest cells it foretells best
+    extrapolation_error: float  # mean absolute error on the largest cells, as measured
     residual: float  # root mean square, of the measured cells
     unit: float  # effective photos at which the family's x is 1
     parameter: str
@@ -177,13 +205,12 @@ def parameters(learning: Learning) -> list[Parameter]:
         Parameter(
             learning.strategy,
             family,
-            family == curves.family,
             float(np.mean(curves.chosen[1:] == place)),
             float(curves.gaps[place, 0]),
             float(curve.residual[0]),
             curve.unit,
             name,
-            estimate(values, learning.draws),
+            measured(values, learning.draws),
         )
         for place, (family, curve) in enumerate(curves.fits.items())
         for name, values in curve.parameters().items()
@@ -208,25 +235,26 @@ class Enough:
 def enough(learning: Learning, tolerance: float) -> Enough:
     """Find the smallest subset whose expected accuracy is within `tolerance` of the largest's.
 
-    Each replicate picks its own, which gives the count's interval. The loss is that of the
-    subset named. Assumes that the curve's form holds between the cells; without a curve the
-    cells' own accuracies are compared, and the loss of the one picked looks smaller than it is.
+    Each replicate picks its own, which gives the count's interval; the subset named is the
+    smallest whose loss is within tolerance in half of them. Assumes that the curve's form holds
+    between the cells; without a curve the cells' own accuracies are compared, and the loss of the
+    one picked looks smaller than it is.
     """
-    expected = learning.expected
-    limit = expected[:, [learning.largest]] + tolerance + 1e-12
+    loss = learning.smoothed - learning.smoothed[:, [learning.largest]]
+    loss[0] = _median(loss[1:])
+    within = loss <= tolerance + 1e-12
     # Of equal counts, more samples from fewer angles: they are worth at least as much.
     order = np.lexsort((-learning.samples, learning.photos))
-    chosen = order[(expected[:, order] <= limit).argmax(axis=1)]
+    chosen = order[within[:, order].argmax(axis=1)]
     full = np.flatnonzero(learning.samples == learning.samples.max())
     full = full[np.argsort(learning.angles[full])]
-    angles = learning.angles[full[(expected[:, full] <= limit).argmax(axis=1)]]
-    loss = expected[:, chosen[0]] - expected[:, learning.largest]
+    angles = learning.angles[full[within[:, full].argmax(axis=1)]]
     return Enough(
         samples=int(learning.samples[chosen[0]]),
         angles=int(learning.angles[chosen[0]]),
-        photos=estimate(learning.photos[chosen], learning.draws),
-        at_all_samples=estimate(angles, learning.draws),
-        loss=estimate(loss, learning.draws),
+        photos=measured(learning.photos[chosen], learning.draws),
+        at_all_samples=measured(angles, learning.draws),
+        loss=measured(loss[:, chosen[0]], learning.draws),
         largest=int(learning.photos[learning.largest]),
     )
 
@@ -257,8 +285,8 @@ def more(learning: Learning, samples: int, angles: int) -> More | None:
     return More(
         samples=int(size[0]),
         angles=int(size[1]),
-        accuracy=estimate(1 - error, learning.draws),
-        gain=estimate(learning.expected[:, learning.largest] - error, learning.draws),
+        accuracy=expected(1 - error, learning.draws),
+        gain=expected(learning.smoothed[:, learning.largest] - error, learning.draws),
     )
 
 
@@ -280,11 +308,11 @@ def plan(
 ) -> Plan | None:
     """Search angle counts, up to twice the study's, for the cheapest way to the target.
 
-    The target fixes the effective photos, so for k angles the samples follow. The cost's
-    minimum over real k is sqrt(cost_sample / cost_photo · (1 − ρ) / ρ), the classical optimum of
-    two-stage sampling (Cochran, "Sampling Techniques", 1977, section 10.6). The photos' interval
-    holds the angles of the plan fixed; its high end is infinite where some replicates' ceilings
-    lie below the target.
+    The target fixes the effective photos, so for k angles the samples follow: as many as half of
+    the replicates reach it with. The cost's minimum over real k is
+    sqrt(cost_sample / cost_photo · (1 − ρ) / ρ), the classical optimum of two-stage sampling
+    (Cochran, "Sampling Techniques", 1977, section 10.6). The photos' interval holds the angles of
+    the plan fixed; its high end is infinite where some replicates' ceilings lie below the target.
 
     None if the target is not reachable, or samples do not vary in the study.
     """
@@ -292,22 +320,23 @@ def plan(
     if curves is None or not vary(learning.samples):
         return None
     effective = curves.photos_for(1 - target)
-    if not np.isfinite(effective[0]):
-        return None
+    rho = float(_median(curves.redundancy[1:]))
     most = 2 * learning.angles.max() if vary(learning.angles) else learning.angles.max()
     angles = np.arange(1 if vary(learning.angles) else most, most + 1)
     worth = angles / (1 + (angles - 1) * curves.redundancy[:, None])  # (rows, angles), a sample's
-    samples = np.maximum(np.ceil(effective[:, None] / worth - 1e-9), 1)
-    cost = samples[0] * (cost_per_sample + angles * cost_per_photo)
+    needed = np.maximum(np.ceil(effective[:, None] / worth - 1e-9), 1)  # samples
+    samples = _median(needed[1:])
+    cost = samples * (cost_per_sample + angles * cost_per_photo)
     best = int(cost.argmin())
-    rho = float(curves.redundancy[0])
+    if not np.isfinite(cost[best]):
+        return None
     with np.errstate(divide="ignore"):
         optimum = np.sqrt(np.divide(cost_per_sample * (1 - rho), cost_per_photo * rho))
     return Plan(
         target=target,
-        samples=int(samples[0, best]),
+        samples=int(samples[best]),
         angles=int(angles[best]),
-        photos=estimate(samples[:, best] * angles[best], learning.draws),
+        photos=expected(needed[:, best] * angles[best], learning.draws),
         cost=float(cost[best]),
         optimum=float(optimum),
         studied=int(learning.samples.max()),
@@ -318,7 +347,7 @@ def ceiling(learning: Learning) -> Estimate | None:
     """Accuracy with endless photos; None without a curve."""
     if learning.curves is None:
         return None
-    return estimate(1 - learning.curves.ceiling_error, learning.draws)
+    return expected(1 - learning.curves.ceiling_error, learning.draws)
 
 
 @dataclass(frozen=True)
@@ -356,7 +385,7 @@ def trace(learning: Learning) -> list[Point]:
             int(n),
             int(k),
             int(n * k),
-            estimate(rows, learning.draws),
+            expected(rows, learning.draws),
             bool(n > full or k > most),
         )
         for n, k, rows in zip(samples, angles, accuracy.T, strict=True)
@@ -387,8 +416,8 @@ def compare(learnings: list[Learning]) -> list[Comparison]:
         rows = other.error[:, at[other.strategy]] - one.error[:, at[one.strategy]]
         if rows[0] < 0:
             one, other, rows = other, one, -rows
-        lead = estimate(rows, difference(one.draws, other.draws))
-        pairs.append((one.strategy, other.strategy, lead, p_value(rows[1:])))
+        both = difference(one.draws, other.draws)
+        pairs.append((one.strategy, other.strategy, measured(rows, both), p_value(rows[1:], both)))
     adjusted = holm([p for *_, p in pairs])
     return [Comparison(*pair[:3], p) for pair, p in zip(pairs, adjusted, strict=True)]
 
@@ -431,7 +460,7 @@ def equal_budgets(learning: Learning) -> list[Trade]:
                     int(learning.angles[one]),
                     int(learning.samples[other]),
                     int(learning.angles[other]),
-                    estimate(gain, learning.draws),
+                    measured(gain, learning.draws),
                 )
             )
     return trades
@@ -482,10 +511,10 @@ def answer(learnings: list[Learning], guessing: float, wanted: params.Answer) ->
     """Choose the strategy and say how many photos are enough for it, and what more would bring."""
     at = common_largest(learnings)
     best = min(learnings, key=lambda own: own.error[0, at[own.strategy]])
-    accuracy = 1 - best.error[:, at[best.strategy]]
+    place = at[best.strategy]
     return Answer(
         strategy=best.strategy,
-        accuracy=Estimate(float(accuracy[0]), *accuracy_interval(accuracy[1:], best.draws)),
+        accuracy=Estimate(float(1 - best.error[0, place]), *best.accuracy_intervals()[place]),
         comparisons=compare(learnings),
         guessing=guessing,
         tolerance=wanted.tolerance,

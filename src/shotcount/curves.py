@@ -207,11 +207,6 @@ class Curves:
         return self.gaps.argmin(axis=0)
 
     @property
-    def family(self) -> str:
-        """Name of the family that row 0, the estimate, uses."""
-        return list(self.fits)[self.chosen[0]]
-
-    @property
     def redundancy(self) -> np.ndarray:
         return self._of_chosen([curve.redundancy for curve in self.fits.values()])
 

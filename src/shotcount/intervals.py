@@ -125,22 +125,23 @@ def accuracy_interval(
     """
     low, high = interval(replicates, draws, level)
     bound = ((1 - level) / 2) ** (1 / draws.samples.shape[1])
-    if replicates.min() == replicates.max() == 1:
+    if np.allclose(replicates, 1):
         low = bound
-    if replicates.min() == replicates.max() == 0:
+    if np.allclose(replicates, 0):
         high = 1 - bound
     return float(low), float(high)
 
 
-def p_value(differences: np.ndarray) -> float:
+def p_value(differences: np.ndarray, draws: Draws) -> float:
     """Two-sided p-value of no difference, by how far the replicates' tail reaches across 0.
 
-    Inverts the percentile interval (Efron and Tibshirani, "An introduction to the bootstrap",
-    1993, section 15.4); 1 is added to both counts so that it is never 0 (Davison and Hinkley,
-    "Bootstrap methods and their application", 1997, section 4.2).
+    The level of the widest `interval` that leaves out 0 (Efron and Tibshirani, "An introduction
+    to the bootstrap", 1993, section 15.4); 1 is added to both counts so that it is never 0
+    (Davison and Hinkley, "Bootstrap methods and their application", 1997, section 4.2).
     """
     below, above = np.sum(differences <= 0), np.sum(differences >= 0)
-    return float(min(1.0, 2 * (min(below, above) + 1) / (len(differences) + 1)))
+    tail = min((min(below, above) + 1) / (len(differences) + 1), 0.5)
+    return float(2 * stats.t.cdf(stats.norm.ppf(tail), degrees_of_freedom(differences, draws)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -125,15 +125,12 @@ class Train(Section):
     finetune: PixelTraining
 
 
-class Evaluate(Section):
-    replicates: Annotated[int, Field(ge=100)]
-
-
 class Answer(Section):
     tolerance: Fraction
     target_accuracy: Fraction
     cost_per_sample: NotNegative
     cost_per_photo: Positive
+    replicates: Annotated[int, Field(ge=100)]
     reference: Mapping[StrategyName, Fraction]
 
 
@@ -145,7 +142,6 @@ class Params(Section):
     study: Study
     model: Model
     train: Train
-    evaluate: Evaluate
     answer: Answer
 
     @model_validator(mode="after")

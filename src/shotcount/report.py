@@ -101,20 +101,27 @@ def _gain(more: More | None, axis: str) -> str:
     )
 
 
+FORESEEABLE = 4  # times the samples studied: a plan beyond is no advice
+
+
 def _plan(a: Answer) -> str:
     if a.plan:
         p = a.plan
+        size = f"{p.samples:,} samples from {_count(p.angles, 'angle')} each"
         ends = [
             f"{end:,.0f}" if math.isfinite(end) else "no limit"
             for end in (p.photos.low, p.photos.high)
         ]
+        photos = f"{p.photos.value:,.0f} photos (95 % interval {ends[0]} to {ends[1]})"
+        if p.samples > FORESEEABLE * p.studied:
+            return (
+                f"{_percent(a.target)} is too far off to plan for: by the fitted curve it would "
+                f"take {size}, {photos}, where {p.studied:,} samples were studied."
+            )
         optimum = f"{p.optimum:.1f}" if math.isfinite(p.optimum) else "no limit to the"
-        beyond = "" if p.samples <= p.studied else f" That is beyond the {p.studied:,} studied."
         return (
-            f"The cheapest way to {_percent(p.target)} is expected to be {p.samples:,} samples "
-            f"from {_count(p.angles, 'angle')} each: {p.photos.value:,.0f} photos (95 % interval "
-            f"{ends[0]} to {ends[1]}) at a cost of {p.cost:,.0f} (classical optimum: "
-            f"{optimum} angles).{beyond}"
+            f"The cheapest way to {_percent(p.target)} is expected to be {size}: {photos} at a "
+            f"cost of {p.cost:,.0f} (classical optimum: {optimum} angles)."
         )
     if a.ceiling and a.ceiling.value <= a.target:
         return (
@@ -234,30 +241,12 @@ def markdown(results: Mapping[str, pd.DataFrame], answer: Answer, data: dict[str
         heads = ["higher", "lower", "lead in points", "p (Holm)", "better?"]
         parts += ["## Strategies, compared on the same test samples", _table(heads, rows)]
     if len(fits):
-        rho = fits[(fits["parameter"] == "redundancy") & fits["chosen"]].set_index("strategy")
-        rows = []
-        for strategy, row in rho.iterrows():
-            found = answer.redundancies[str(strategy)]
-            redundancy = (
-                f"{found.value:.2f} ({found.low:.2f}–{found.high:.2f})"
-                if found
-                else "not identifiable"
-            )
-            errors = fits[fits["strategy"] == strategy].drop_duplicates("family")
-            gaps = ", ".join(
-                f"{f.family} {100 * f.extrapolation_error:.1f}" for f in errors.itertuples()
-            )
-            rows.append(
-                [str(strategy), row["family"], redundancy, f"{100 * row['residual']:.1f}", gaps]
-            )
-        heads = [
-            "strategy",
-            "family",
-            "redundancy of angles",
-            "residual",
-            "largest foretold within",
+        rows = [
+            [strategy, *_learning(own, answer)]
+            for strategy, own in fits.groupby("strategy", sort=False)
         ]
-        parts += ["## Learning curves (points)", _table(heads, rows)]
+        heads = ["strategy", "redundancy of angles", "family: share (error on the largest cells)"]
+        parts += ["## Learning curves", _table(heads, rows)]
     if len(budgets):
         rows = [
             [b.strategy, f"{b.photos:,}", f"{b.more_samples:,} × {b.fewer_angles}",
@@ -282,6 +271,19 @@ def markdown(results: Mapping[str, pd.DataFrame], answer: Answer, data: dict[str
         + ".",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _learning(fits: pd.DataFrame, answer: Answer) -> tuple[str, str]:
+    """Redundancy, and how often each family was chosen and how well it extrapolates."""
+    found = answer.redundancies[fits["strategy"].iloc[0]]
+    families = fits.drop_duplicates("family").sort_values("share", ascending=False)
+    return (
+        f"{found.value:.2f} ({found.low:.2f}–{found.high:.2f})" if found else "not identifiable",
+        ", ".join(
+            f"{f.family}: {100 * f.share:.0f} % ({_plain(f.extrapolation_error)})"
+            for f in families.itertuples()
+        ),
+    )
 
 
 def _sizes(curve: pd.DataFrame) -> str:

@@ -5,7 +5,6 @@ import pandas as pd
 from sklearn import metrics
 
 from shotcount import tables
-from shotcount.intervals import accuracy_interval, bootstrap_mean, draw
 
 
 def hits(predictions: pd.DataFrame, labels: list[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -29,17 +28,13 @@ def hits(predictions: pd.DataFrame, labels: list[str]) -> tuple[np.ndarray, np.n
     return correct, ordered["sample"].to_numpy()[: correct.shape[1]]
 
 
-def score(
-    predictions: pd.DataFrame, labels: list[str], replicates: int, rng: np.random.Generator
-) -> dict[str, float]:
-    """Score one cell: each metric is the mean over seeds; accuracy with its 95 % interval.
+def score(predictions: pd.DataFrame, labels: list[str]) -> dict[str, float]:
+    """Score one cell: each metric is the mean over seeds.
 
     Balanced accuracy is the mean recall of the classes; F1 is averaged over classes unweighted;
     log-loss is in nats; ECE as `calibration_error` has it.
     """
-    correct, samples = hits(predictions, labels)
-    draws = draw(len(np.unique(samples)), [len(correct)], replicates, rng)[0]
-    low, high = accuracy_interval(bootstrap_mean(correct[None], samples, draws)[0], draws)
+    correct, _ = hits(predictions, labels)
     per_seed = []
     for _, run in predictions.groupby("seed"):
         truth, p = run["label"], _probabilities(run, labels)
@@ -55,8 +50,6 @@ def score(
     return {
         "seeds": len(correct),
         "accuracy": float(correct.mean()),
-        "accuracy_low": low,
-        "accuracy_high": high,
         **pd.DataFrame(per_seed).mean().to_dict(),
     }
 

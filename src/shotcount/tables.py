@@ -47,16 +47,15 @@ CELL: Table = {
     "angles": "int64",  # photos of each
     "photos": "int64",  # training photos
 }
-CURVE: Table = CELL | {
+SCORES: Table = CELL | {
     "seeds": "int64",
     "accuracy": "float64",
-    "accuracy_low": "float64",
-    "accuracy_high": "float64",
     "balanced_accuracy": "float64",
     "macro_f1": "float64",
     "log_loss": "float64",  # nats
     "ece": "float64",  # expected calibration error
 }
+CURVE: Table = SCORES | {"accuracy_low": "float64", "accuracy_high": "float64"}
 COMPARISONS: Table = {  # at the largest subset that all strategies have
     "better": "str",
     "worse": "str",
@@ -69,9 +68,8 @@ COMPARISONS: Table = {  # at the largest subset that all strategies have
 FITS: Table = {
     "strategy": "str",
     "family": "str",
-    "chosen": "bool",
-    "share": "float64",  # of the replicates that chose this family
-    "extrapolation_error": "float64",  # mean absolute, on the held-out largest cells
+    "share": "float64",  # of the replicates whose largest cells this family foretells best
+    "extrapolation_error": "float64",  # mean absolute, on the largest cells, as measured
     "residual": "float64",  # root mean square
     "unit": "float64",
     "parameter": "str",
