@@ -130,6 +130,15 @@ def test_flat_curve_identifies_no_redundancy() -> None:
     assert a.enough.photos.value == 15
 
 
+def test_two_seeds_are_too_few_for_the_redundancy() -> None:
+    curve, correct = study({"frozen": FROZEN})
+    two = {cell: right[:2] for cell, right in correct.items()}
+    rng = np.random.default_rng(0)
+    learning = answers.learn_all(curve.assign(seeds=2), two, SHOWN, 400, rng)[0]
+    assert answers.redundancy(learning) is None
+    assert answers.redundancy(learn({"frozen": FROZEN})[0]) is not None
+
+
 def test_too_few_cells_give_measured_answers_and_no_forecast() -> None:
     a = answer({"frozen": {(15, 1): 0.7, (30, 1): 0.795, (60, 1): 0.8}})
     assert a.enough.photos.value == 30

@@ -166,17 +166,20 @@ def falls(learning: Learning) -> bool:
 
 
 VAGUE = 0.8  # an interval of the redundancy wider than this says nothing: it can only be 0 to 1
+FEWEST_SEEDS = 3  # with two, the redundancy's intervals cover too seldom (docs/calibration.md)
 
 
 def redundancy(learning: Learning) -> Estimate | None:
     """How much of an angle's worth is lost because the sample was seen before: 0 none, 1 all.
 
-    None where that is not identifiable: without a curve over both axes, where more photos did
-    not detectably help (any ρ fits a flat curve), or where the interval is wider than `VAGUE`.
+    None where that is not identifiable: without a curve over both axes, with fewer seeds than
+    `FEWEST_SEEDS`, where more photos did not detectably help (any ρ fits a flat curve), or where
+    the interval is wider than `VAGUE`.
     """
     curves = learning.curves
     both = vary(learning.samples) and vary(learning.angles)
-    if curves is None or not both or not falls(learning):
+    seeds = learning.draws.seeds[0].shape[1]
+    if curves is None or not both or seeds < FEWEST_SEEDS or not falls(learning):
         return None
     found = expected(curves.redundancy, learning.draws)
     return None if found.high - found.low > VAGUE else found

@@ -67,7 +67,7 @@ def _redundancy(a: Answer) -> str:
     if rho is None:
         return (
             "How redundant the angles are is not identifiable from this study: it takes several "
-            "sizes of samples and of angles, and more photos that detectably help."
+            "sizes of samples and of angles, three seeds, and more photos that detectably help."
         )
     worth = [10 / (1 + 9 * r) for r in (rho.value, rho.high, rho.low)]
     if len({f"{w:.1f}" for w in worth}) == 1:
