@@ -141,7 +141,7 @@ def main(root: str, pattern: str, size: int, count: int = 20) -> None:
     table = pd.DataFrame(rows)
     print(
         "# Forecast from half of the photos\n\n"
-        f"Made by `python benchmarks/holdout.py {Path(root).name} {pattern!r} {size}`; its "
+        f"Made by `python benchmarks/holdout.py {Path(root).name} '{pattern}' {size}`; its "
         f"docstring says what is done. {collection.manifest['sample'].nunique()} samples, "
         f"{len(collection.manifest)} photos, {count} random splits by sample. In % of the test "
         "photos.\n\n"
