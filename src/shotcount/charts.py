@@ -83,7 +83,7 @@ def accuracy_vs_size(
             axes.annotate(
                 f"{cell['photos']:,.0f} photos\nare enough",
                 (cell["photos"], cell["accuracy"]),
-                xytext=(0, 40),
+                xytext=(0, 24),
                 textcoords="offset points",
                 ha="center",
                 fontsize=9,
