@@ -237,6 +237,14 @@ def test_plan_far_beyond_the_study_is_no_advice() -> None:
     assert "where 120 samples were studied" in text
 
 
+def test_target_below_the_study_is_reached_already() -> None:
+    wanted = WANTED.model_copy(update={"target_accuracy": 0.5})
+    a = answers.answer(learn({"frozen": FROZEN}), 0.4, wanted)
+    assert a.plan is not None
+    assert (a.plan.samples, a.plan.angles) == (15, 1)
+    assert report.sentences(a)[3] == "50.0 % is expected of the study's smallest subset already."
+
+
 def test_curve_that_still_rises_says_that_more_may_help() -> None:
     rising = {(n, k): 0.5 + 0.05 * np.log(n * k) for n, k in GRID}
     text = report.sentences(answer({"frozen": rising}))[0]

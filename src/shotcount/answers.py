@@ -303,7 +303,8 @@ class Plan:
     photos: Estimate
     cost: float
     optimum: float  # angles at the classical optimum
-    studied: int  # samples
+    studied: int  # most samples
+    within: bool  # whether the study's smallest subset is expected to reach it
 
 
 def plan(
@@ -316,6 +317,7 @@ def plan(
     sqrt(cost_sample / cost_photo · (1 − ρ) / ρ), the classical optimum of two-stage sampling
     (Cochran, "Sampling Techniques", 1977, section 10.6). The photos' interval holds the angles of
     the plan fixed; its high end is infinite where some replicates' ceilings lie below the target.
+    No plan is smaller than the study's smallest subset: nothing was seen of what lies below.
 
     None if the target is not reachable, or samples do not vary in the study.
     """
@@ -327,7 +329,7 @@ def plan(
     most = 2 * learning.angles.max() if vary(learning.angles) else learning.angles.max()
     angles = np.arange(1 if vary(learning.angles) else most, most + 1)
     worth = angles / (1 + (angles - 1) * curves.redundancy[:, None])  # (rows, angles), a sample's
-    needed = np.maximum(np.ceil(effective[:, None] / worth - 1e-9), 1)  # samples
+    needed = np.maximum(np.ceil(effective[:, None] / worth - 1e-9), learning.samples.min())
     samples = _median(needed[1:])
     cost = samples * (cost_per_sample + angles * cost_per_photo)
     best = int(cost.argmin())
@@ -343,6 +345,7 @@ def plan(
         cost=float(cost[best]),
         optimum=float(optimum),
         studied=int(learning.samples.max()),
+        within=bool(samples[best] * angles[best] == learning.samples.min() * angles[0]),
     )
 
 
@@ -379,7 +382,8 @@ def trace(learning: Learning) -> list[Point]:
         sizes += [(full, k) for k in range(most + 1, 2 * most + 1)]
         sizes += [(2 * full, k) for k in range(1, most + 1) if vary(learning.samples)]
     else:
-        sizes = [(n, most) for n in np.unique(np.geomspace(counts.min(), 2 * full, 30).astype(int))]
+        between = np.geomspace(counts.min(), 2 * full, 30).astype(int)
+        sizes = [(n, most) for n in np.union1d(between, counts)]
     samples, angles = np.array(sizes).T
     accuracy = 1 - learning.curves.error(samples, angles)
     return [

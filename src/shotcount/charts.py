@@ -174,7 +174,7 @@ def samples_and_angles(curve: pd.DataFrame, fitted: pd.DataFrame, answer: Answer
     levels = MaxNLocator(nbins=14, steps=[1, 2, 5, 10]).tick_values(lowest, highest)
     scale = Normalize(lowest, highest)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(1.2 + 3.4 * len(strategies), 4.2), layout="constrained")
+        figure = Figure(figsize=(2.2 + 3.1 * len(strategies), 4.2), layout="constrained")
         panels = figure.subplots(1, len(strategies), sharex=True, sharey=True, squeeze=False)[0]
         for axes, strategy in zip(panels, strategies, strict=True):
             cells = curve[curve["strategy"] == strategy]
@@ -236,7 +236,7 @@ def samples_and_angles(curve: pd.DataFrame, fitted: pd.DataFrame, answer: Answer
                 ends = (samples.min() / 2, samples.max() * 2)
                 axes.plot(ends, [photos / n for n in ends], ":", color="#bbbbbb", linewidth=0.8)
         panels[0].set_ylabel("angles of each")
-        figure.colorbar(discs, ax=panels, format=PercentFormatter(1, decimals=0), label="accuracy")
+        figure.colorbar(discs, ax=panels, format=PercentFormatter(1), label="accuracy")
         figure.suptitle("Measured (discs) and fitted (contours); dotted: equally many photos",
                         fontsize=10)  # fmt: skip
         return figure

@@ -113,6 +113,8 @@ def _plan(a: Answer) -> str:
             for end in (p.photos.low, p.photos.high)
         ]
         photos = f"{p.photos.value:,.0f} photos (95 % interval {ends[0]} to {ends[1]})"
+        if p.within:
+            return f"{_percent(a.target)} is expected of the study's smallest subset already."
         if p.samples > FORESEEABLE * p.studied:
             return (
                 f"{_percent(a.target)} is too far off to plan for: by the fitted curve it would "
