@@ -172,6 +172,7 @@ FEWEST_SEEDS = 3  # with two, the redundancy's intervals cover too seldom (docs/
 def redundancy(learning: Learning) -> Estimate | None:
     """How much of an angle's worth is lost because the sample was seen before: 0 none, 1 all.
 
+    The ρ of Kish's design effect ("Survey Sampling", 1965), of training photos instead of answers.
     None where that is not identifiable: without a curve over both axes, with fewer seeds than
     `FEWEST_SEEDS`, where more photos did not detectably help (any ρ fits a flat curve), or where
     the interval is wider than `VAGUE`.
@@ -278,6 +279,7 @@ class More:
 def more(learning: Learning, samples: int, angles: int) -> More | None:
     """Extrapolate to `samples` x `angles` times the largest subset's; factors of 1, 2, …
 
+    Assumes that the chosen families hold beyond the study (Mahmood et al., CVPR 2022).
     None where an axis that would grow does not vary in the study, or there is no curve.
     """
     grown = ((samples, learning.samples), (angles, learning.angles))
@@ -483,7 +485,11 @@ class Views:
 
 
 def views(learning: Learning, right: np.ndarray, samples: np.ndarray) -> list[Views]:
-    """Give the accuracies of `scoring.views` their intervals."""
+    """Give the accuracies of `scoring.views` their intervals.
+
+    Averaging log-probabilities makes a product of experts (Hinton, "Training products of experts
+    by minimizing contrastive divergence", Neural Computation 2002).
+    """
     replicates = bootstrap_mean(right, samples, learning.draws)
     values = right.mean(axis=(1, 2))
     return [
