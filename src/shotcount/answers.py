@@ -244,7 +244,8 @@ def enough(learning: Learning, tolerance: float) -> Enough:
     between the cells; without a curve the cells' own accuracies are compared, and the loss of the
     one picked looks smaller than it is.
     """
-    loss = learning.smoothed - learning.smoothed[:, [learning.largest]]
+    error = learning.smoothed
+    loss = error - error[:, [learning.largest]]
     loss[0] = _median(loss[1:])
     within = loss <= tolerance + 1e-12
     # Of equal counts, more samples from fewer angles: they are worth at least as much.
@@ -299,7 +300,6 @@ def more(learning: Learning, samples: int, angles: int) -> More | None:
 class Plan:
     """The cheapest samples x angles that are expected to reach a target accuracy."""
 
-    target: float
     samples: int
     angles: int
     photos: Estimate
@@ -340,7 +340,6 @@ def plan(
     with np.errstate(divide="ignore"):
         optimum = np.sqrt(np.divide(cost_per_sample * (1 - rho), cost_per_photo * rho))
     return Plan(
-        target=target,
         samples=int(samples[best]),
         angles=int(angles[best]),
         photos=expected(needed[:, best] * angles[best], learning.draws),

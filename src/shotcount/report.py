@@ -122,7 +122,7 @@ def _plan(a: Answer) -> str:
             )
         optimum = f"{p.optimum:.1f}" if math.isfinite(p.optimum) else "no limit to the"
         return (
-            f"The cheapest way to {_percent(p.target)} is expected to be {size}: {photos} at a "
+            f"The cheapest way to {_percent(a.target)} is expected to be {size}: {photos} at a "
             f"cost of {p.cost:,.0f} (classical optimum: {optimum} angles)."
         )
     if a.ceiling and a.ceiling.value <= a.target:
