@@ -53,11 +53,12 @@ def read_collection(root: Path, pattern: str, size: int) -> Collection:
     backbone = build_backbone("tf_efficientnet_lite0")
     backbone.load_state_dict(fetch_weights("tf_efficientnet_lite0", "shipped", Path()))
     with TemporaryDirectory() as folder:
-        facts = list(photos.prepare(root, found, size, Path(folder, "pixels.npy")))
+        work, array = Path(folder), Path(folder, "pixels.npy")
+        manifest, _ = photos.prepare(root, found, size, "error", work, array)
         pixels = np.load(Path(folder, "pixels.npy"))
-    features = np.concatenate([batch for _, batch in extract(backbone, pixels, CPU)])
+    features = np.concatenate(list(extract(backbone, pixels, CPU)))
     settings = load_params(ROOT / "params.yaml").train.frozen
-    return Collection(photos.manifest(found, facts), features, settings)
+    return Collection(manifest, features, settings)
 
 
 def train_and_test(

@@ -1,13 +1,9 @@
-"""Stage demo: render the demo collection to data/demo.
+"""Stage demo: render the demo collection to data/demo."""
 
-DVC deletes a stage's output before it runs the stage, so the photos are rendered into a folder
-beside it, which an interrupted run leaves for the next one, and which takes the output's name last.
-"""
-
-import hashlib
-import shutil
+import os
 from pathlib import Path
 
+from shotcount import files
 from shotcount.demo import render_collection
 from shotcount.errors import run_stage
 from shotcount.params import load_params
@@ -16,16 +12,13 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def main() -> None:
-    demo = load_params(ROOT / "params.yaml").demo
-    # Named by what it holds, so that photos of other parameters are never mixed in.
-    key = hashlib.blake2b(repr(demo).encode()).hexdigest()[:12]
-    unfinished, output = ROOT / "data" / f".demo-{key}", ROOT / "data" / "demo"
-    render_collection(
-        unfinished, samples=demo.samples, angles=demo.angles, size=demo.size, seed=demo.seed
-    )
-    if output.exists():  # only when run without DVC
-        shutil.rmtree(output)
-    unfinished.rename(output)
+    os.chdir(ROOT)  # from data/, where this stage's dvc.yaml is
+    demo = load_params(Path("params.yaml")).demo
+    with files.workspace("demo", demo) as work:
+        render_collection(
+            work / "demo", samples=demo.samples, angles=demo.angles, size=demo.size, seed=demo.seed
+        )
+        files.publish(work / "demo", Path("data/demo"))
 
 
 if __name__ == "__main__":  # the workers import this file anew

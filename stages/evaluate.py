@@ -31,6 +31,7 @@ def main() -> None:
     for cell_folder in tqdm(cells, f"evaluate {name}", unit="cell", disable=None):
         folder = Path("data/models", name, cell_folder)
         model = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        splits.check_apart(model["trained_on"], test, folder)
         cell, classes = {column: model[column] for column in tables.CELL}, model["classes"]
         runs = []
         for seed in range(model["seeds"]):

@@ -6,30 +6,29 @@ import numpy as np
 from safetensors.torch import load_file
 from tqdm import tqdm
 
-from shotcount import files
+from shotcount import features, files
 from shotcount.backbones import build_backbone
 from shotcount.devices import pick_device
 from shotcount.errors import run_stage
-from shotcount.features import extract
 from shotcount.params import load_params
+
+PIXELS, WEIGHTS = Path("data/pixels.npy"), Path("data/backbone.safetensors")
 
 
 def main() -> None:
     params = load_params(Path("params.yaml"))
-    pixels = np.load("data/pixels.npy", mmap_mode="r")
+    device = pick_device(params.device)
+    pixels = np.load(PIXELS, mmap_mode="r")
     backbone = build_backbone(params.model.name)
-    backbone.load_state_dict(load_file("data/backbone.safetensors"))
+    backbone.load_state_dict(load_file(WEIGHTS))
     with (
-        files.atomic(Path("data/features.npy")) as temporary,
+        files.workspace("features", params.model.name, device, PIXELS, WEIGHTS) as work,
         tqdm(desc="features", total=len(pixels), unit="photo", disable=None) as bar,
     ):
-        features = np.lib.format.open_memmap(
-            temporary, mode="w+", dtype=np.float32, shape=(len(pixels), backbone.features)
-        )
-        for rows, batch in extract(backbone, pixels, pick_device(params.device)):
-            features[rows] = batch
-            bar.update(len(batch))
-        features.flush()
+        unfinished = work / "features.npy"
+        for done in features.write(unfinished, backbone, pixels, device):
+            bar.update(done - bar.n)
+        files.publish(unfinished, Path("data/features.npy"))
 
 
 if __name__ == "__main__":

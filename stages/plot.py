@@ -16,8 +16,7 @@ MANIFEST, METRICS = Path("data/manifest.csv"), Path("metrics")
 
 def main() -> None:
     params = load_params(Path("params.yaml"))
-    study = params.study
-    evaluated = [Path("data/evaluation", strategy) for strategy in study.strategies]
+    evaluated = [Path("data/evaluation", strategy) for strategy in params.study.strategies]
     scores = pd.concat([tables.read(e / "scores.csv", tables.SCORES) for e in evaluated])
     confusion = pd.concat([tables.read(e / "confusion.csv", tables.CONFUSION) for e in evaluated])
     classes = list(confusion["actual"].unique())
@@ -25,8 +24,8 @@ def main() -> None:
     predictions = pd.concat([tables.read(e / "predictions.csv", columns) for e in evaluated])
     folders = (
         Path("data/models", strategy, cell)
-        for strategy in study.strategies
-        for cell in splits.cell_folders(study, strategy)
+        for strategy in params.study.strategies
+        for cell in splits.cell_folders(params.study, strategy)
     )
     columns = tables.METRICS["history"]
     history = pd.concat([tables.read(folder / "history.csv", columns) for folder in folders])
@@ -38,7 +37,7 @@ def main() -> None:
         {cell: right for cell, (right, _) in hits.items()},
         next(shown for _, shown in hits.values()),
         params.answer.replicates,
-        np.random.default_rng(seed_for("answer", study.seed)),
+        np.random.default_rng(seed_for("answer", params.study.seed)),
     )
     test = predictions.drop_duplicates("photo")
     guessing = test["label"].value_counts(normalize=True).max()
@@ -46,6 +45,7 @@ def main() -> None:
     answer = answers.answer(learnings, guessing, params.answer)
     data = {
         "photos": len(tables.read(MANIFEST, tables.MANIFEST)),
+        "photos_left_out": len(tables.read(Path("data/left_out.csv"), tables.LEFT_OUT)),
         "test_photos": len(test),
         "test_samples": test["sample"].nunique(),
         "manifest_sha256": files.sha256(MANIFEST)[:12],
@@ -58,7 +58,7 @@ def main() -> None:
         rows["fits"] += answers.parameters(own)
         rows["fitted"] += answers.trace(own)
         rows["equal_budgets"] += answers.equal_budgets(own)
-        rng = np.random.default_rng(seed_for("views", study.seed, own.strategy))
+        rng = np.random.default_rng(seed_for("views", params.study.seed, own.strategy))
         rows["views"] += answers.views(own, *scoring.views(runs[largest], classes, rng))
     results = {"curve": curve, "confusion": confusion, "history": history}
     results |= {name: answers.table(made, tables.METRICS[name]) for name, made in rows.items()}
@@ -70,8 +70,8 @@ def main() -> None:
     chart = charts.accuracy_vs_size(curve, results["fitted"], params.answer.reference, answer)
     charts.save(chart, METRICS / "accuracy_vs_size.svg")
     charts.save(chart, METRICS / "accuracy_vs_size.png")
-    surface = charts.samples_and_angles(curve, results["fitted"], answer)
-    charts.save(surface, METRICS / "samples_and_angles.svg")
+    chart = charts.samples_and_angles(curve, results["fitted"], answer)
+    charts.save(chart, METRICS / "samples_and_angles.svg")
     charts.save(charts.views_at_test_time(results["views"]), METRICS / "views_at_test_time.svg")
     charts.save(charts.training_curves(history), METRICS / "training_curves.svg")
 

@@ -1,22 +1,31 @@
 """Photos → data/manifest.csv and data/pixels.npy: every photo checked and decoded once."""
 
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
-from shotcount import photos, tables
+from shotcount import files, photos, tables
 from shotcount.errors import run_stage
 from shotcount.params import load_params
 
 
 def main() -> None:
     data = load_params(Path("params.yaml")).data
-    found = photos.find_photos(Path(data.path), data.pattern)
-    decoding = photos.prepare(Path(data.path), found, data.size, Path("data/pixels.npy"))
-    facts = list(tqdm(decoding, "photos", len(found), unit="photo", disable=None))
-    tables.write(Path("data/manifest.csv"), photos.manifest(found, facts), tables.MANIFEST)
-    samples = found["sample"].nunique()
-    print(f"{len(found)} photos of {samples} samples in {found['label'].nunique()} classes")
+    root = Path(data.path)
+    found = photos.find_photos(root, data.pattern)
+    with files.workspace("prepare", str(root.resolve()), data.size) as work:
+        watch = partial(tqdm, desc="photos", total=len(found), unit="photo", disable=None)
+        manifest, left_out = photos.prepare(
+            root, found, data.size, data.on_bad_photo, work, Path("data/pixels.npy"), watch
+        )
+        columns = list(tables.MANIFEST)
+        tables.write(Path("data/manifest.csv"), manifest[columns], tables.MANIFEST)
+        tables.write(Path("data/left_out.csv"), left_out, tables.LEFT_OUT)
+    samples, classes = manifest["sample"].nunique(), manifest["label"].nunique()
+    print(f"{len(manifest)} photos of {samples} samples in {classes} classes")
+    for remark in photos.remarks(manifest, left_out, data.size):
+        print(f"note: {remark}")
 
 
 if __name__ == "__main__":

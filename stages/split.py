@@ -10,6 +10,12 @@ from shotcount.params import load_params
 def main() -> None:
     split = load_params(Path("params.yaml")).split
     manifest = tables.read(Path("data/manifest.csv"), tables.MANIFEST)
+    sizes = manifest.drop_duplicates("sample")["label"].value_counts()
+    if sizes.iloc[0] >= 5 * sizes.iloc[-1]:
+        print(
+            f"warning: {sizes.index[0]} has {sizes.iloc[0]} samples, {sizes.index[-1]} only "
+            f"{sizes.iloc[-1]}: read balanced_accuracy rather than accuracy, or even them out"
+        )
     for name, rows in splits.split_samples(manifest, split.val, split.test, split.seed).items():
         tables.write(Path(f"data/splits/{name}.csv"), rows[list(tables.SPLIT)], tables.SPLIT)
         print(f"{name}: {rows['sample'].nunique()} samples, {len(rows)} photos")

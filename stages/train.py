@@ -19,6 +19,10 @@ from shotcount.params import load_params
 from shotcount.splits import cell_name, further_cells
 from shotcount.training import STRATEGIES
 
+PIXELS, FEATURES = Path("data/pixels.npy"), Path("data/features.npy")
+SUBSETS, VAL = Path("data/subsets.csv"), Path("data/splits/val.csv")
+BACKBONE = Path("data/backbone.safetensors")
+
 
 def main() -> None:
     strategy, *size = sys.argv[1:]
@@ -30,22 +34,26 @@ def main() -> None:
         params.study.seed,
         params.model.name,
         pick_device(params.device),
-        np.load("data/pixels.npy", mmap_mode="r"),
-        np.load("data/features.npy", mmap_mode="r"),
-        load_file("data/backbone.safetensors") if own.pretrained and not own.cached else None,
-        tables.read(Path("data/subsets.csv"), tables.SUBSETS),
-        tables.read(Path("data/splits/val.csv"), tables.SPLIT),
+        np.load(PIXELS, mmap_mode="r"),
+        np.load(FEATURES, mmap_mode="r"),
+        load_file(BACKBONE) if own.pretrained and not own.cached else None,
+        tables.read(SUBSETS, tables.SUBSETS),
+        tables.read(VAL, tables.SPLIT),
     )
-    models = Path("data/models", strategy)
     if size == ["grid"]:
-        with files.atomic(models / "grid") as grid:
-            grid.mkdir()
-            for samples, angles in further_cells(params.study):
-                train_cell(study, samples, angles, grid / cell_name(samples, angles))
+        name = "grid"
+        cells = {f"grid/{cell_name(*cell)}": cell for cell in further_cells(params.study)}
     else:
         samples, angles = map(yaml.safe_load, size)
-        with files.atomic(models / cell_name(samples, angles)) as folder:
-            train_cell(study, samples, angles, folder)
+        name = cell_name(samples, angles)
+        cells = {name: (samples, angles)}
+    inputs = (FEATURES if own.cached else PIXELS, SUBSETS, VAL, BACKBONE)
+    key = (cells, study.settings, study.seed, study.network, study.device)
+    with files.workspace(f"train-{strategy}-{name}", *key, *inputs) as work:
+        (work / name).mkdir(exist_ok=True)
+        for folder, cell in cells.items():
+            train_cell(study, *cell, work / folder)
+        files.publish(work / name, Path("data/models", strategy, name))
 
 
 if __name__ == "__main__":

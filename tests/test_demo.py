@@ -55,7 +55,7 @@ def test_an_interrupted_rendering_goes_on_where_it_stopped(
         path.write_bytes(content)
     for name in missing:
         (tmp_path / name).unlink()
-        (tmp_path / name).with_suffix(".part").write_bytes(whole[name][:100])
+        (tmp_path / name).with_name(f".{name[-6:-4]}.part.jpg").write_bytes(whole[name][:100])
     kept = {name: (tmp_path / name).stat().st_mtime_ns for name in whole if name not in missing}
 
     render_collection(tmp_path, samples=4, **TOY, workers=1)

@@ -1,6 +1,10 @@
 import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from shotcount import files
@@ -36,3 +40,78 @@ def test_sha256_is_of_the_content(tmp_path: Path) -> None:
     path = tmp_path / "photo"
     path.write_bytes(b"abc")
     assert files.sha256(path).startswith("ba7816bf8f01cfea")
+
+
+# ---- unfinished work ----------------------------------------------------------------
+
+
+@pytest.fixture
+def unfinished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SHOTCOUNT_UNFINISHED", str(tmp_path / "unfinished"))
+    return tmp_path / "unfinished"
+
+
+def interrupt(name: str, *key: object, leave: str = "half") -> None:
+    with pytest.raises(KeyboardInterrupt), files.workspace(name, *key) as work:
+        (work / leave).touch()
+        raise KeyboardInterrupt
+
+
+def test_unfinished_work_is_found_again_under_the_same_key_only(
+    tmp_path: Path, unfinished: Path
+) -> None:
+    data = tmp_path / "data"
+    data.write_text("photos")
+    interrupt("train", 1, data)
+    with pytest.raises(ZeroDivisionError), files.workspace("train", 2, data) as work:
+        assert not (work / "half").exists()
+        raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError), files.workspace("train", 1, data) as work:
+        assert (work / "half").exists()
+        raise ZeroDivisionError
+    data.write_text("others")
+    with files.workspace("train", 1, data) as work:
+        assert not (work / "half").exists()
+
+
+def test_finished_work_leaves_nothing_of_any_key(unfinished: Path) -> None:
+    interrupt("train", 1)
+    interrupt("test", 1)
+    with files.workspace("train", 2):
+        pass
+    assert [path.name.partition("-")[0] for path in unfinished.iterdir()] == ["test"]
+
+
+def test_one_process_at_a_time(unfinished: Path) -> None:
+    with files.workspace("train", 1):
+        program = (
+            "from shotcount import files\n"
+            "with files.workspace('train', 1):\n"
+            "    pass"
+        )  # fmt: skip
+        second = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert second.returncode == 1
+    assert "another process is at work in" in second.stderr
+
+
+def test_a_name_on_another_file_system_is_reached(tmp_path: Path) -> None:
+    elsewhere = Path("/dev/shm")
+    if not elsewhere.is_dir() or elsewhere.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("this machine has no second file system at /dev/shm")
+    with tempfile.TemporaryDirectory(dir=elsewhere) as folder:
+        for kind in ("file", "folder"):
+            made = Path(folder, kind)
+            if kind == "folder":
+                made.mkdir()
+                (made / "inside").write_text("content")
+            else:
+                made.write_text("content")
+            files.publish(made, tmp_path / kind)
+    assert (tmp_path / "folder/inside").read_text() == (tmp_path / "file").read_text() == "content"
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
+
+
+def test_npy_header_is_that_of_an_array(tmp_path: Path) -> None:
+    array = np.arange(12, dtype=np.float32).reshape(3, 4)
+    (tmp_path / "a.npy").write_bytes(files.npy_header("<f4", (3, 4)) + array.tobytes())
+    assert np.array_equal(np.load(tmp_path / "a.npy"), array)

@@ -1,4 +1,5 @@
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,9 +11,10 @@ from hypothesis import strategies as st
 
 from shotcount import training
 from shotcount.backbones import build_backbone
-from shotcount.devices import pick_device, seeded
+from shotcount.checkpoints import Checkpoint
+from shotcount.devices import in_pieces, pick_device, seeded
 from shotcount.errors import UserError
-from shotcount.features import extract
+from shotcount.features import write
 from shotcount.params import StepDecay, load_params
 from shotcount.training import STRATEGIES, Photos, fit
 
@@ -48,8 +50,7 @@ def train_head(seed: int = 0, **changes: object) -> tuple[torch.nn.Module, pd.Da
 
 @given(st.integers(2, 50), st.integers(2, 60))
 def test_batches_are_full_and_show_every_photo_once_a_pass(photos: int, size: int) -> None:
-    stream = training.batches(photos, size, np.random.default_rng(0))
-    drawn = [next(stream) for _ in range(20)]
+    drawn = [training.batch(step, photos, size, ("test",)) for step in range(20)]
     assert all(len(batch) == min(size, photos) for batch in drawn)
     counts = np.bincount(np.concatenate(drawn), minlength=photos)
     assert counts.max() - counts.min() <= 1
@@ -60,7 +61,7 @@ def test_augmentation_is_for_training_only() -> None:
     load = training.load_pixels(pixels, settings("finetune"), CPU)
     plain = load(np.array([2, 0]), None)
     assert np.array_equal(plain.permute(0, 2, 3, 1).numpy(), pixels[[2, 0]])
-    assert not torch.equal(load(np.array([2, 0]), torch.Generator().manual_seed(0)), plain)
+    assert not torch.equal(load(np.array([2, 0]), 0), plain)
 
 
 # ---- how much, how fast -------------------------------------------------------------
@@ -124,7 +125,7 @@ def test_only_training_and_validation_photos_are_read() -> None:
     features, targets = separable()
     seen: set[int] = set()
 
-    def load(rows: np.ndarray, generator: torch.Generator | None) -> torch.Tensor:
+    def load(rows: np.ndarray, seed: int | None) -> torch.Tensor:
         seen.update(rows.tolist())
         return torch.from_numpy(features[rows])
 
@@ -161,10 +162,119 @@ def test_progress_is_told_step_by_step() -> None:
         photos,
         settings("frozen", epochs=1, min_steps=3, batch_size=20, validations=1),
         ("test",),
-        lambda step, steps, loss: told.append((step, steps, loss)),
+        on_step=lambda step, steps, loss: told.append((step, steps, loss)),
     )
     assert [(step, steps) for step, steps, _ in told] == [(1, 3), (2, 3), (3, 3)]
     assert told[0][2] == pytest.approx(math.log(2))  # a new head knows nothing
+
+
+# ---- going on -----------------------------------------------------------------------
+
+
+class StopError(Exception):
+    pass
+
+
+def small_network() -> torch.nn.Module:
+    """BatchNorm has a state, dropout draws: both must survive."""
+    with seeded(0):
+        return torch.nn.Sequential(
+            torch.nn.Linear(8, 16),
+            torch.nn.BatchNorm1d(16),
+            torch.nn.ReLU(),
+            torch.nn.Dropout(0.5),
+            torch.nn.Linear(16, 2),
+        )
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("stop", [1, 7, 8, 23])
+def test_killed_training_resumes_to_identical_weights(
+    tmp_path: Path, optimizer: str, stop: int
+) -> None:
+    features, targets = separable()
+    train, val = Photos(np.arange(100), targets[:100]), Photos(np.arange(100, 200), targets[100:])
+    small = {"epochs": 4, "min_steps": 24, "batch_size": 16, "validations": 6, "patience": 6}
+    own = settings("frozen", optimizer=optimizer, **small)
+    taken: list[int] = []
+
+    def run(checkpoint: Checkpoint | None, stop_at: int = -1) -> tuple[dict, pd.DataFrame]:
+        def on_step(step: int, steps: int, loss: float) -> None:
+            taken.append(step)
+            if step == stop_at:
+                raise StopError
+
+        network, load = small_network(), training.load_features(features, CPU)
+        with seeded(len(taken)):  # whatever was drawn before
+            history = fit(network, load, train, val, own, ("test",), checkpoint, on_step=on_step)
+        return network.state_dict(), history
+
+    weights, history = run(None)
+    checkpoint = Checkpoint(tmp_path / "checkpoint", share=math.inf)
+    checkpoint.due = 0.0
+    with pytest.raises(StopError):
+        run(checkpoint, stop)
+    taken.clear()
+    resumed, resumed_history = run(Checkpoint(tmp_path / "checkpoint"))
+    assert taken[0] == stop  # the step that was interrupted is taken again, none before it
+    assert all(torch.equal(weights[key], resumed[key]) for key in weights)
+    assert history.equals(resumed_history)
+
+
+def test_checkpoints_take_a_small_share_of_the_time(tmp_path: Path) -> None:
+    checkpoint = Checkpoint(tmp_path / "checkpoint", share=0.05)
+    checkpoint.offer(dict)
+    assert checkpoint.load() is None  # too early
+    start, checkpoint.due = checkpoint.due, 0.0
+    checkpoint.offer(lambda: {"step": 3})
+    assert checkpoint.load() == {"step": 3}
+    assert checkpoint.due > start - 0.5
+    checkpoint.offer(lambda: {"step": 4})
+    assert checkpoint.load() == {"step": 3}
+
+
+def test_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint").write_bytes(b"nonsense")
+    with pytest.raises(UserError, match="checkpoint is damaged: remove it"):
+        Checkpoint(tmp_path / "checkpoint").load()
+
+
+# ---- memory -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA"), MemoryError(), RuntimeError("can't allocate memory")]
+)
+def test_too_large_a_batch_is_computed_in_pieces(error: Exception, capsys) -> None:
+    tried: list[int] = []
+
+    def compute(piece: int) -> int:
+        tried.append(piece)
+        if piece > 4:
+            raise error
+        return piece
+
+    assert in_pieces(compute, 20, "the features") == 2
+    assert tried == [20, 10, 5, 2]
+    assert "the features goes on in pieces of 2 photos" in capsys.readouterr().err
+    with pytest.raises(UserError, match="memory doesn't suffice for the features, not even photo"):
+        in_pieces(lambda piece: compute(5), 20, "the features")
+
+
+def test_another_error_is_no_lack_of_memory() -> None:
+    with pytest.raises(RuntimeError, match="shapes"):
+        in_pieces(lambda piece: (_ for _ in ()).throw(RuntimeError("shapes")), 20, "it")
+
+
+def test_pieces_sum_to_the_gradient_of_the_batch() -> None:
+    features, targets = separable(40)
+    photos, load = Photos(np.arange(40), targets), training.load_features(features, CPU)
+    own = settings("frozen", epochs=5, min_steps=5, batch_size=20, validations=1)
+    heads = [training.build_head(8, 2) for _ in range(2)]
+    for head, piece in zip(heads, (None, 3), strict=True):
+        fit(head, load, photos, photos, own, ("test",), piece=piece)
+    assert torch.allclose(heads[0].weight, heads[1].weight, atol=1e-6)
+    assert not torch.equal(heads[0].weight, torch.zeros(2, 8))
 
 
 # ---- the strategies -----------------------------------------------------------------
@@ -178,18 +288,28 @@ def pixels() -> np.ndarray:
     return photos
 
 
-def test_cached_features_are_those_of_the_frozen_network(pixels: np.ndarray) -> None:
+def test_cached_features_are_those_of_the_frozen_network(
+    pixels: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shotcount.features.BATCH", 10)
     with seeded(0):
         backbone = build_backbone("resnet18")
     before = {key: value.clone() for key, value in backbone.state_dict().items()}
-    cached = np.empty((24, backbone.features), np.float32)
-    for rows, batch in extract(backbone, pixels, CPU, batch_size=10):
-        cached[rows] = batch
+    path = tmp_path / "features.npy"
+    assert list(write(path, backbone, pixels, CPU)) == [0, 10, 20, 24]
+    cached = np.load(path)
     for key, value in backbone.state_dict().items():  # BatchNorm's running means among them
         assert torch.equal(value, before[key]), key
     with torch.inference_mode():
         one = backbone(torch.from_numpy(pixels[17:18]).permute(0, 3, 1, 2))
     assert np.allclose(one.numpy(), cached[17], rtol=1e-3, atol=1e-4)
+
+    whole = path.read_bytes()
+    for length in (0, 50, len(whole) // 2, len(whole) - 1):  # where a killed call may have stopped
+        path.write_bytes(whole[:length])
+        done = list(write(path, backbone, pixels, CPU))
+        assert path.read_bytes() == whole
+    assert done == [20, 24]
 
 
 def fine_tune(pixels: np.ndarray, name: str) -> tuple[dict, dict, torch.nn.Module]:

@@ -9,16 +9,19 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import safetensors.torch
 import torch
-from safetensors.torch import save_file
 from tqdm import tqdm
 
 from shotcount import files, tables
-from shotcount.devices import seeded
+from shotcount.checkpoints import Checkpoint
+from shotcount.devices import in_pieces, seeded
 from shotcount.params import Training
 from shotcount.seeds import seed_for
 from shotcount.splits import sample_count, take_subset
 from shotcount.training import STRATEGIES, Photos, assemble, fit
+
+CHECKPOINT = "checkpoint.pt"
 
 
 @dataclass(frozen=True)
@@ -38,53 +41,82 @@ class Study:
 
 
 def train_cell(study: Study, size: int | float, angles: int, folder: Path) -> None:
-    """Train every seed of a cell; write weights, history and model.json into a new `folder`."""
-    folder.mkdir()
+    """Train every seed of a cell into `folder`: weights, history and, last of all, model.json.
+
+    What an interrupted call left in the folder is gone on with: finished seeds are kept, and the
+    unfinished one continues from its checkpoint.
+    """
+    if (folder / "model.json").exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
     classes = sorted(study.val["label"].unique())
     samples = sample_count(size, study.subsets["sample"].nunique())
     subset = take_subset(study.subsets, samples, angles)
-    val = Photos.of(study.val, classes)
-    histories = []
-    for seed in range(study.settings.seeds):
-        start = time.perf_counter()
-        key = (study.seed, study.strategy, samples, angles, seed)
-        train = Photos.of(subset[subset["seed"] == seed], classes)
-        with seeded(seed_for("initialisation", *key)):
-            network, load = assemble(
-                STRATEGIES[study.strategy], study.network, len(classes), study.pixels,
-                study.features, study.settings, study.device, study.pretrained,
-            )  # fmt: skip
-        title = f"{study.strategy} {samples} samples x {angles} angles, seed {seed}"
-        with tqdm(desc=title, unit="step", disable=None) as bar:
-            history = fit(network, load, train, val, study.settings, key, partial(_advance, bar))
-        best = history.loc[history["val_loss"].idxmin()]
-        print(
-            f"{title}: {len(train.rows)} photos, {history['step'].iloc[-1]} steps, "
-            f"validation accuracy {best['val_accuracy']:.3f} at step {best['step']:.0f}, "
-            f"{time.perf_counter() - start:.1f} s",
-            flush=True,
-        )
-        histories.append(history.assign(seed=seed))
-        weights = {name: value.contiguous() for name, value in network.state_dict().items()}
-        save_file(weights, folder / f"seed{seed}.safetensors")
+    subset = subset[subset["seed"] < study.settings.seeds]
     cell = {
         "strategy": study.strategy,
         "samples": samples,
         "angles": angles,
-        "photos": len(train.rows),
+        "photos": int((subset["seed"] == 0).sum()),
     }
-    history = pd.concat(histories).assign(**cell)
-    tables.write(folder / "history.csv", history, tables.METRICS["history"])
+    record, table = folder / "history.csv", tables.METRICS["history"]
+    histories = [tables.read(record, table)] if record.exists() else []
+    done = histories[0]["seed"].nunique() if histories else 0
+    for seed in range(done, study.settings.seeds):
+        train = Photos.of(subset[subset["seed"] == seed], classes)
+        history = _train_seed(study, cell, seed, train, Photos.of(study.val, classes), folder)
+        histories.append(history.assign(seed=seed, **cell))
+        tables.write(record, pd.concat(histories), table)
+        (folder / CHECKPOINT).unlink(missing_ok=True)
     model = {
         "seeds": study.settings.seeds,
         "network": study.network,
         "size": study.pixels.shape[1],
         "classes": classes,
+        "trained_on": sorted(subset["sample"].unique()),
     }
     files.write_json(folder / "model.json", cell | model)
+
+
+def _train_seed(
+    study: Study, cell: dict[str, Any], seed: int, train: Photos, val: Photos, folder: Path
+) -> pd.DataFrame:
+    start = time.perf_counter()
+    key = (study.seed, study.strategy, cell["samples"], cell["angles"], seed)
+    title = f"{study.strategy} {cell['samples']} samples x {cell['angles']} angles, seed {seed}"
+    classes = study.val["label"].nunique()
+
+    def run(piece: int) -> tuple[torch.nn.Module, pd.DataFrame]:
+        with (
+            seeded(seed_for("initialisation", *key)),
+            tqdm(desc=title, unit="step", disable=None) as bar,
+        ):
+            network, load = assemble(
+                STRATEGIES[study.strategy], study.network, classes, study.pixels,
+                study.features, study.settings, study.device, study.pretrained,
+            )  # fmt: skip
+            history = fit(
+                network, load, train, val, study.settings, key,
+                Checkpoint(folder / CHECKPOINT), piece, partial(_advance, bar),
+            )  # fmt: skip
+        return network, history
+
+    batch_size = min(study.settings.batch_size, len(train.rows))
+    network, history = in_pieces(run, batch_size, f"training {title}")
+    weights = {name: value.contiguous() for name, value in network.state_dict().items()}
+    with files.atomic(folder / f"seed{seed}.safetensors") as temporary:
+        temporary.write_bytes(safetensors.torch.save(weights))
+    best = history.loc[history["val_loss"].idxmin()]
+    print(
+        f"{title}: {len(train.rows)} photos, {history['step'].iloc[-1]} steps, "
+        f"validation accuracy {best['val_accuracy']:.3f} at step {best['step']:.0f}, "
+        f"{time.perf_counter() - start:.1f} s",
+        flush=True,
+    )
+    return history
 
 
 def _advance(bar: Any, step: int, steps: int, loss: float) -> None:
     bar.total = steps
     bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-    bar.update()
+    bar.update(step - bar.n)

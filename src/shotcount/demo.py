@@ -12,8 +12,11 @@ Lengths are in radii of the find, colours are linear RGB in 0..1.
 import colorsys
 import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +26,8 @@ import trimesh
 from PIL import Image
 from tqdm import tqdm
 
+from shotcount import files
+from shotcount.errors import UserError
 from shotcount.seeds import seed_for
 
 RAYS_PER_PIXEL = 8  # the noise that is left looks like a sensor's
@@ -360,6 +365,11 @@ def render_collection(
 
     Photos already there are kept, so an interrupted call goes on where it stopped. The files hold
     the same bytes whatever the number of `workers` (None: one a core).
+
+    Raises
+    ------
+    UserError
+        If a worker is killed.
     """
     classes = list(KINDS)
     labels = [classes[n % len(classes)] for n in range(samples)]
@@ -367,10 +377,31 @@ def render_collection(
     render = partial(_render_sample, folder, angles=angles, size=size, seed=seed)
     # Spawned, since the renderer's threads don't survive a fork.
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers or _cores(), mp_context=spawn) as pool:
+    with ProcessPoolExecutor(workers or _cores(), spawn, initializer=_start_worker) as pool:
         finished = pool.map(render, labels, numbers)
-        for _ in tqdm(finished, "demo", samples, unit="sample", disable=None):
-            pass
+        try:
+            for _ in tqdm(finished, "demo", samples, unit="sample", disable=None):
+                pass
+        except BrokenProcessPool:
+            raise UserError(
+                "a rendering process was killed, perhaps for lack of memory: run again, and it "
+                "goes on where it stopped"
+            ) from None
+        finally:
+            pool.shutdown(cancel_futures=True)  # don't finish the queue when interrupted
+
+
+def _start_worker() -> None:
+    """Let the parent decide when to stop: at Ctrl-C, and however else it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _render_sample(
@@ -382,9 +413,8 @@ def _render_sample(
         path = place / f"{angle:02d}.jpg"
         if not path.exists():
             photo = render_photo(label, sample, angle, angles=angles, size=size, seed=seed)
-            unfinished = path.with_suffix(".part")
-            Image.fromarray(photo).save(unfinished, format="JPEG", quality=JPEG_QUALITY)
-            os.replace(unfinished, path)  # a photo is there whole or not at all
+            with files.atomic(path) as unfinished:
+                Image.fromarray(photo).save(unfinished, format="JPEG", quality=JPEG_QUALITY)
 
 
 def _cores() -> int:

@@ -1,12 +1,17 @@
-"""Where torch computes, and that it computes the same each time."""
+"""Where torch computes, that it computes the same each time, and in pieces that fit the memory."""
 
+import gc
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 
 from shotcount.errors import UserError
+
+Result = TypeVar("Result")
 
 
 def pick_device(name: str) -> torch.device:
@@ -39,3 +44,51 @@ def seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield
+
+
+def reseed(seed: int, device: torch.device) -> None:
+    """Seed the generator that layers draw from on `device`, within a block of `seeded`."""
+    if device.type == "cpu":
+        torch.default_generator.manual_seed(seed)  # a seventieth of torch.manual_seed's time
+    else:
+        torch.manual_seed(seed)
+
+
+def in_pieces(compute: Callable[[int], Result], batch_size: int, what: str) -> Result:
+    """Return compute(batch_size), or what it returns for the first half, quarter, ... that fits.
+
+    Parameters
+    ----------
+    compute : callable
+        Takes the number of photos to hold at once.
+    what : str
+        Names the computation, for the message.
+
+    Raises
+    ------
+    UserError
+        If the memory doesn't suffice for one photo.
+    """
+    piece = batch_size
+    while True:
+        try:
+            return compute(piece)
+        except (MemoryError, RuntimeError) as error:  # torch's is a RuntimeError
+            if not _is_out_of_memory(error):
+                raise
+        # Out of the handler, since the error's traceback holds the tensors that are to go.
+        if piece == 1:
+            raise UserError(
+                f"device: the memory doesn't suffice for {what}, not even photo by photo: lower "
+                "data.size, name a smaller network in model.name, or use a larger machine"
+            )
+        piece //= 2
+        print(f"out of memory: {what} goes on in pieces of {piece} photos", file=sys.stderr)
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # On the CPU torch has no class for it: "DefaultCPUAllocator: can't allocate memory".
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate" in str(error)

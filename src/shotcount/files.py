@@ -1,36 +1,113 @@
-"""Files appear under their final name whole, or not at all."""
+"""Files appear under their final name whole, or not at all. Unfinished work waits elsewhere."""
 
 import hashlib
+import io
 import json
 import os
 import shutil
+import sys
+import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from filelock import FileLock, Timeout
+
+from shotcount.errors import UserError
+
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it to `path` if the block succeeds.
+    """Yield a temporary path beside `path`; it becomes `path` if the block succeeds.
 
     Works for a file and for a folder (which replaces an older folder of that name).
-    The temporary name keeps the suffix, since writers choose the format by it.
+    The temporary name keeps the suffix, since writers choose the format by it, and is the same
+    each time, so that what a killed process left is overwritten by the next one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.part{path.suffix}")
+    _remove(temporary)
     try:
         yield temporary
-        if temporary.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-        os.replace(temporary, path)
+        publish(temporary, path)
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary)
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
+
+
+def publish(made: Path, path: Path) -> None:
+    """Give a finished file or folder its final name, once its content is safely on the disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if made.stat().st_dev != path.parent.stat().st_dev:  # a rename can't cross file systems
+        with atomic(path) as beside:
+            shutil.move(made, beside)
+        return
+    for inside in made.rglob("*") if made.is_dir() else [made]:
+        if inside.is_file():
+            _sync(inside)
+    if made.is_dir():
+        _remove(path)
+    os.replace(made, path)
+    _sync(path.parent)
+
+
+@contextmanager
+def workspace(name: str, *key: object) -> Iterator[Path]:
+    """Yield a folder for unfinished work, which an interruption leaves for the next call.
+
+    It lies outside every output, since DVC empties those before it runs their stage: in
+    data/unfinished, or where the environment variable SHOTCOUNT_UNFINISHED says. Once the block
+    has succeeded, it is removed, and so is what other keys left under this name.
+
+    Parameters
+    ----------
+    name : str
+        Of the work.
+    key : objects
+        All that the result depends on; a Path stands for the content of the file. Another key,
+        other code or other packages get another folder.
+
+    Raises
+    ------
+    UserError
+        If another process is at work in it.
+    """
+    root = Path(os.environ.get("SHOTCOUNT_UNFINISHED", "data/unfinished"))
+    folder = root / f"{name}-{_fingerprint(*key)}"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            yield folder
+            shutil.rmtree(folder)
+    except Timeout:
+        raise UserError(
+            f"another process is at work in {folder}: wait for it, or stop it (a killed dvc may "
+            "have left one running)"
+        ) from None
+    for other in root.glob(f"{name}-*"):
+        try:
+            with FileLock(other / ".lock", timeout=0):
+                shutil.rmtree(other)
+        except Timeout:
+            pass  # in use
+
+
+def append(path: Path, content: bytes) -> None:
+    """Add to a file of unfinished work, and wait until the disk has it."""
+    with path.open("ab") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:
+    """Return what precedes the values in a .npy file, so that they can be written in turn."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": dtype, "fortran_order": False, "shape": shape}
+    )
+    return header.getvalue()
 
 
 def sha256(path: Path) -> str:
@@ -48,3 +125,24 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write JSON that diffs line by line; floats are rounded to 4 digits by the caller."""
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _fingerprint(*key: object) -> str:
+    code = sorted(Path(__file__).parent.glob("*.py"))
+    packages = sorted(p.name for p in Path(sysconfig.get_path("purelib")).glob("*.dist-info"))
+    parts = [sha256(part) if isinstance(part, Path) else part for part in (*key, *code)]
+    return hashlib.blake2b(repr([parts, packages, sys.version]).encode(), digest_size=8).hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)

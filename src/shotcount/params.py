@@ -43,6 +43,7 @@ class Data(Section):
     path: str
     pattern: str | None
     size: Annotated[int, Field(ge=16)]
+    on_bad_photo: Literal["error", "skip"]
 
 
 class Split(Section):

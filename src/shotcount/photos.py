@@ -1,18 +1,27 @@
 """A folder of photos → a manifest and one array of pixels. Nothing later opens a photo."""
 
+import hashlib
+import io
+import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from shotcount import files, tables
 from shotcount.errors import UserError
 
+CHUNK = 256  # photos decoded before they are put on the disk
+SMALLEST = 16  # px: what is smaller shows nothing
+# A collection that `dvc add` holds by links, the one place outside data.path that a link may name.
+DVC_CACHE = re.compile(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}$")
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 LAYOUT = r"^(?P<label>[^/]+)/(?P<sample>[^/]+)/(?P<angle>[^/]+)\.\w+$"
 
@@ -39,7 +48,8 @@ def find_photos(root: Path, pattern: str | None) -> pd.DataFrame:
     Raises
     ------
     UserError
-        If `root` or the pattern is unusable, or two photos have the same angle of a sample.
+        If `root` or the pattern is unusable, two photos have the same angle of a sample, or a
+        folder is a link.
     """
     if not root.is_dir():
         raise UserError(f"data.path: {root} is no folder: name the folder that holds the photos")
@@ -65,7 +75,7 @@ def find_photos(root: Path, pattern: str | None) -> pd.DataFrame:
                 }
             )
     if not rows:
-        example = f", for example {paths[0]}" if paths else ""
+        example = f", for example {printable(paths[0])}" if paths else ""
         wanted = pattern or "<class>/<sample>/<angle>.jpg"
         raise UserError(
             f"data.path: none of the {len(paths)} photos below {root}{example}, fits {wanted}: "
@@ -76,10 +86,27 @@ def find_photos(root: Path, pattern: str | None) -> pd.DataFrame:
     if len(twice):
         first, second = twice[twice["sample"] == twice["sample"].iloc[0]]["path"].iloc[:2]
         raise UserError(
-            f"data.pattern: {first} and {second} read as the same angle of the same sample: "
-            "let the group `angle` (or `sample`) tell them apart"
+            f"data.pattern: {printable(first)} and {printable(second)} read as the same angle of "
+            "the same sample: let the group `angle` (or `sample`) tell them apart"
         )
     return photos
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    for path in root.rglob("*"):
+        if path.is_dir():
+            if path.is_symlink():
+                raise UserError(
+                    f"data.path: {printable(path)} is a link to a folder, and only data.path "
+                    "itself may be one: copy the folder"
+                )
+        elif path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
+            yield path
+
+
+def printable(path: object) -> str:
+    """Escape what would break a line or a terminal, as file names may hold anything."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(path))
 
 
 def natural(text: str) -> list[tuple[int, str]]:
@@ -89,75 +116,251 @@ def natural(text: str) -> list[tuple[int, str]]:
     ]
 
 
-def read_photo(path: Path, size: int) -> tuple[np.ndarray, int, int]:
+# ---------------------------------------------------------------------------- decoding one
+
+
+def read_photo(source: Path | BinaryIO, size: int) -> tuple[np.ndarray, int, int]:
     """Decode one photo: upright, RGB, shorter side scaled to `size`, centre cropped square.
+
+    Transparent parts become white. Of a phone's several pictures in one file (MPO), the first.
 
     Returns
     -------
     pixels : ndarray of shape (size, size, 3), uint8
     width, height : int
         Of the upright photo on disk, in pixels.
+
+    Raises
+    ------
+    ValueError
+        If it is no photo; and whatever Pillow raises where a file is damaged.
     """
-    with Image.open(path) as image:
+    with Image.open(source) as image:
         stored = image.size
+        if min(stored) < SMALLEST:
+            raise ValueError(f"{stored[0]} x {stored[1]} px: too small to show anything")
+        if getattr(image, "is_animated", False) and image.format != "MPO":
+            raise ValueError("several pictures in one file: save the one that is meant")
+        if image.mode in ("I", "F"):
+            raise ValueError("32 bits a pixel: save it with 8 or 16")
         # Large JPEGs are decoded at 1/2, 1/4 or 1/8 scale, never below twice the target.
         image.draft("RGB", (2 * size, 2 * size))
         upright = ImageOps.exif_transpose(image)
     turned = upright.size != image.size and upright.size[::-1] == image.size
     width, height = stored[::-1] if turned else stored
+    if upright.mode.startswith("I;16"):  # Pillow would clip it at 255
+        upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+    if upright.has_transparency_data:
+        upright = upright.convert("RGBA")
+        upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
     square = ImageOps.fit(upright.convert("RGB"), (size, size), Image.Resampling.BICUBIC)
     return np.asarray(square), width, height
 
 
-def prepare(
-    root: Path, photos: pd.DataFrame, size: int, pixels_path: Path
-) -> Iterator[tuple[int, int, str]]:
-    """Decode every photo once, on all cores, into a uint8 array (photos, size, size, 3).
+def _load(root: Path, path: str, size: int) -> tuple[np.ndarray, "Facts"]:
+    place = root / path
+    path.encode()  # the tables are UTF-8
+    if place.is_symlink():
+        target = place.resolve()
+        if not target.is_relative_to(root.resolve()) and not DVC_CACHE.search(target.as_posix()):
+            raise ValueError(f"a link to {target}, outside data.path: copy the file")
+    content = place.read_bytes()
+    if not content:
+        raise ValueError("the file is empty")
+    pixels, width, height = read_photo(io.BytesIO(content), size)
+    return pixels, Facts(width=width, height=height, sha256=hashlib.sha256(content).hexdigest())
 
-    Yields width, height and SHA-256 of each photo in turn; the array is at `pixels_path` once
-    the iterator is exhausted.
+
+# ---------------------------------------------------------------------------- preparing all
+
+
+def prepare(
+    root: Path,
+    photos: pd.DataFrame,
+    size: int,
+    on_bad_photo: str,
+    work: Path,
+    pixels: Path,
+    watch: Callable[[Iterator["Facts"]], Iterable["Facts"]] = iter,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Decode the photos that `find_photos` has found into a uint8 array, and describe them.
+
+    Parameters
+    ----------
+    on_bad_photo : {"error", "skip"}
+    work : Path
+        A folder that keeps what is decoded, so that nothing is decoded twice when an interruption
+        or a bad photo stops the first call.
+    pixels : Path
+        Where the array (photos, size, size, 3) goes.
+    watch : callable
+        Wraps the iterator over the photos, for a progress display.
+
+    Returns
+    -------
+    manifest : DataFrame
+        As in `tables.MANIFEST`, and more.
+    left_out : DataFrame
+        As in `tables.LEFT_OUT`.
 
     Raises
     ------
     UserError
-        Naming every photo that can't be read, once all were tried.
+        If `on_bad_photo` is "error" and photos can't be used, naming all of them.
     """
+    facts = list(watch(decode(root, photos, size, work)))
+    usable, left_out = judge(photos, facts, on_bad_photo)
+    gather(work, usable["place"], size, pixels)
+    return usable.assign(photo=range(len(usable))), left_out
 
-    def load(row: int) -> tuple[int, int, str]:
-        path = root / photos["path"].iloc[row]
-        pixels[row], width, height = read_photo(path, size)
-        return width, height, files.sha256(path)
 
-    broken = []
-    with files.atomic(pixels_path) as temporary:
-        pixels = np.lib.format.open_memmap(
-            temporary, mode="w+", dtype=np.uint8, shape=(len(photos), size, size, 3)
+@dataclass(frozen=True)
+class Facts:
+    """What opening a photo has shown."""
+
+    width: int = 0  # px, upright, as on disk
+    height: int = 0
+    sha256: str = ""
+    place: int = -1  # of its pixels, in the order of decoding
+    fault: str = ""  # why it can't be used
+
+
+def decode(root: Path, photos: pd.DataFrame, size: int, work: Path) -> Iterator[Facts]:
+    """Decode each photo once, on all cores, and yield what it has shown.
+
+    Parameters
+    ----------
+    photos : DataFrame
+        As from `find_photos`.
+    work : Path
+        A folder that keeps what is decoded; a photo that it knows, by path, bytes and time of
+        change, is not decoded again.
+    """
+    known = _recall(work, size)
+
+    def look(path: str) -> tuple[np.ndarray | None, Facts]:
+        # Whatever is in the file: each format's decoder fails in its own way.
+        try:
+            return _load(root, path, size)
+        except UnidentifiedImageError:
+            return None, Facts(fault="no image that Pillow can read")
+        except UnicodeEncodeError:
+            return None, Facts(fault="the file's name is not UTF-8: rename it")
+        except FileNotFoundError:
+            return None, Facts(fault="a link to nothing, or removed meanwhile")
+        except Exception as error:
+            return None, Facts(fault=f"{error}" or type(error).__name__)
+
+    # Threads: Pillow lets go of Python's lock while it decodes and resizes.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, len(photos), CHUNK):
+            paths = list(photos["path"].iloc[start : start + CHUNK])
+            identities = [_identity(root, path) for path in paths]
+            new = [n for n, identity in enumerate(identities) if identity not in known]
+            found, pixels, lines = {}, [], []
+            for n, (square, facts) in zip(
+                new, pool.map(look, [paths[n] for n in new]), strict=True
+            ):
+                found[n] = facts
+                if square is not None:
+                    found[n] = replace(facts, place=len(known))
+                    known[identities[n]] = found[n]
+                    pixels.append(square.tobytes())
+                    lines.append(json.dumps([identities[n], asdict(found[n])]) + "\n")
+            # In this order: what the index names is there.
+            files.append(work / "pixels", b"".join(pixels))
+            files.append(work / "index", "".join(lines).encode())
+            for n, identity in enumerate(identities):
+                yield found[n] if n in found else known[identity]
+
+
+def _identity(root: Path, path: str) -> str:
+    try:
+        status = (root / path).stat()
+    except OSError:
+        return ""
+    return json.dumps([path, status.st_size, status.st_mtime_ns])
+
+
+def _recall(work: Path, size: int) -> dict[str, Facts]:
+    """Read what an interrupted run has decoded; cut off what it was just writing."""
+    for name in ("pixels", "index"):
+        (work / name).touch()
+    text = (work / "index").read_bytes()
+    whole = text[: text.rfind(b"\n") + 1]
+    os.truncate(work / "index", len(whole))
+    entries = [json.loads(line) for line in whole.splitlines()]
+    os.truncate(work / "pixels", len(entries) * size * size * 3)
+    return {identity: Facts(**facts) for identity, facts in entries}
+
+
+def judge(
+    photos: pd.DataFrame, facts: list[Facts], on_bad_photo: str
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Tell the photos that can be used from those that can't.
+
+    Besides what can't be read, a copy can't: the same photo in two classes contradicts itself, and
+    in two samples it would let one be trained on and tested on.
+
+    Returns
+    -------
+    usable : DataFrame
+        Columns of `photos` and of `Facts`.
+    left_out : DataFrame
+        As in `tables.LEFT_OUT`.
+
+    Raises
+    ------
+    UserError
+        If there are any and `on_bad_photo` is "error", naming all of them.
+    """
+    table = pd.concat([photos.reset_index(drop=True), pd.DataFrame(map(asdict, facts))], axis=1)
+    table["path_shown"] = table["path"].map(printable)
+    readable = table[table["fault"] == ""]
+    for _, copies in readable[readable.duplicated("sha256", keep=False)].groupby("sha256"):
+        first = copies.iloc[0]
+        if copies["label"].nunique() > 1:
+            shown = ", ".join(copies["path_shown"])
+            table.loc[copies.index, "fault"] = f"one photo in several classes: {shown}"
+        else:
+            others = copies.index[copies["sample"] != first["sample"]]
+            table.loc[others, "fault"] = f"a copy of {first['path_shown']}, of another sample"
+    bad = table[table["fault"] != ""]
+    if len(bad) and on_bad_photo == "error":
+        listing = "".join(f"\n       {row.path_shown}: {row.fault}" for row in bad.itertuples())
+        raise UserError(
+            f"{len(bad)} of the {len(table)} photos can't be used: mend or remove them, or set "
+            f"data.on_bad_photo: skip{listing}"
         )
-        # Threads: Pillow lets go of Python's lock while it decodes and resizes.
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            jobs = [pool.submit(load, row) for row in range(len(photos))]
-            for row, job in enumerate(jobs):
-                try:
-                    yield job.result()
-                except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-                    broken.append(f"{photos['path'].iloc[row]}: {error}")
-        if broken:
-            listing = "\n       ".join(broken)
-            raise UserError(
-                f"{len(broken)} photo(s) below {root} can't be read; replace or remove:\n"
-                f"       {listing}"
-            )
-        pixels.flush()
+    if len(bad) == len(table):
+        raise UserError(f"data.path: none of the {len(table)} photos can be used")
+    left_out = pd.DataFrame({"path": bad["path_shown"], "reason": bad["fault"]})
+    return table[table["fault"] == ""].reset_index(drop=True), left_out
 
 
-def _walk(root: Path) -> Iterator[Path]:
-    for path in root.rglob("*"):
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
-            yield path
+def gather(work: Path, places: pd.Series, size: int, path: Path) -> None:
+    """Write the decoded photos of these places as a uint8 array (photos, size, size, 3)."""
+    decoded = np.memmap(work / "pixels", np.uint8, mode="r").reshape(-1, size, size, 3)
+    with files.atomic(path) as temporary, temporary.open("wb") as file:
+        # Not through a memory map: on a full disk that ends in a bus error, not in a message.
+        file.write(files.npy_header("|u1", (len(places), size, size, 3)))
+        for start in range(0, len(places), CHUNK):
+            file.write(decoded[places.iloc[start : start + CHUNK]].tobytes())
 
 
-def manifest(photos: pd.DataFrame, facts: list[tuple[int, int, str]]) -> pd.DataFrame:
-    """Join what the path says of each photo with what decoding it has shown."""
-    columns = pd.DataFrame(facts, columns=["width", "height", "sha256"])
-    table = pd.concat([photos.reset_index(drop=True), columns], axis=1)
-    return table.assign(photo=range(len(table)))[list(tables.MANIFEST)]
+def remarks(manifest: pd.DataFrame, left_out: pd.DataFrame, size: int) -> list[str]:
+    """Say what is worth a look, though it stops nothing."""
+    made = [f"left out: {row.path}: {row.reason}" for row in left_out.itertuples()]
+    small = manifest[manifest[["width", "height"]].min(axis=1) < size]
+    if len(small):
+        made.append(
+            f"{len(small)} photos are smaller than data.size ({size} px) and were enlarged, "
+            f"{printable(small['path'].iloc[0])} first"
+        )
+    copies = manifest[manifest.duplicated(["sample", "sha256"], keep=False)]
+    if len(copies):
+        pairs = "; ".join(
+            " = ".join(map(printable, same["path"])) for _, same in copies.groupby("sha256")
+        )
+        made.append(f"the same photo as several angles of a sample: {pairs}")
+    return made

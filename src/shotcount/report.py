@@ -8,6 +8,8 @@ import pandas as pd
 
 from shotcount.answers import Answer, Estimate, More
 
+UNEQUAL = 0.8  # share of the commonest class from which accuracy alone misleads
+
 # ---------------------------------------------------------------------------- sentences
 
 
@@ -233,7 +235,8 @@ def markdown(results: Mapping[str, pd.DataFrame], answer: Answer, data: dict[str
     """
     curve, comparisons, fits = results["curve"], results["comparisons"], results["fits"]
     budgets, views = results["equal_budgets"], results["views"]
-    parts = ["\n".join(f"- {s}" for s in sentences(answer)), "## Accuracy by size", _sizes(curve)]
+    said = sentences(answer) + _caution(curve, answer)
+    parts = ["\n".join(f"- {s}" for s in said), "## Accuracy by size", _sizes(curve)]
     if len(comparisons):
         rows = [
             [c.better, c.worse, _in_points(c.lead, c.lead_low, c.lead_high), f"{c.p_holm:.3f}",
@@ -273,6 +276,19 @@ def markdown(results: Mapping[str, pd.DataFrame], answer: Answer, data: dict[str
         + ".",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _caution(curve: pd.DataFrame, answer: Answer) -> list[str]:
+    """Warn where accuracy flatters: with unequal classes, naming the commonest gets far."""
+    if answer.guessing < UNEQUAL:
+        return []
+    own = curve[curve["strategy"] == answer.strategy]
+    balanced = own.loc[own["photos"].idxmax(), "balanced_accuracy"]
+    return [
+        f"The classes are unequal: always naming the commonest would get "
+        f"{_percent(answer.guessing)}. The mean over the classes, balanced accuracy, is "
+        f"{_percent(balanced)}."
+    ]
 
 
 def _learning(fits: pd.DataFrame, answer: Answer) -> tuple[str, str]:

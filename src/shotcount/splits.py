@@ -5,6 +5,7 @@ Photos of one sample are near copies; a split by photo would test on what was tr
 
 from functools import cache
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -84,6 +85,21 @@ def split_samples(
                 )
     homes = photos["sample"].map(home)
     return {split: photos[homes == split] for split in ("train", "val", "test")}
+
+
+def check_apart(trained_on: list[str], test: pd.DataFrame, model: Path) -> None:
+    """Refuse to test a model on samples that it was trained on.
+
+    Raises
+    ------
+    UserError
+        Naming the model and a sample.
+    """
+    if both := sorted(set(trained_on) & set(test["sample"])):
+        raise UserError(
+            f"{model} was trained on {len(both)} sample(s) of the test split, {both[0]!r} first: "
+            "remove it and run `dvc repro`"
+        )
 
 
 # ---------------------------------------------------------------------------- subsets
@@ -216,6 +232,7 @@ def check_grid(train: pd.DataFrame, study: Study) -> None:
     """
     views = train.groupby("sample").size()
     classes, available = train["label"].nunique(), len(views)
+    largest = max(sample_count(size, available) for size in study.samples)
     counts: dict[int, int | float] = {}
     for name, grid in (("study", study), ("study.frozen_grid", study.frozen_grid)):
         for angles in grid.angles:
@@ -224,12 +241,21 @@ def check_grid(train: pd.DataFrame, study: Study) -> None:
                     f"{name}.angles: {angles} angles asked, but no training sample has more than "
                     f"{views.max()}: lower it or photograph more"
                 )
+            if angles > max(study.angles):
+                raise UserError(
+                    f"{name}.angles: {angles} goes beyond the largest of study.angles: add it there"
+                )
         for size in grid.samples:
             count = sample_count(size, available)
             if not classes <= count <= available:
                 raise UserError(
                     f"{name}.samples: {size} means {count} training sample(s), but the sizes must "
                     f"lie between {classes} (one of each class) and {available} (all there are)"
+                )
+            # Beyond it, there would be no strategy to compare with.
+            if count > largest:
+                raise UserError(
+                    f"{name}.samples: {size} goes beyond the largest of study.samples: add it there"
                 )
             if counts.setdefault(count, size) != size:
                 raise UserError(

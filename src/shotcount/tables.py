@@ -22,6 +22,7 @@ MANIFEST: Table = PHOTO | {
     "height": "int64",
     "sha256": "str",
 }
+LEFT_OUT: Table = {"path": "str", "reason": "str"}  # photos that can't be used
 SPLIT: Table = PHOTO
 # The subset of n samples x k angles of a seed is its rows with sample_rank < n, angle_rank < k.
 SUBSETS: Table = {

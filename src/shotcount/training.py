@@ -8,8 +8,10 @@ finetune   pretrained             augmented photos  backbone and head
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +21,8 @@ from torch import nn
 
 from shotcount import tables
 from shotcount.augment import random_crop_flip
+from shotcount.checkpoints import Checkpoint
+from shotcount.devices import in_pieces, reseed
 from shotcount.errors import UserError
 from shotcount.heads import Classifier, build_head
 from shotcount.params import PixelTraining, StepDecay, Training
@@ -37,8 +41,8 @@ STRATEGIES = {
     "finetune": Strategy(pretrained=True, cached=False),
 }
 
-# rows of the array, generator of the augmentation (None: unaltered) → the network's input
-Load = Callable[[np.ndarray, torch.Generator | None], torch.Tensor]
+# rows of the array, seed of the augmentation (None: unaltered) → the network's input
+Load = Callable[[np.ndarray, int | None], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class Photos:
 def load_features(features: np.ndarray, device: torch.device) -> Load:
     """Inputs of a head: rows of `features` (photos, features)."""
 
-    def load(rows: np.ndarray, generator: torch.Generator | None) -> torch.Tensor:
+    def load(rows: np.ndarray, seed: int | None) -> torch.Tensor:
         return torch.from_numpy(features[rows]).to(device)
 
     return load
@@ -69,9 +73,10 @@ def load_features(features: np.ndarray, device: torch.device) -> Load:
 def load_pixels(pixels: np.ndarray, settings: PixelTraining, device: torch.device) -> Load:
     """Inputs of a whole network: rows of `pixels` (photos, H, W, 3) as (B, 3, H, W)."""
 
-    def load(rows: np.ndarray, generator: torch.Generator | None) -> torch.Tensor:
+    def load(rows: np.ndarray, seed: int | None) -> torch.Tensor:
         x = torch.from_numpy(pixels[rows]).to(device).permute(0, 3, 1, 2).float()
-        if generator is not None:
+        if seed is not None:
+            generator = torch.Generator().manual_seed(seed)
             x = random_crop_flip(x, settings.crop_scale, settings.flip, generator)
         return x
 
@@ -147,18 +152,22 @@ def learning_rate(step: int, steps: int, epoch: float, settings: Training) -> fl
     return settings.learning_rate
 
 
-def batches(photos: int, batch_size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Yield positions for ever: every photo once before any photo again, all batches full.
+def batch(step: int, photos: int, batch_size: int, seed_key: tuple[str | int, ...]) -> np.ndarray:
+    """Positions of the photos of step `step`: every photo once before any photo again.
 
-    A ragged last batch would weigh its photos more, and BatchNorm needs more than one photo.
+    All batches are full: a ragged last batch would weigh its photos more, and BatchNorm needs more
+    than one photo. A function of the step alone, so that a run can go on at any step.
     """
     batch_size = min(batch_size, photos)
-    queue = np.empty(0, dtype=np.int64)
-    while True:
-        while len(queue) < batch_size:
-            queue = np.concatenate([queue, rng.permutation(photos)])
-        yield queue[:batch_size]
-        queue = queue[batch_size:]
+    rounds, places = np.divmod(np.arange(step * batch_size, (step + 1) * batch_size), photos)
+    return np.concatenate(
+        [_shuffled(photos, int(r), seed_key)[places[rounds == r]] for r in np.unique(rounds)]
+    )
+
+
+@lru_cache(maxsize=2)  # a batch touches two rounds at most
+def _shuffled(photos: int, round_: int, seed_key: tuple[str | int, ...]) -> np.ndarray:
+    return np.random.default_rng(seed_for("order", *seed_key, round_)).permutation(photos)
 
 
 def build_optimizer(network: nn.Module, settings: Training) -> torch.optim.Optimizer:
@@ -170,11 +179,23 @@ def build_optimizer(network: nn.Module, settings: Training) -> torch.optim.Optim
         {"params": others, "weight_decay": 0.0},
     ]
     if settings.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=0.9)
-    return torch.optim.AdamW(groups, lr=settings.learning_rate)
+        return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=0.9, fused=True)
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
 
 
 # ---------------------------------------------------------------------------- the loop
+
+
+@dataclass
+class Progress:
+    """Where a run stands. With the states of network and optimiser, all that it takes to go on."""
+
+    step: int = 0
+    losses: list[float] = field(default_factory=list)  # since the last look at validation
+    history: list[dict[str, float]] = field(default_factory=list)
+    best_loss: float = math.inf  # on validation
+    best_network: dict[str, torch.Tensor] = field(default_factory=dict)
+    looks_since_best: int = 0
 
 
 def fit(
@@ -184,6 +205,8 @@ def fit(
     val: Photos,
     settings: Training,
     seed_key: tuple[str | int, ...],
+    checkpoint: Checkpoint | None = None,
+    piece: int | None = None,
     on_step: Callable[[int, int, float], None] = lambda step, steps, loss: None,
 ) -> pd.DataFrame:
     """Train `network` in place and leave it with the weights of the lowest validation loss.
@@ -198,7 +221,14 @@ def fit(
     train, val : Photos
         `val` is looked at to stop and to choose weights: no accuracy to report.
     seed_key : tuple
-        Names the run; order and augmentation are drawn from it.
+        Names the run; order, augmentation and dropout of each step are drawn from it, dropout
+        through torch's global generator.
+    checkpoint : Checkpoint or None
+        Where the run is saved now and then; what is found there is gone on with, to the same
+        weights as if nothing had stopped it.
+    piece : int or None
+        Photos to hold in the device's memory at once: a larger batch's gradient is summed over
+        pieces. Only BatchNorm can tell: it averages over a piece. None: the batch.
     on_step : callable
         Told (step, steps, loss) after each step, for a progress display.
 
@@ -212,76 +242,99 @@ def fit(
     UserError
         If the loss is no longer a number.
     """
+    photos = len(train.rows)
     optimizer = build_optimizer(network, settings)
-    order = batches(
-        len(train.rows), settings.batch_size, np.random.default_rng(seed_for("order", *seed_key))
-    )
-    augmentation = torch.Generator().manual_seed(seed_for("augmentation", *seed_key))
-    steps = training_steps(
-        len(train.rows), settings.batch_size, settings.epochs, settings.min_steps
-    )
+    steps = training_steps(photos, settings.batch_size, settings.epochs, settings.min_steps)
     look_every = math.ceil(steps / settings.validations)
+    progress = Progress()
+    if checkpoint and (saved := checkpoint.load()):
+        network.load_state_dict(saved.pop("network"))
+        optimizer.load_state_dict(saved.pop("optimizer"))
+        progress = Progress(**saved)
 
-    best_loss, best_state, looks_since_best = math.inf, copy.deepcopy(network.state_dict()), 0
-    history, losses, seen = [], [], 0
-    for step in range(steps):
-        network.train()
-        chosen = next(order)
-        rate = learning_rate(step, steps, seen / len(train.rows), settings)
+    while progress.step < steps and progress.looks_since_best < settings.patience:
+        chosen = batch(progress.step, photos, settings.batch_size, seed_key)
+        epoch = progress.step * len(chosen) / photos
+        rate = learning_rate(progress.step, steps, epoch, settings)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        x = load(train.rows[chosen], augmentation)
+        x = load(train.rows[chosen], seed_for("augmentation", *seed_key, progress.step))
         target = torch.from_numpy(train.targets[chosen]).to(x.device)
-        loss = F.cross_entropy(network(x), target)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        seen += len(chosen)
-        losses.append(loss.item())
-        on_step(step + 1, steps, losses[-1])
+        reseed(seed_for("dropout", *seed_key, progress.step), x.device)
+        loss = _step(network, optimizer, x, target, piece or len(x))
+        progress.step += 1
+        progress.losses.append(loss)
+        on_step(progress.step, steps, loss)
 
-        if (step + 1) % look_every and step + 1 < steps:
-            continue
-        probabilities = predict(network, load, val.rows)
-        val_loss = cross_entropy(probabilities, val.targets)
-        if not math.isfinite(losses[-1] + val_loss):
-            raise UserError(
-                f"training ran away: the loss at step {step + 1} is {losses[-1]}: lower "
-                f"learning_rate ({settings.learning_rate}) of this strategy in params.yaml"
+        if progress.step % look_every == 0 or progress.step == steps:
+            probabilities = predict(network, load, val.rows)
+            val_loss = cross_entropy(probabilities, val.targets)
+            if not math.isfinite(loss + val_loss):
+                raise UserError(
+                    f"training ran away: the loss at step {progress.step} is {loss}: lower "
+                    f"learning_rate ({settings.learning_rate}) of this strategy in params.yaml"
+                )
+            progress.history.append(
+                {
+                    "step": progress.step,
+                    "epoch": progress.step * len(chosen) / photos,
+                    "learning_rate": rate,
+                    "train_loss": float(np.mean(progress.losses)),
+                    "val_loss": val_loss,
+                    "val_accuracy": float(np.mean(probabilities.argmax(axis=1) == val.targets)),
+                }
             )
-        history.append(
-            {
-                "step": step + 1,
-                "epoch": seen / len(train.rows),
-                "learning_rate": rate,
-                "train_loss": float(np.mean(losses)),
-                "val_loss": val_loss,
-                "val_accuracy": float(np.mean(probabilities.argmax(axis=1) == val.targets)),
-            }
-        )
-        losses = []
-        looks_since_best += 1
-        if val_loss < best_loss:
-            best_loss, best_state, looks_since_best = (
-                val_loss,
-                copy.deepcopy(network.state_dict()),
-                0,
-            )
-        if looks_since_best >= settings.patience:
-            break
-    network.load_state_dict(best_state)
-    return pd.DataFrame(history)[[column for column in tables.HISTORY if column != "seed"]]
+            progress.losses = []
+            progress.looks_since_best += 1
+            if val_loss < progress.best_loss:
+                progress.best_loss, progress.looks_since_best = val_loss, 0
+                progress.best_network = copy.deepcopy(network.state_dict())
+        if checkpoint:
+            checkpoint.offer(partial(_state, network, optimizer, progress))
+    network.load_state_dict(progress.best_network)
+    columns = [column for column in tables.HISTORY if column != "seed"]
+    return pd.DataFrame(progress.history)[columns]
+
+
+def _step(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    x: torch.Tensor,
+    target: torch.Tensor,
+    piece: int,
+) -> float:
+    """Take one step down the mean loss of a batch; return that loss."""
+    network.train()
+    optimizer.zero_grad()
+    total = 0.0
+    for part, true in zip(x.split(piece), target.split(piece), strict=True):
+        loss = F.cross_entropy(network(part), true, reduction="sum") / len(x)
+        loss.backward()
+        total += loss.item()
+    optimizer.step()
+    return total
+
+
+def _state(
+    network: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
+) -> dict[str, Any]:
+    states = {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
+    return states | vars(progress)
 
 
 @torch.inference_mode()
 def predict(network: nn.Module, load: Load, rows: np.ndarray, batch_size: int = 256) -> np.ndarray:
     """Return the probability of every class: ndarray of shape (len(rows), classes), float64."""
     network.eval()
-    parts = [
-        network(load(rows[start : start + batch_size], None)).cpu().double().softmax(dim=1)
-        for start in range(0, len(rows), batch_size)
-    ]
-    return torch.cat(parts).numpy()
+
+    def compute(piece: int) -> np.ndarray:
+        parts = [
+            network(load(rows[start : start + piece], None)).cpu().double().softmax(dim=1)
+            for start in range(0, len(rows), piece)
+        ]
+        return torch.cat(parts).numpy()
+
+    return in_pieces(compute, batch_size, "prediction")
 
 
 def cross_entropy(probabilities: np.ndarray, targets: np.ndarray) -> float:
