@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from shotcount import files
 from shotcount.backbones import fetch_weights
@@ -12,8 +12,8 @@ from shotcount.params import load_params
 
 def main() -> None:
     model = load_params(Path("params.yaml")).model
-    with files.atomic(Path("data/backbone.safetensors")) as temporary:
-        save_file(fetch_weights(model.name, model.weights, Path()), temporary)
+    weights = fetch_weights(model.name, model.weights, Path())
+    files.write_bytes(Path("data/backbone.safetensors"), save(weights))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,20 @@
-"""Small collections that tests make for themselves."""
+"""What tests make for themselves: small collections, and clones of the project."""
 
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from hypothesis import HealthCheck, settings
 from PIL import Image
+
+from shotcount import tables
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -57,3 +65,96 @@ def make_manifest(samples: dict[str, int], angles: int = 4) -> pd.DataFrame:
 @pytest.fixture
 def params_text() -> str:
     return (ROOT / "params.yaml").read_text(encoding="utf-8")
+
+
+# ---- the whole project, at toy size ---------------------------------------------------
+
+
+class Clone:
+    """A copy of the project, as a user would clone it."""
+
+    def __init__(self, folder: Path, locked: bool = False) -> None:
+        self.folder = folder
+        folder.mkdir(exist_ok=True)
+        listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+        names = subprocess.run(listing, cwd=ROOT, capture_output=True, check=True, text=True).stdout
+        for name in filter(None, names.split("\0")):
+            if (ROOT / name).is_file() and (locked or not name.endswith("dvc.lock")):
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / name).write_bytes((ROOT / name).read_bytes())
+        self.run("git", "init", "--quiet")
+        self.run("git", "config", "user.name", "Test")  # `dvc exp run` commits too
+        self.run("git", "config", "user.email", "test@example.org")
+        self.commit()
+
+    def run(self, *command: str, code: int = 0) -> str:
+        """Run a command in the clone to its end and return what it prints."""
+        process = self.start(*command)
+        shown = process.communicate()[0]
+        assert process.returncode == code, shown
+        return shown
+
+    def start(self, *command: str) -> subprocess.Popen[str]:
+        """Start a command, its own sources and this environment's programs first."""
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        return subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=os.environ | {"PATH": path, "PYTHONPATH": str(self.folder / "src")},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,  # so that a test can signal all that the command started
+        )
+
+    def commit(self) -> None:
+        self.run("git", "add", "--all")
+        self.run("git", "commit", "--quiet", "--message", "state")
+
+    def set_params(self, **changes: Any) -> None:
+        """Change params.yaml: keys with dots written as double underscores."""
+        path = self.folder / "params.yaml"
+        params = yaml.safe_load(path.read_text(encoding="utf-8"))
+        for key, value in changes.items():
+            *parents, last = key.split("__")
+            section = params
+            for parent in parents:
+                section = section[parent]
+            section[last] = value
+        path.write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
+
+    def repro(self, *arguments: str) -> list[str]:
+        """Run `dvc repro` and return the stages that ran."""
+        return re.findall(r"^Running stage '(.*)'", self.run("dvc", "repro", *arguments), re.M)
+
+    def table(self, name: str, columns: tables.Table) -> pd.DataFrame:
+        return tables.read(self.folder / name, columns)
+
+
+QUICK = {
+    f"train__{strategy}__{key}": value
+    for strategy in ("scratch", "frozen", "finetune")
+    for key, value in {"seeds": 2, "epochs": 1, "min_steps": 2, "validations": 1}.items()
+} | {"answer__replicates": 200}
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """The default study, as shipped but for its sizes."""
+    clone = Clone(tmp_path_factory.mktemp("a study"))
+    clone.set_params(
+        **QUICK,
+        demo__samples=16,
+        demo__angles=3,
+        demo__size=32,
+        data__size=32,
+        split__val=0.25,
+        split__test=0.25,
+        study__angles=[1, 3],
+        study__frozen_grid={"samples": [0.5, 1.0], "angles": [1, 2, 3]},
+    )
+    ran = clone.repro()
+    assert ran[0] == "data/dvc.yaml:demo"
+    assert len([stage for stage in ran if stage.startswith("train@")]) == 3 * 2 * 2
+    clone.commit()
+    return clone

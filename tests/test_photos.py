@@ -154,3 +154,56 @@ def test_a_photo_of_another_suffix_is_read_by_its_content(tmp_path: Path) -> Non
     make_photo(tmp_path / "a.png", np.random.default_rng(0), 0.5, (30, 30))
     (tmp_path / "a.png").rename(tmp_path / "a.jpg")
     assert photos.read_photo(tmp_path / "a.jpg", 16)[0].shape == (16, 16, 3)
+
+
+# ---- going on -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The paths that are decoded, in turn."""
+    paths: list[str] = []
+    load = photos._load
+    monkeypatch.setattr(photos, "CHUNK", 4)
+    monkeypatch.setattr(photos, "_load", lambda r, path, s: paths.append(path) or load(r, path, s))
+    return paths
+
+
+def test_only_what_is_new_is_decoded_after_an_interruption(
+    tmp_path: Path, decoded: list[str]
+) -> None:
+    root = make_collection(tmp_path / "photos", samples=3, angles=2)
+    whole, table, _ = prepared(root, 20, tmp_path)
+    assert len(decoded) == 12
+    for stop in (1, 4, 6):
+        work = tmp_path / f"work{stop}"
+        work.mkdir()
+        decoding = photos.decode(root, photos.find_photos(root, None), 20, work)
+        for _ in range(stop):
+            next(decoding)
+        decoding.close()
+        for name in ("pixels", "index"):  # the kill comes while the next chunk is written
+            with (work / name).open("ab") as file:
+                file.write(b"[half a line")
+        decoded.clear()
+        found = photos.find_photos(root, None)
+        again, _ = photos.prepare(root, found, 20, "error", work, tmp_path / "again.npy")
+        assert len(decoded) == 12 - 4 * -(-stop // 4)
+        assert np.array_equal(np.load(tmp_path / "again.npy"), whole)
+        assert again["sha256"].equals(table["sha256"])
+
+
+def test_mending_a_photo_decodes_that_one_alone(tmp_path: Path, decoded: list[str]) -> None:
+    root = make_collection(tmp_path / "photos", samples=3, angles=2)
+    good = (root / "red/01/0.png").read_bytes()
+    (root / "red/01/0.png").write_bytes(good[:100])
+    with pytest.raises(UserError, match="red/01/0.png"):
+        prepared(root, 20, tmp_path)
+    decoded.clear()
+    (root / "red/01/0.png").write_bytes(good)
+    (root / "blue/00/1.png").unlink()
+    pixels, table, _ = prepared(root, 20, tmp_path)
+    assert decoded == ["red/01/0.png"]
+    assert len(pixels) == len(table) == 11
+    row = table.index[table["path"] == "red/01/0.png"][0]
+    assert np.array_equal(pixels[row], photos.read_photo(root / "red/01/0.png", 20)[0])

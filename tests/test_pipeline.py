@@ -1,80 +1,18 @@
 """The whole pipeline at toy size, through DVC, in clones whose path has a space in it."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 import torchvision
 import vl_convert
-import yaml
-from conftest import ROOT, make_collection
+from conftest import Clone, make_collection
 
 from shotcount import tables
-
-
-class Clone:
-    """A copy of the project, as a user would clone it."""
-
-    def __init__(self, folder: Path, locked: bool = False) -> None:
-        self.folder = folder
-        listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-        names = subprocess.run(listing, cwd=ROOT, capture_output=True, check=True, text=True).stdout
-        for name in filter(None, names.split("\0")):
-            if (ROOT / name).is_file() and (locked or not name.endswith("dvc.lock")):
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                (folder / name).write_bytes((ROOT / name).read_bytes())
-        self.run("git", "init", "--quiet")
-        self.run("git", "config", "user.name", "Test")  # `dvc exp run` commits too
-        self.run("git", "config", "user.email", "test@example.org")
-        self.commit()
-
-    def run(self, *command: str, code: int = 0) -> str:
-        """Run a command in the clone, its own sources and this environment's programs first."""
-        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        environment = os.environ | {"PATH": path, "PYTHONPATH": str(self.folder / "src")}
-        done = subprocess.run(
-            command, cwd=self.folder, env=environment, capture_output=True, text=True
-        )
-        assert done.returncode == code, done.stdout + done.stderr
-        return done.stdout + done.stderr
-
-    def commit(self) -> None:
-        self.run("git", "add", "--all")
-        self.run("git", "commit", "--quiet", "--message", "state")
-
-    def set_params(self, **changes: Any) -> None:
-        """Change params.yaml: keys with dots written as double underscores."""
-        path = self.folder / "params.yaml"
-        params = yaml.safe_load(path.read_text(encoding="utf-8"))
-        for key, value in changes.items():
-            *parents, last = key.split("__")
-            section = params
-            for parent in parents:
-                section = section[parent]
-            section[last] = value
-        path.write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
-
-    def repro(self, *arguments: str) -> list[str]:
-        """Run `dvc repro` and return the stages that ran."""
-        return re.findall(r"^Running stage '(.*)'", self.run("dvc", "repro", *arguments), re.M)
-
-    def table(self, name: str, columns: tables.Table) -> pd.DataFrame:
-        return tables.read(self.folder / name, columns)
-
-
-QUICK = {
-    f"train__{strategy}__{key}": value
-    for strategy in ("scratch", "frozen", "finetune")
-    for key, value in {"seeds": 2, "epochs": 1, "min_steps": 2, "validations": 1}.items()
-} | {"answer__replicates": 200}
 
 
 def test_committed_lock_is_in_step_with_code_and_params(tmp_path: Path) -> None:
@@ -85,28 +23,6 @@ def test_committed_lock_is_in_step_with_code_and_params(tmp_path: Path) -> None:
 
 
 # ---- the default study --------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """The default study, as shipped but for its sizes."""
-    clone = Clone(tmp_path_factory.mktemp("a study"))
-    clone.set_params(
-        **QUICK,
-        demo__samples=16,
-        demo__angles=3,
-        demo__size=32,
-        data__size=32,
-        split__val=0.25,
-        split__test=0.25,
-        study__angles=[1, 3],
-        study__frozen_grid={"samples": [0.5, 1.0], "angles": [1, 2, 3]},
-    )
-    ran = clone.repro()
-    assert ran[0] == "data/dvc.yaml:demo"
-    assert len([stage for stage in ran if stage.startswith("train@")]) == 3 * 2 * 2
-    clone.commit()
-    return clone
 
 
 def test_curve_has_every_cell_with_its_interval(study: Clone) -> None:

@@ -104,8 +104,7 @@ def _train_seed(
     batch_size = min(study.settings.batch_size, len(train.rows))
     network, history = in_pieces(run, batch_size, f"training {title}")
     weights = {name: value.contiguous() for name, value in network.state_dict().items()}
-    with files.atomic(folder / f"seed{seed}.safetensors") as temporary:
-        temporary.write_bytes(safetensors.torch.save(weights))
+    files.write_bytes(folder / f"seed{seed}.safetensors", safetensors.torch.save(weights))
     best = history.loc[history["val_loss"].idxmin()]
     print(
         f"{title}: {len(train.rows)} photos, {history['step'].iloc[-1]} steps, "

@@ -1,5 +1,6 @@
 """Tables → figures. Draws numbers, computes none."""
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -327,5 +328,7 @@ def training_curves(history: pd.DataFrame) -> Figure:
 def save(figure: Figure, path: Path) -> None:
     """Write the figure in the format that the suffix names, the same bytes each time."""
     metadata = {".svg": {"Date": None}, ".png": {"Software": None}}[path.suffix]
-    with files.atomic(path) as temporary, matplotlib.rc_context(STYLE):
-        figure.savefig(temporary, dpi=150, metadata=metadata)
+    drawn = io.BytesIO()
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(drawn, format=path.suffix[1:], dpi=150, metadata=metadata)
+    files.write_bytes(path, drawn.getvalue())

@@ -1,5 +1,6 @@
 """Where a training run stands, kept on the disk, so that a killed one goes on from there."""
 
+import io
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -43,8 +44,9 @@ class Checkpoint:
         start = time.perf_counter()
         if start < self.due:
             return
-        with files.atomic(self.path) as temporary, temporary.open("wb") as file:
-            torch.save(state(), file)
+        saved = io.BytesIO()
+        torch.save(state(), saved)
+        files.write_bytes(self.path, saved.getvalue())
         end = time.perf_counter()
         self.due = end + (end - start) / self.share
 

@@ -10,6 +10,7 @@ Lengths are in radii of the find, colours are linear RGB in 0..1.
 """
 
 import colorsys
+import io
 import multiprocessing
 import os
 import signal
@@ -413,8 +414,9 @@ def _render_sample(
         path = place / f"{angle:02d}.jpg"
         if not path.exists():
             photo = render_photo(label, sample, angle, angles=angles, size=size, seed=seed)
-            with files.atomic(path) as unfinished:
-                Image.fromarray(photo).save(unfinished, format="JPEG", quality=JPEG_QUALITY)
+            jpeg = io.BytesIO()
+            Image.fromarray(photo).save(jpeg, format="JPEG", quality=JPEG_QUALITY)
+            files.write_bytes(path, jpeg.getvalue())
 
 
 def _cores() -> int:

@@ -116,10 +116,15 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text with Unix line ends."""
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file at once. Libraries that write in pieces may not notice a full disk."""
     with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.write_bytes(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text, line ends as they are."""
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from shotcount import files, tables
+from shotcount import files
 from shotcount.errors import UserError
 
 CHUNK = 256  # photos decoded before they are put on the disk

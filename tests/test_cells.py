@@ -1,0 +1,98 @@
+"""A cell's seeds, one after the other; a stopped cell goes on."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import ROOT, make_manifest
+from safetensors.torch import load_file
+
+from shotcount import cells, splits, tables
+from shotcount.errors import UserError
+from shotcount.params import load_params
+
+
+@pytest.fixture
+def cell() -> cells.Study:
+    photos = make_manifest({"blue": 6, "red": 6})
+    features = np.random.default_rng(0).normal(size=(len(photos), 8)).astype(np.float32)
+    features[photos["label"] == "red", 0] += 2
+    params = load_params(ROOT / "params.yaml")
+    parts = splits.split_samples(photos, 0.2, 0.2, seed=0)
+    subsets = splits.nested_subsets(parts["train"], "spread", draws=3, seed=0)
+    settings = params.train.frozen.model_copy(update={"seeds": 3, "min_steps": 40, "epochs": 1})
+    pixels = np.zeros((len(photos), 16, 16, 3), np.uint8)
+    return cells.Study(
+        "frozen", settings, 0, "resnet18", torch.device("cpu"), pixels, features, None, subsets,
+        parts["val"],
+    )  # fmt: skip
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_cell_holds_every_seed_and_what_it_was_trained_on(
+    cell: cells.Study, tmp_path: Path
+) -> None:
+    cells.train_cell(cell, 0.5, 2, tmp_path / "cell")
+    weights = [load_file(tmp_path / "cell" / f"seed{seed}.safetensors") for seed in range(3)]
+    assert not torch.equal(weights[0]["weight"], weights[1]["weight"])
+    history = tables.read(tmp_path / "cell/history.csv", tables.METRICS["history"])
+    assert set(history["seed"]) == {0, 1, 2}
+    assert set(history["photos"]) == {8}  # 4 of 8 samples x 2 angles
+    model = (tmp_path / "cell/model.json").read_text(encoding="utf-8")
+    own = cell.subsets[cell.subsets["sample_rank"] < 4]
+    assert all(f'"{sample}"' in model for sample in own["sample"])
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_stopped_cell_keeps_its_finished_seeds(
+    cell: cells.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, seed: int
+) -> None:
+    cells.train_cell(cell, 0.5, 2, tmp_path / "undisturbed")
+    capsys.readouterr()
+
+    runs = iter(range(3 * 40))  # every step of every seed
+
+    def stop(*arguments: object) -> None:
+        if next(runs) == 40 * seed + 20:
+            raise KeyboardInterrupt
+
+    folder = tmp_path / "stopped"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(cells, "_advance", stop)
+        cells.train_cell(cell, 0.5, 2, folder)
+    assert not (folder / "model.json").exists()
+    capsys.readouterr()
+    cells.train_cell(cell, 0.5, 2, folder)
+    assert capsys.readouterr().out.count("validation accuracy") == 3 - seed
+    assert content(folder) == content(tmp_path / "undisturbed")
+    cells.train_cell(cell, 0.5, 2, folder)
+    assert capsys.readouterr().out == ""
+
+
+def test_lack_of_memory_trains_in_pieces(
+    cell: cells.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    fit = cells.fit
+
+    def starved(*arguments):
+        if arguments[7] > 5:  # piece
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return fit(*arguments)
+
+    cells.train_cell(cell, 0.5, 2, tmp_path / "whole")
+    monkeypatch.setattr(cells, "fit", starved)
+    cells.train_cell(cell, 0.5, 2, tmp_path / "pieces")
+    assert "goes on in pieces of 4 photos" in capsys.readouterr().err
+    whole, pieces = (load_file(tmp_path / n / "seed0.safetensors") for n in ("whole", "pieces"))
+    assert torch.allclose(whole["weight"], pieces["weight"], atol=1e-4)
+
+
+def test_a_model_is_never_tested_on_what_it_was_trained_on() -> None:
+    with pytest.raises(UserError, match="was trained on 1 sample.* of the test split, 'blue/0'"):
+        splits.check_apart(["blue/0", "red/3"], pd.DataFrame({"sample": ["blue/0"]}), Path("m"))
+    splits.check_apart(["red/3"], pd.DataFrame({"sample": ["blue/0"]}), Path("m"))

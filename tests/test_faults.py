@@ -1,0 +1,186 @@
+"""Kill, interrupt, fill the disk: the next run goes on, and ends with the same bytes."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from conftest import Clone
+
+# A stage's command: what it makes, and whether it goes on where it was stopped.
+STAGES = {
+    "demo.py": (["data/demo"], True),
+    "prepare.py": (["data/manifest.csv", "data/left_out.csv", "data/pixels.npy"], True),
+    "split.py": (["data/splits"], False),
+    "subsample.py": (["data/subsets.csv"], False),
+    "backbone.py": (["data/backbone.safetensors"], False),
+    "features.py": (["data/features.npy"], True),
+    "train.py scratch 1.0 3": (["data/models/scratch/1.0x3"], True),
+    "train.py finetune 0.5 1": (["data/models/finetune/0.5x1"], True),
+    "train.py frozen 1.0 3": (["data/models/frozen/1.0x3"], True),
+    "train.py frozen grid": (["data/models/frozen/grid"], True),
+    "evaluate.py frozen": (["data/evaluation/frozen"], False),
+    "plot.py": (["metrics"], False),
+}
+# Long enough to be killed in the midst of it.
+LONGER = {"train__scratch__min_steps": 30, "train__finetune__min_steps": 30}
+LONGER |= {"train__frozen__min_steps": 2000, "train__frozen__validations": 5}
+
+
+@dataclass
+class Undisturbed:
+    made: dict[str, bytes]  # by path
+    start: float  # seconds until the work begins
+    work: float  # seconds of it
+
+
+class Workbench(Clone):
+    """A finished study in which stages are run by hand, without DVC."""
+
+    def __init__(self, study: Clone, folder: Path) -> None:
+        self.folder = folder
+        shutil.copytree(study.folder, folder, ignore=shutil.ignore_patterns(".dvc", ".git"))
+        self.set_params(**LONGER)
+        self.known: dict[str, Undisturbed] = {}
+
+    def launch(self, stage: str, *command: str) -> subprocess.Popen[str]:
+        """Remove what the stage makes, as DVC does, and start it (or another command)."""
+        for name in STAGES[stage][0]:
+            path = self.folder / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        script, *arguments = stage.split()
+        return self.start(*(command or ("python", f"stages/{script}", *arguments)))
+
+    def wait_for_work(self, stage: str, process: subprocess.Popen[str]) -> None:
+        """Wait until the stage has its folder for unfinished work, if it has one."""
+        locks = self.folder / "data" / "unfinished"
+        while STAGES[stage][1] and process.poll() is None and not any(locks.glob("*/.lock")):
+            time.sleep(0.002)
+
+    def finish(self, stage: str) -> dict[str, bytes]:
+        """Run the stage to its end; return the files that it has made."""
+        process = self.launch(stage)
+        shown = process.communicate()[0]
+        assert process.returncode == 0, shown
+        assert not list((self.folder / "data" / "unfinished").glob("*")), "something is left over"
+        tops = [self.folder / name for name in STAGES[stage][0]]
+        paths = [p for top in tops for p in ([top] if top.is_file() else top.rglob("*"))]
+        return {str(p.relative_to(self.folder)): p.read_bytes() for p in paths if p.is_file()}
+
+    def undisturbed(self, stage: str) -> Undisturbed:
+        """Run the stage without any fault, once."""
+        if stage not in self.known:
+            began = time.perf_counter()
+            process = self.launch(stage)
+            self.wait_for_work(stage, process)
+            at_work = time.perf_counter()
+            assert process.wait() == 0
+            ended = time.perf_counter()
+            self.known[stage] = Undisturbed(self.finish(stage), at_work - began, ended - at_work)
+        return self.known[stage]
+
+    def stop(self, stage: str, how: signal.Signals, share: float) -> tuple[int, str]:
+        """Signal the stage and its children at `share` of its work: its status and output."""
+        process = self.launch(stage)
+        self.wait_for_work(stage, process)
+        time.sleep(share * self.undisturbed(stage).work)
+        os.killpg(process.pid, how)  # not yet waited for, so the number is its own
+        shown = process.communicate()[0]
+        return process.returncode, shown
+
+
+@pytest.fixture(scope="module")
+def workbench(study: Clone, tmp_path_factory: pytest.TempPathFactory) -> Workbench:
+    return Workbench(study, tmp_path_factory.mktemp("faults") / "a workbench")
+
+
+# ---- killed -------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_killed_stage_ends_with_the_same_bytes(workbench: Workbench, stage: str) -> None:
+    expected, draw, kills = workbench.undisturbed(stage).made, random.Random(stage), 0
+    for _ in range(6):
+        for _ in range(draw.randint(1, 3)):  # some are killed again while they go on
+            kills += workbench.stop(stage, signal.SIGKILL, draw.random())[0] == -signal.SIGKILL
+        assert workbench.finish(stage) == expected
+    print(f"{stage}: {kills} kills")
+    assert kills >= 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("whom", ["all", "dvc alone"])
+def test_a_killed_repro_ends_with_the_same_bytes(study: Clone, tmp_path: Path, whom: str) -> None:
+    clone = Clone(tmp_path / "killed")
+    (clone.folder / "params.yaml").write_bytes((study.folder / "params.yaml").read_bytes())
+    draw, kills = random.Random(whom), 0
+    while True:
+        process = clone.start("dvc", "repro")
+        try:
+            shown = process.communicate(timeout=draw.uniform(2, 20))[0]
+        except subprocess.TimeoutExpired:
+            kills += 1
+            os.killpg(process.pid, signal.SIGKILL) if whom == "all" else process.kill()
+            process.communicate()
+            continue
+        if process.returncode == 0:
+            break
+        assert "another process is at work" in shown  # the child of a killed dvc
+        time.sleep(2)
+    print(f"{whom}: {kills} kills")
+    assert kills >= 5
+    for folder in ("data/models", "data/evaluation", "metrics"):
+        for path in (study.folder / folder).rglob("*"):
+            if path.is_file():
+                same = clone.folder / path.relative_to(study.folder)
+                assert same.read_bytes() == path.read_bytes(), path
+    assert clone.repro() == []
+
+
+# ---- interrupted --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stage", ["demo.py", "train.py scratch 1.0 3", "train.py frozen grid"])
+def test_ctrl_c_stops_with_one_line_and_the_next_run_goes_on(
+    workbench: Workbench, stage: str
+) -> None:
+    expected = workbench.undisturbed(stage).made
+    status, shown = workbench.stop(stage, signal.SIGINT, 0.3)
+    assert status == 130, shown
+    assert "interrupted: the next run goes on from here" in shown.splitlines()
+    assert "Traceback" not in shown
+    assert workbench.finish(stage) == expected
+
+
+# ---- no room ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("stage", "kib"),
+    [
+        ("demo.py", 1),
+        ("prepare.py", 64),
+        ("features.py", 64),
+        ("train.py scratch 1.0 3", 1024),
+        ("evaluate.py frozen", 4),
+        ("plot.py", 8),
+    ],
+)
+def test_a_full_disk_is_told_in_one_line_and_loses_nothing(
+    workbench: Workbench, stage: str, kib: int
+) -> None:
+    expected = workbench.undisturbed(stage).made
+    script, *arguments = stage.split()
+    command = f"ulimit -f {kib} && exec python stages/{script} {' '.join(arguments)}"
+    process = workbench.launch(stage, "bash", "-c", command)
+    shown = process.communicate()[0]
+    assert process.returncode == 2, shown
+    assert "error: no room on the disk" in shown
+    assert "Traceback" not in shown
+    assert workbench.finish(stage) == expected
