@@ -5,13 +5,15 @@ from pathlib import Path
 from safetensors.torch import save
 
 from shotcount import files
-from shotcount.backbones import fetch_weights
+from shotcount.backbones import check_size, fetch_weights
 from shotcount.errors import run_stage
 from shotcount.params import load_params
 
 
 def main() -> None:
-    model = load_params(Path("params.yaml")).model
+    params = load_params(Path("params.yaml"))
+    model = params.model
+    check_size(model.name, params.data.size)
     weights = fetch_weights(model.name, model.weights, Path())
     files.write_bytes(Path("data/backbone.safetensors"), save(weights))
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,9 @@ ROOT = Path(__file__).resolve().parents[1]
 # No time limits, and the same examples on every run: a slow machine is no failure.
 settings.register_profile(
     "shotcount", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile(
+    "thorough", settings.get_profile("shotcount"), max_examples=5000, derandomize=False
 )
 settings.load_profile("shotcount")
 
@@ -105,6 +109,8 @@ class Clone:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,  # so that a test can signal all that the command started
+            # Ctrl-C reaches it even where the tests themselves run in the background.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def commit(self) -> None:

@@ -14,7 +14,7 @@ def test_names_that_look_like_numbers_or_gaps_stay_text(tmp_path: Path) -> None:
 
 
 def test_names_with_commas_quotes_and_line_breaks_survive(tmp_path: Path) -> None:
-    row = {"photo": 0, "path": 'a "b",\nc.jpg', "label": "é", "sample": "x,y", "angle": ""}
+    row = {"photo": 0, "path": 'a "b",\nc\r.jpg\r', "label": "é", "sample": "x,y", "angle": ""}
     tables.write(tmp_path / "t.csv", pd.DataFrame([row]), tables.SPLIT)
     assert tables.read(tmp_path / "t.csv", tables.SPLIT).iloc[0].to_dict() == row
 

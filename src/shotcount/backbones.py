@@ -69,6 +69,26 @@ def build_backbone(name: str) -> Backbone:
     return backbone.to(memory_format=torch.channels_last)
 
 
+def check_size(name: str, size: int) -> None:
+    """Refuse photos that the network can't take.
+
+    Raises
+    ------
+    UserError
+        Naming the network, the size and what stopped the network.
+    """
+    with torch.device("meta"):  # shapes without numbers
+        backbone = build_backbone(name).eval()
+        photo = torch.empty(1, 3, size, size)
+    try:
+        backbone(photo)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise UserError(
+            f"data.size: {name} can't take photos of {size} px ({error}): change data.size, or "
+            "name another network in model.name"
+        ) from None
+
+
 def fetch_weights(name: str, weights: str, root: Path) -> dict[str, torch.Tensor]:
     """Return the backbone's pretrained weights, keyed as in ``build_backbone(name)``'s state.
 

@@ -171,13 +171,14 @@ def load_params(path: Path) -> Params:
         content = yaml.load(text, Loader=_Loader)
     except FileNotFoundError:
         raise UserError(f"{path.name} is missing from {path.parent}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date with month 99, ...
         raise UserError(f"{path.name} is not valid YAML: {error}") from None
+    content = content if isinstance(content, dict) else {}
     try:
-        return Params.model_validate(content if isinstance(content, dict) else {})
+        return Params.model_validate(content)
     except pydantic.ValidationError as error:
         # A union reports a failure for each of its members: one line a key is enough.
-        faults = {_key(fault["loc"]): fault for fault in reversed(error.errors())}
+        faults = {_key(fault, content): fault for fault in reversed(error.errors())}
         lines = [_explain(key, dict(fault), tree, path) for key, fault in faults.items()]
         raise UserError("\n       ".join(reversed(lines))) from None
 
@@ -197,14 +198,16 @@ _Loader.add_implicit_resolver(
 )
 
 
-def _key(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
+def _key(fault: Mapping[str, Any], content: Any) -> tuple[int | str, ...]:
     """Drop from pydantic's location what names a member of a union rather than a key."""
-    members = {"str", "int", "float", "StepDecay"}
-    return tuple(
-        part
-        for part in location
-        if isinstance(part, int) or (part not in members and "-" not in part and "[" not in part)
-    )
+    *parents, last = fault["loc"] or ("",)
+    key = []
+    for part in [*parents, last]:
+        there = isinstance(content, dict) and part in content
+        if there or isinstance(content, list):
+            key.append(part)
+            content = content[part]
+    return (*key, last) if fault["type"] == "missing" else tuple(key)
 
 
 def _explain(key: tuple[int | str, ...], fault: dict[str, Any], tree: Any, path: Path) -> str:

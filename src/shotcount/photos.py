@@ -82,6 +82,13 @@ def find_photos(root: Path, pattern: str | None) -> pd.DataFrame:
             "rename them or set data.pattern"
         )
     photos = pd.DataFrame(rows)
+    nameless = photos[(photos["label"] == "") | photos["sample"].str.endswith("/")]
+    if len(nameless):
+        first = nameless.iloc[0]
+        raise UserError(
+            f"data.pattern: {printable(first['path'])} reads as an empty "
+            f"{'sample' if first['label'] else 'label'}"
+        )
     twice = photos[photos.duplicated(["sample", "angle"], keep=False)]
     if len(twice):
         first, second = twice[twice["sample"] == twice["sample"].iloc[0]]["path"].iloc[:2]

@@ -137,7 +137,10 @@ def read(path: Path, table: Table) -> pd.DataFrame:
         If the file is missing or its columns are others.
     """
     try:
-        frame = pd.read_csv(path, dtype=table, keep_default_na=False, encoding="utf-8")
+        # Told where lines end, pandas leaves a carriage return in a file's name alone.
+        frame = pd.read_csv(
+            path, dtype=table, keep_default_na=False, encoding="utf-8", lineterminator="\n"
+        )
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run `dvc repro`") from None
     except ValueError as error:
