@@ -3,13 +3,14 @@ PYTHON ?= python3
 ready := .venv/ready
 run := . .venv/bin/activate &&
 
-.PHONY: help study test lint clean
+.PHONY: help study test test-faults lint clean
 
 help:
 	@echo "make study   set up, run whatever is out of date, print the answer"
 	@echo "make test    set up, run linters and tests"
+	@echo "make test-faults   kill every stage many times, fuzz every parser: some 20 minutes"
 	@echo "make lint    set up, check style and types"
-	@echo "make clean   remove .venv (data and metrics stay)"
+	@echo "make clean   remove .venv and unfinished work (data and metrics stay)"
 
 study: $(ready)
 	$(run) dvc repro
@@ -18,6 +19,10 @@ study: $(ready)
 
 test: lint
 	$(run) pytest
+
+test-faults: $(ready)
+	$(run) pytest --no-cov -s -m slow
+	$(run) pytest --no-cov -k any --hypothesis-profile=thorough --hypothesis-show-statistics tests/test_bad_input.py
 
 lint: $(ready)
 	$(run) ruff check . && ruff format --check . && mypy
@@ -29,4 +34,4 @@ $(ready): requirements.txt requirements-dev.txt pyproject.toml
 	@touch $(ready)
 
 clean:
-	rm -rf .venv
+	rm -rf .venv data/unfinished

@@ -1,6 +1,7 @@
 """The shape that the project promises: cache borders, one-way imports, no ignored knob."""
 
 import ast
+import re
 from pathlib import Path
 
 import pydantic
@@ -8,6 +9,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
+from shotcount import params
 from shotcount.params import Params, load_params
 
 SOURCE = ROOT / "src" / "shotcount"
@@ -60,6 +62,31 @@ def test_only_evaluate_depends_on_the_test_split() -> None:
     for stage in STAGES:
         text = (ROOT / script(stage)).read_text(encoding="utf-8")
         assert ("splits/test.csv" in text) == (stage == "evaluate"), stage
+
+
+def test_the_split_depends_on_no_size_of_the_study() -> None:
+    assert STAGES["split"]["params"] == ["split"]
+    assert "data/subsets.csv" not in STAGES["split"]["deps"]
+
+
+def test_data_opens_no_door_to_code() -> None:
+    """No pickle, no other way to run what a file holds; and Pillow's guards stay up."""
+    forbidden = (
+        r"\bpickle\b|allow_pickle|weights_only=False|torch\.jit\.load|(?<!\.)\b(eval|exec)\(|os\.system|"
+        r"shell=True|LOAD_TRUNCATED_IMAGES|MAX_IMAGE_PIXELS|yaml\.(unsafe_|full_)?load\((?!.*_Loader)"
+    )
+    for path in [*SOURCE.glob("*.py"), *(ROOT / "stages").glob("*.py")]:
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(forbidden, text), path.name
+        assert text.count("torch.load(") == text.count("weights_only=True"), path.name
+    assert issubclass(params._Loader, yaml.SafeLoader)
+
+
+def test_commands_hold_no_name_from_the_data() -> None:
+    for name, stage in STAGES.items():
+        assert set(re.findall(r"\$\{(.*?)\}", stage["cmd"])) <= {
+            "item.strategy", "item.samples", "item.angles",
+        }, name  # fmt: skip
 
 
 def test_only_prepare_depends_on_the_photos() -> None:

@@ -1,4 +1,5 @@
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -310,6 +311,39 @@ def test_cached_features_are_those_of_the_frozen_network(
         done = list(write(path, backbone, pixels, CPU))
         assert path.read_bytes() == whole
     assert done == [20, 24]
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def test_features_hardly_depend_on_the_number_of_threads(
+    pixels: np.ndarray, tmp_path: Path, threads: None
+) -> None:
+    with seeded(0):
+        backbone = build_backbone("resnet18")
+    found = []
+    for count in (1, 2):
+        torch.set_num_threads(count)
+        list(write(tmp_path / str(count), backbone, pixels, CPU))
+        found.append(np.load(tmp_path / str(count)))
+    assert np.allclose(*found, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
+def test_features_on_cuda_are_those_of_the_cpu(pixels: np.ndarray, tmp_path: Path) -> None:
+    with seeded(0):
+        backbone = build_backbone("resnet18")
+    found = []
+    for name in ("cpu", "cuda", "cuda"):
+        path = tmp_path / f"{len(found)}.npy"
+        list(write(path, backbone, pixels, pick_device(name)))
+        found.append(np.load(path))
+    assert np.array_equal(found[1], found[2])
+    assert np.allclose(found[0], found[1], rtol=1e-2, atol=1e-3)  # TF32 convolutions
 
 
 def fine_tune(pixels: np.ndarray, name: str) -> tuple[dict, dict, torch.nn.Module]:
