@@ -320,6 +320,14 @@ def threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+def test_heads_hardly_depend_on_the_number_of_threads(threads: None) -> None:
+    weights = []
+    for count in (1, 2):
+        torch.set_num_threads(count)
+        weights.append(train_head()[0].weight)
+    assert torch.allclose(*weights, rtol=0, atol=1e-5)
+
+
 def test_features_hardly_depend_on_the_number_of_threads(
     pixels: np.ndarray, tmp_path: Path, threads: None
 ) -> None:
