@@ -6,8 +6,8 @@ from safetensors.torch import save
 
 from shotcount import files
 from shotcount.backbones import check_size, fetch_weights
-from shotcount.errors import run_stage
 from shotcount.params import load_params
+from shotcount.running import run_stage
 
 
 def main() -> None:

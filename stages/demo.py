@@ -5,14 +5,13 @@ from pathlib import Path
 
 from shotcount import files
 from shotcount.demo import render_collection
-from shotcount.errors import run_stage
 from shotcount.params import load_params
+from shotcount.running import run_stage
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def main() -> None:
-    os.chdir(ROOT)  # from data/, where this stage's dvc.yaml is
     demo = load_params(Path("params.yaml")).demo
     with files.workspace("demo", demo) as work:
         render_collection(
@@ -22,4 +21,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":  # the workers import this file anew
+    os.chdir(ROOT)  # from data/, where this stage's dvc.yaml is
     run_stage(main)

@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from shotcount import files, scoring, splits, tables
 from shotcount.devices import pick_device
-from shotcount.errors import run_stage
 from shotcount.params import load_params
+from shotcount.running import run_stage
 from shotcount.training import STRATEGIES, assemble, predict
 
 
@@ -31,7 +31,7 @@ def main() -> None:
     for cell_folder in tqdm(cells, f"evaluate {name}", unit="cell", disable=None):
         folder = Path("data/models", name, cell_folder)
         model = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-        splits.check_apart(model["trained_on"], test, folder)
+        splits.check_apart(model["samples_seen"], test, folder)
         cell, classes = {column: model[column] for column in tables.CELL}, model["classes"]
         runs = []
         for seed in range(model["seeds"]):

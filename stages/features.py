@@ -9,8 +9,8 @@ from tqdm import tqdm
 from shotcount import features, files
 from shotcount.backbones import build_backbone
 from shotcount.devices import pick_device
-from shotcount.errors import run_stage
 from shotcount.params import load_params
+from shotcount.running import run_stage
 
 PIXELS, WEIGHTS = Path("data/pixels.npy"), Path("data/backbone.safetensors")
 

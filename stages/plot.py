@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from shotcount import answers, charts, files, report, scoring, splits, tables
-from shotcount.errors import run_stage
 from shotcount.params import load_params
+from shotcount.running import run_stage
 from shotcount.seeds import seed_for
 
 MANIFEST, METRICS = Path("data/manifest.csv"), Path("metrics")

@@ -6,8 +6,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from shotcount import files, photos, tables
-from shotcount.errors import run_stage
 from shotcount.params import load_params
+from shotcount.running import run_stage
 
 
 def main() -> None:

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from shotcount import splits, tables
-from shotcount.errors import run_stage
 from shotcount.params import load_params
+from shotcount.running import run_stage
 
 
 def main() -> None:

@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from shotcount import files, tables
 from shotcount.cells import Study, train_cell
 from shotcount.devices import pick_device
-from shotcount.errors import run_stage
 from shotcount.params import load_params
+from shotcount.running import run_stage
 from shotcount.splits import cell_name, further_cells
 from shotcount.training import STRATEGIES
 
@@ -52,7 +52,7 @@ def main() -> None:
     with files.workspace(f"train-{strategy}-{name}", *key, *inputs) as work:
         (work / name).mkdir(exist_ok=True)
         for folder, cell in cells.items():
-            train_cell(study, *cell, work / folder)
+            train_cell(study, *cell, work / folder, work)
         files.publish(work / name, Path("data/models", strategy, name))
 
 

@@ -6,6 +6,8 @@ import pickle
 import re
 import runpy
 import struct
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -15,13 +17,15 @@ import pytest
 import torch
 import yaml
 from conftest import ROOT, make_collection, make_photo
+from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from shotcount import photos, tables
-from shotcount.errors import UserError, run_stage
+from shotcount.errors import UserError
 from shotcount.params import load_params
+from shotcount.running import run_stage
 
 
 @pytest.fixture
@@ -188,6 +192,10 @@ PLACES: dict[str, tuple[Callable[[], object], str]] = {  # what is done, and wha
     "a copy under another class": (
         lambda: copied("photos/blue/03/1.png"),
         r"blue/03/1\.png: one photo in several classes: blue/03/1\.png, red/02/1\.png",
+    ),
+    "a link to a name that is not UTF-8": (
+        lambda: replaced_by_link(os.fsdecode(b"/tmp/\xff.png")),
+        r"1\.png: a link to /tmp/\\udcff\.png, outside",
     ),
     "the same sample under two classes": (
         lambda: [copied(f"photos/blue/05/{angle}.png") for angle in range(3)],
@@ -453,16 +461,30 @@ def test_a_network_that_cannot_be_had_says_why(project: Path, capsys, kind: str)
 # ---- the program's own faults, and the machine's ------------------------------------
 
 
+def test_no_place_for_unfinished_work_is_told(project: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("SHOTCOUNT_UNFINISHED", "params.yaml")
+    assert "name another folder in the environment variable SHOTCOUNT" in message(capsys, "prepare")
+
+
+def test_one_process_a_stage(project: Path, capsys) -> None:
+    Path("data/unfinished").mkdir(parents=True)
+    with FileLock("data/unfinished/prepare.lock"):
+        other = [sys.executable, ROOT / "stages/prepare.py"]
+        done = subprocess.run(other, capture_output=True, text=True, cwd=project)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: another process is at work (data/unfinished/prepare.lock")
+
+
 @pytest.mark.parametrize(
     ("error", "status", "shown"),
     [
         (UserError("key: mend it"), 2, "error: key: mend it\n"),
         (OSError(28, "No space left on device"), 2, "error: no room on the disk"),
-        (KeyboardInterrupt(), 130, "interrupted: the next run goes on from here\n"),
+        (KeyboardInterrupt(), 130, "interrupted: run again to go on\n"),
     ],
 )
 def test_a_stage_ends_with_a_status_and_one_line(
-    error: BaseException, status: int, shown: str, capsys
+    project: Path, error: BaseException, status: int, shown: str, capsys
 ) -> None:
     def stage() -> None:
         raise error
@@ -473,7 +495,7 @@ def test_a_stage_ends_with_a_status_and_one_line(
     assert capsys.readouterr().err.startswith(shown)
 
 
-def test_a_bug_is_not_disguised() -> None:
+def test_a_bug_is_not_disguised(project: Path) -> None:
     def stage() -> None:
         raise PermissionError(13, "denied")
 

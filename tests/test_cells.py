@@ -37,7 +37,7 @@ def content(folder: Path) -> dict[str, bytes]:
 def test_a_cell_holds_every_seed_and_what_it_was_trained_on(
     cell: cells.Study, tmp_path: Path
 ) -> None:
-    cells.train_cell(cell, 0.5, 2, tmp_path / "cell")
+    cells.train_cell(cell, 0.5, 2, tmp_path / "cell", tmp_path)
     weights = [load_file(tmp_path / "cell" / f"seed{seed}.safetensors") for seed in range(3)]
     assert not torch.equal(weights[0]["weight"], weights[1]["weight"])
     history = tables.read(tmp_path / "cell/history.csv", tables.METRICS["history"])
@@ -52,7 +52,7 @@ def test_a_cell_holds_every_seed_and_what_it_was_trained_on(
 def test_a_stopped_cell_keeps_its_finished_seeds(
     cell: cells.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, seed: int
 ) -> None:
-    cells.train_cell(cell, 0.5, 2, tmp_path / "undisturbed")
+    cells.train_cell(cell, 0.5, 2, tmp_path / "undisturbed", tmp_path)
     capsys.readouterr()
 
     runs = iter(range(3 * 40))  # every step of every seed
@@ -64,14 +64,36 @@ def test_a_stopped_cell_keeps_its_finished_seeds(
     folder = tmp_path / "stopped"
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(cells, "_advance", stop)
-        cells.train_cell(cell, 0.5, 2, folder)
+        cells.train_cell(cell, 0.5, 2, folder, tmp_path)
     assert not (folder / "model.json").exists()
     capsys.readouterr()
-    cells.train_cell(cell, 0.5, 2, folder)
+    cells.train_cell(cell, 0.5, 2, folder, tmp_path)
     assert capsys.readouterr().out.count("validation accuracy") == 3 - seed
     assert content(folder) == content(tmp_path / "undisturbed")
-    cells.train_cell(cell, 0.5, 2, folder)
+    cells.train_cell(cell, 0.5, 2, folder, tmp_path)
     assert capsys.readouterr().out == ""
+
+
+def test_a_seed_goes_on_from_its_own_state_alone(cell: cells.Study, tmp_path: Path) -> None:
+    """As after a kill between the record of a seed and the removal of its checkpoint."""
+    cells.train_cell(cell, 0.5, 2, tmp_path / "undisturbed", tmp_path)
+    network, load = cells.assemble(
+        cells.STRATEGIES["frozen"], "", 2, cell.pixels, cell.features, cell.settings, cell.device
+    )
+    train = cells.Photos(np.arange(8), np.arange(8) % 2)
+    stale = cells.Checkpoint(tmp_path / "0-frozen-4-2-0-8.pt", share=np.inf)
+    stale.due = 0.0
+    cells.fit(network, load, train, train, cell.settings, ("other",), stale)
+    assert stale.load() is not None
+    folder = tmp_path / "cell"
+    folder.mkdir()
+    history = tables.read(tmp_path / "undisturbed/history.csv", tables.METRICS["history"])
+    first = history[history["seed"] == 0]
+    tables.write(folder / "history.csv", first, tables.METRICS["history"])
+    weights = (tmp_path / "undisturbed/seed0.safetensors").read_bytes()
+    (folder / "seed0.safetensors").write_bytes(weights)
+    cells.train_cell(cell, 0.5, 2, folder, tmp_path)
+    assert content(folder) == content(tmp_path / "undisturbed")
 
 
 def test_lack_of_memory_trains_in_pieces(
@@ -84,15 +106,15 @@ def test_lack_of_memory_trains_in_pieces(
             raise torch.OutOfMemoryError("CUDA out of memory")
         return fit(*arguments)
 
-    cells.train_cell(cell, 0.5, 2, tmp_path / "whole")
+    cells.train_cell(cell, 0.5, 2, tmp_path / "whole", tmp_path)
     monkeypatch.setattr(cells, "fit", starved)
-    cells.train_cell(cell, 0.5, 2, tmp_path / "pieces")
+    cells.train_cell(cell, 0.5, 2, tmp_path / "pieces", tmp_path)
     assert "goes on in pieces of 4 photos" in capsys.readouterr().err
     whole, pieces = (load_file(tmp_path / n / "seed0.safetensors") for n in ("whole", "pieces"))
     assert torch.allclose(whole["weight"], pieces["weight"], atol=1e-4)
 
 
 def test_a_model_is_never_tested_on_what_it_was_trained_on() -> None:
-    with pytest.raises(UserError, match="was trained on 1 sample.* of the test split, 'blue/0'"):
+    with pytest.raises(UserError, match="m has seen 1 sample.* of the test split .*'blue/0'"):
         splits.check_apart(["blue/0", "red/3"], pd.DataFrame({"sample": ["blue/0"]}), Path("m"))
     splits.check_apart(["red/3"], pd.DataFrame({"sample": ["blue/0"]}), Path("m"))

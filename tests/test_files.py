@@ -30,6 +30,19 @@ def test_folder_replaces_the_older_folder_whole(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["model"]
 
 
+def test_a_folder_is_never_there_in_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, path = tmp_path / "made", tmp_path / "model"
+    for folder in (made, path):
+        folder.mkdir()
+        for name in "abc":
+            (folder / name).write_text(folder.name)
+    removed: list[Path] = []
+    monkeypatch.setattr(files, "_remove", removed.append)
+    files.publish(made, path)
+    assert path not in removed
+    assert [p.read_text() for p in path.iterdir()] == ["made"] * 3
+
+
 def test_json_refuses_what_json_has_no_word_for(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
         files.write_json(tmp_path / "metrics.json", {"accuracy": float("nan")})
@@ -82,6 +95,21 @@ def test_finished_work_leaves_nothing_of_any_key(unfinished: Path) -> None:
     assert [path.name.partition("-")[0] for path in unfinished.iterdir()] == ["test"]
 
 
+def test_work_that_is_half_removed_is_not_gone_on_with(
+    unfinished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(folder: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(files.shutil, "rmtree", stop)
+        with files.workspace("train", 1) as work:
+            (work / "whole").touch()
+    with files.workspace("train", 1) as work:
+        assert not (work / "whole").exists()
+    assert not list(unfinished.iterdir())
+
+
 def test_one_process_at_a_time(unfinished: Path) -> None:
     with files.workspace("train", 1):
         program = (
@@ -91,7 +119,7 @@ def test_one_process_at_a_time(unfinished: Path) -> None:
         )  # fmt: skip
         second = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert second.returncode == 1
-    assert "another process is at work in" in second.stderr
+    assert "another process is at work (" in second.stderr
 
 
 def test_a_name_on_another_file_system_is_reached(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import os
 import re
 from pathlib import Path
 
@@ -191,6 +192,15 @@ def test_only_what_is_new_is_decoded_after_an_interruption(
         assert len(decoded) == 12 - 4 * -(-stop // 4)
         assert np.array_equal(np.load(tmp_path / "again.npy"), whole)
         assert again["sha256"].equals(table["sha256"])
+
+
+def test_pixels_that_are_gone_are_decoded_again(tmp_path: Path, decoded: list[str]) -> None:
+    root = make_collection(tmp_path / "photos", samples=3, angles=2)
+    whole, _, _ = prepared(root, 20, tmp_path)
+    os.truncate(tmp_path / "work/pixels", 5 * 20 * 20 * 3 + 7)
+    decoded.clear()
+    assert np.array_equal(prepared(root, 20, tmp_path)[0], whole)
+    assert len(decoded) == 7
 
 
 def test_mending_a_photo_decodes_that_one_alone(tmp_path: Path, decoded: list[str]) -> None:

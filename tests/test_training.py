@@ -244,7 +244,13 @@ def test_damaged_checkpoint_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [torch.OutOfMemoryError("CUDA"), MemoryError(), RuntimeError("can't allocate memory")]
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA"),
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    ],
 )
 def test_too_large_a_batch_is_computed_in_pieces(error: Exception, capsys) -> None:
     tried: list[int] = []
@@ -255,11 +261,14 @@ def test_too_large_a_batch_is_computed_in_pieces(error: Exception, capsys) -> No
             raise error
         return piece
 
-    assert in_pieces(compute, 20, "the features") == 2
+    what = f"computing {error!r}"
+    assert in_pieces(compute, 20, what) == 2
     assert tried == [20, 10, 5, 2]
-    assert "the features goes on in pieces of 2 photos" in capsys.readouterr().err
-    with pytest.raises(UserError, match="memory doesn't suffice for the features, not even photo"):
-        in_pieces(lambda piece: compute(5), 20, "the features")
+    assert f"{what} goes on in pieces of 2 photos" in capsys.readouterr().err
+    assert in_pieces(compute, 20, what) == 2
+    assert tried[4:] == [2]  # learned once
+    with pytest.raises(UserError, match="memory doesn't suffice for it all, not even photo by"):
+        in_pieces(lambda piece: compute(5), 20, "it all")
 
 
 def test_another_error_is_no_lack_of_memory() -> None:

@@ -21,8 +21,6 @@ from shotcount.seeds import seed_for
 from shotcount.splits import sample_count, take_subset
 from shotcount.training import STRATEGIES, Photos, assemble, fit
 
-CHECKPOINT = "checkpoint.pt"
-
 
 @dataclass(frozen=True)
 class Study:
@@ -40,11 +38,13 @@ class Study:
     val: pd.DataFrame  # tables.SPLIT
 
 
-def train_cell(study: Study, size: int | float, angles: int, folder: Path) -> None:
+def train_cell(
+    study: Study, size: int | float, angles: int, folder: Path, checkpoints: Path
+) -> None:
     """Train every seed of a cell into `folder`: weights, history and, last of all, model.json.
 
-    What an interrupted call left in the folder is gone on with: finished seeds are kept, and the
-    unfinished one continues from its checkpoint.
+    What an interrupted call left is gone on with: finished seeds are kept, and the unfinished one
+    continues from its state in the folder `checkpoints`.
     """
     if (folder / "model.json").exists():
         return
@@ -64,29 +64,38 @@ def train_cell(study: Study, size: int | float, angles: int, folder: Path) -> No
     done = histories[0]["seed"].nunique() if histories else 0
     for seed in range(done, study.settings.seeds):
         train = Photos.of(subset[subset["seed"] == seed], classes)
-        history = _train_seed(study, cell, seed, train, Photos.of(study.val, classes), folder)
+        val = Photos.of(study.val, classes)
+        history = _train_seed(study, cell, seed, train, val, folder, checkpoints)
         histories.append(history.assign(seed=seed, **cell))
         tables.write(record, pd.concat(histories), table)
-        (folder / CHECKPOINT).unlink(missing_ok=True)
     model = {
         "seeds": study.settings.seeds,
         "network": study.network,
         "size": study.pixels.shape[1],
         "classes": classes,
-        "trained_on": sorted(subset["sample"].unique()),
+        "samples_seen": sorted({*subset["sample"], *study.val["sample"]}),
     }
     files.write_json(folder / "model.json", cell | model)
 
 
 def _train_seed(
-    study: Study, cell: dict[str, Any], seed: int, train: Photos, val: Photos, folder: Path
+    study: Study,
+    cell: dict[str, Any],
+    seed: int,
+    train: Photos,
+    val: Photos,
+    folder: Path,
+    checkpoints: Path,
 ) -> pd.DataFrame:
     start = time.perf_counter()
     key = (study.seed, study.strategy, cell["samples"], cell["angles"], seed)
     title = f"{study.strategy} {cell['samples']} samples x {cell['angles']} angles, seed {seed}"
     classes = study.val["label"].nunique()
 
-    def run(piece: int) -> tuple[torch.nn.Module, pd.DataFrame]:
+    def run(piece: int) -> tuple[torch.nn.Module, pd.DataFrame, Checkpoint]:
+        # One for each piece: what began in larger pieces is no start for smaller ones.
+        name = "-".join(map(str, (*key, piece)))
+        checkpoint = Checkpoint(checkpoints / f"{name}.pt")
         with (
             seeded(seed_for("initialisation", *key)),
             tqdm(desc=title, unit="step", disable=None) as bar,
@@ -97,14 +106,15 @@ def _train_seed(
             )  # fmt: skip
             history = fit(
                 network, load, train, val, study.settings, key,
-                Checkpoint(folder / CHECKPOINT), piece, partial(_advance, bar),
+                checkpoint, piece, partial(_advance, bar),
             )  # fmt: skip
-        return network, history
+        return network, history, checkpoint
 
     batch_size = min(study.settings.batch_size, len(train.rows))
-    network, history = in_pieces(run, batch_size, f"training {title}")
+    network, history, checkpoint = in_pieces(run, batch_size, f"training {title}")
     weights = {name: value.contiguous() for name, value in network.state_dict().items()}
     files.write_bytes(folder / f"seed{seed}.safetensors", safetensors.torch.save(weights))
+    checkpoint.clear()
     best = history.loc[history["val_loss"].idxmin()]
     print(
         f"{title}: {len(train.rows)} photos, {history['step'].iloc[-1]} steps, "

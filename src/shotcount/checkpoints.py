@@ -36,6 +36,8 @@ class Checkpoint:
             return dict(torch.load(self.path, map_location="cpu", weights_only=True))
         except FileNotFoundError:
             return None
+        except (OSError, MemoryError):
+            raise
         except Exception as error:  # whatever is in the file
             raise UserError(f"{self.path} is damaged: remove it and run again: {error}") from None
 
@@ -46,10 +48,10 @@ class Checkpoint:
             return
         saved = io.BytesIO()
         torch.save(state(), saved)
-        files.write_bytes(self.path, saved.getvalue())
+        files.write_bytes(self.path, saved.getbuffer())
         end = time.perf_counter()
         self.due = end + (end - start) / self.share
 
     def clear(self) -> None:
-        """Forget the run: it has finished."""
+        """Remove the saved state: the run has finished."""
         self.path.unlink(missing_ok=True)

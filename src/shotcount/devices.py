@@ -13,6 +13,8 @@ from shotcount.errors import UserError
 
 Result = TypeVar("Result")
 
+_fitted: dict[str, int] = {}  # computation → photos at once that memory sufficed for
+
 
 def pick_device(name: str) -> torch.device:
     """Return the device called `name`; "auto" is CUDA, else MPS, else the CPU.
@@ -60,16 +62,16 @@ def in_pieces(compute: Callable[[int], Result], batch_size: int, what: str) -> R
     Parameters
     ----------
     compute : callable
-        Takes the number of photos to hold at once.
+        Takes the number of photos to compute on at once.
     what : str
-        Names the computation, for the message.
+        Names the computation, for the message. What fitted once is where the next call begins.
 
     Raises
     ------
     UserError
         If the memory doesn't suffice for one photo.
     """
-    piece = batch_size
+    piece = min(batch_size, _fitted.get(what, batch_size))
     while True:
         try:
             return compute(piece)
@@ -83,6 +85,7 @@ def in_pieces(compute: Callable[[int], Result], batch_size: int, what: str) -> R
                 "data.size, name a smaller network in model.name, or use a larger machine"
             )
         piece //= 2
+        _fitted[what] = piece
         print(f"out of memory: {what} goes on in pieces of {piece} photos", file=sys.stderr)
         gc.collect()
         if torch.cuda.is_available():
@@ -90,5 +93,7 @@ def in_pieces(compute: Callable[[int], Result], batch_size: int, what: str) -> R
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    # On the CPU torch has no class for it: "DefaultCPUAllocator: can't allocate memory".
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate" in str(error)
+    # Only CUDA's own allocator has a class for it. The CPU's, cuDNN's, cuBLAS's and MPS's say it.
+    words = ("allocate", "ALLOC_FAILED", "out of memory", "Invalid buffer size")
+    own = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return own or any(word in str(error) for word in words)

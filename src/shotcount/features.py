@@ -42,7 +42,7 @@ def extract(
 
     for first in range(start, len(pixels), BATCH):
         photos = pixels[first : first + BATCH]
-        yield in_pieces(partial(compute, photos), BATCH, "the features")
+        yield in_pieces(partial(compute, photos), BATCH, "computing the features")
 
 
 def write(

@@ -6,9 +6,8 @@ import json
 import os
 import shutil
 import sys
-import sysconfig
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,24 +40,48 @@ def publish(made: Path, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     if made.stat().st_dev != path.parent.stat().st_dev:  # a rename can't cross file systems
         with atomic(path) as beside:
-            shutil.move(made, beside)
+            (shutil.copytree if made.is_dir() else shutil.copy2)(made, beside)
         return
     for inside in made.rglob("*") if made.is_dir() else [made]:
         if inside.is_file():
             _sync(inside)
-    if made.is_dir():
-        _remove(path)
-    os.replace(made, path)
+    if path.is_dir():  # which no rename replaces: out of the way, so that it is never there in part
+        old = path.with_name(f".{path.name}.old")
+        _remove(old)
+        os.replace(path, old)
+        os.replace(made, path)
+        _remove(old)
+    else:
+        os.replace(made, path)
     _sync(path.parent)
+
+
+@contextmanager
+def alone(lock: Path) -> Iterator[None]:
+    """Hold a lock file during the block. Whatever ends the process frees it.
+
+    Raises
+    ------
+    UserError
+        If another process holds it.
+    """
+    try:
+        with FileLock(lock, timeout=0):
+            yield
+            lock.unlink(missing_ok=True)
+    except Timeout:
+        raise UserError(
+            f"another process is at work ({lock} is held): wait for it, or stop it (a killed dvc "
+            "may have left one running)"
+        ) from None
 
 
 @contextmanager
 def workspace(name: str, *key: object) -> Iterator[Path]:
     """Yield a folder for unfinished work, which an interruption leaves for the next call.
 
-    It lies outside every output, since DVC empties those before it runs their stage: in
-    data/unfinished, or where the environment variable SHOTCOUNT_UNFINISHED says. Once the block
-    has succeeded, it is removed, and so is what other keys left under this name.
+    It lies outside every output, since DVC empties those before it runs their stage. Once the
+    block has succeeded, it is removed, and so is what other keys left under this name.
 
     Parameters
     ----------
@@ -73,24 +96,34 @@ def workspace(name: str, *key: object) -> Iterator[Path]:
     UserError
         If another process is at work in it.
     """
-    root = Path(os.environ.get("SHOTCOUNT_UNFINISHED", "data/unfinished"))
+    root = unfinished()
     folder = root / f"{name}-{_fingerprint(*key)}"
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / ".lock", timeout=0):
-            yield folder
-            shutil.rmtree(folder)
-    except Timeout:
-        raise UserError(
-            f"another process is at work in {folder}: wait for it, or stop it (a killed dvc may "
-            "have left one running)"
-        ) from None
+    folder.mkdir(exist_ok=True)
+    with alone(folder / ".lock"):
+        yield folder
+        _discard(folder)
     for other in root.glob(f"{name}-*"):
-        try:
-            with FileLock(other / ".lock", timeout=0):
-                shutil.rmtree(other)
-        except Timeout:
-            pass  # in use
+        with suppress(UserError), alone(other / ".lock"):
+            _discard(other)
+
+
+def unfinished() -> Path:
+    """Return the folder for unfinished work: data/unfinished, or as the environment says.
+
+    Raises
+    ------
+    UserError
+        If it can't be made.
+    """
+    root = Path(os.environ.get("SHOTCOUNT_UNFINISHED") or "data/unfinished")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        raise UserError(
+            f"{root} can't hold unfinished work ({error}): name another folder in the environment "
+            "variable SHOTCOUNT_UNFINISHED"
+        ) from None
+    return root
 
 
 def append(path: Path, content: bytes) -> None:
@@ -116,7 +149,7 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
     """Write a file at once. Libraries that write in pieces may not notice a full disk."""
     with atomic(path) as temporary:
         temporary.write_bytes(content)
@@ -134,9 +167,17 @@ def write_json(path: Path, content: Any) -> None:
 
 def _fingerprint(*key: object) -> str:
     code = sorted(Path(__file__).parent.glob("*.py"))
-    packages = sorted(p.name for p in Path(sysconfig.get_path("purelib")).glob("*.dist-info"))
+    packages = sorted(p.name for place in sys.path for p in Path(place).glob("*.dist-info"))
     parts = [sha256(part) if isinstance(part, Path) else part for part in (*key, *code)]
     return hashlib.blake2b(repr([parts, packages, sys.version]).encode(), digest_size=8).hexdigest()
+
+
+def _discard(folder: Path) -> None:
+    """Remove a folder of unfinished work; if that is cut short, nobody goes on with the rest."""
+    doomed = folder.with_name(f"{folder.name}.gone")
+    _remove(doomed)
+    os.replace(folder, doomed)
+    shutil.rmtree(doomed)
 
 
 def _sync(path: Path) -> None:

@@ -203,8 +203,8 @@ def _key(fault: Mapping[str, Any], content: Any) -> tuple[int | str, ...]:
     *parents, last = fault["loc"] or ("",)
     key = []
     for part in [*parents, last]:
-        there = isinstance(content, dict) and part in content
-        if there or isinstance(content, list):
+        place = isinstance(content, list) and isinstance(part, int)
+        if place or (isinstance(content, dict) and part in content):
             key.append(part)
             content = content[part]
     return (*key, last) if fault["type"] == "missing" else tuple(key)

@@ -255,8 +255,10 @@ def decode(root: Path, photos: pd.DataFrame, size: int, work: Path) -> Iterator[
             return None, Facts(fault="the file's name is not UTF-8: rename it")
         except FileNotFoundError:
             return None, Facts(fault="a link to nothing, or removed meanwhile")
+        except MemoryError:
+            raise
         except Exception as error:
-            return None, Facts(fault=f"{error}" or type(error).__name__)
+            return None, Facts(fault=printable(error) or type(error).__name__)
 
     # Threads: Pillow lets go of Python's lock while it decodes and resizes.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -294,11 +296,11 @@ def _recall(work: Path, size: int) -> dict[str, Facts]:
     for name in ("pixels", "index"):
         (work / name).touch()
     text = (work / "index").read_bytes()
-    whole = text[: text.rfind(b"\n") + 1]
-    os.truncate(work / "index", len(whole))
-    entries = [json.loads(line) for line in whole.splitlines()]
-    os.truncate(work / "pixels", len(entries) * size * size * 3)
-    return {identity: Facts(**facts) for identity, facts in entries}
+    decoded = (work / "pixels").stat().st_size // (size * size * 3)
+    lines = text[: text.rfind(b"\n") + 1].splitlines(keepends=True)[:decoded]
+    os.truncate(work / "index", sum(map(len, lines)))
+    os.truncate(work / "pixels", len(lines) * size * size * 3)
+    return {identity: Facts(**facts) for identity, facts in map(json.loads, lines)}
 
 
 def judge(

@@ -87,18 +87,18 @@ def split_samples(
     return {split: photos[homes == split] for split in ("train", "val", "test")}
 
 
-def check_apart(trained_on: list[str], test: pd.DataFrame, model: Path) -> None:
-    """Refuse to test a model on samples that it was trained on.
+def check_apart(seen: list[str], test: pd.DataFrame, model: Path) -> None:
+    """Refuse to test a model on samples that it was trained or chosen on.
 
     Raises
     ------
     UserError
         Naming the model and a sample.
     """
-    if both := sorted(set(trained_on) & set(test["sample"])):
+    if both := sorted(set(seen) & set(test["sample"])):
         raise UserError(
-            f"{model} was trained on {len(both)} sample(s) of the test split, {both[0]!r} first: "
-            "remove it and run `dvc repro`"
+            f"{model} has seen {len(both)} sample(s) of the test split in training, {both[0]!r} "
+            "first: make it anew with `dvc repro --force` and the name of its stage"
         )
 
 

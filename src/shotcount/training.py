@@ -227,8 +227,8 @@ def fit(
         Where the run is saved now and then; what is found there is gone on with, to the same
         weights as if nothing had stopped it.
     piece : int or None
-        Photos to hold in the device's memory at once: a larger batch's gradient is summed over
-        pieces. Only BatchNorm can tell: it averages over a piece. None: the batch.
+        Photos to compute on at once: a larger batch's gradient is summed over pieces. Only
+        BatchNorm, which averages over a piece, and dropout can tell. None: the batch.
     on_step : callable
         Told (step, steps, loss) after each step, for a progress display.
 
@@ -307,7 +307,8 @@ def _step(
     network.train()
     optimizer.zero_grad()
     total = 0.0
-    for part, true in zip(x.split(piece), target.split(piece), strict=True):
+    pieces = math.ceil(len(x) / piece)  # of equal size: BatchNorm needs more than one photo
+    for part, true in zip(x.tensor_split(pieces), target.tensor_split(pieces), strict=True):
         loss = F.cross_entropy(network(part), true, reduction="sum") / len(x)
         loss.backward()
         total += loss.item()
@@ -334,7 +335,7 @@ def predict(network: nn.Module, load: Load, rows: np.ndarray, batch_size: int = 
         ]
         return torch.cat(parts).numpy()
 
-    return in_pieces(compute, batch_size, "prediction")
+    return in_pieces(compute, batch_size, "predicting")
 
 
 def cross_entropy(probabilities: np.ndarray, targets: np.ndarray) -> float:
