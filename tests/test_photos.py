@@ -109,6 +109,33 @@ def test_every_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
     assert pixels.min() > 250
 
 
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_16_bit_grey_keeps_its_shades(tmp_path: Path, suffix: str) -> None:
+    ramp = np.linspace(0, 65535, 40).astype(np.uint16)
+    Image.fromarray(np.tile(ramp, (40, 1))).save(tmp_path / f"grey{suffix}")
+    pixels, _, _ = photos.read_photo(tmp_path / f"grey{suffix}", 40)
+    assert np.abs(pixels[20, :, 0].astype(int) - ramp // 256).max() <= 1
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "P"])
+def test_what_is_transparent_becomes_white(tmp_path: Path, mode: str) -> None:
+    image = Image.new("RGBA", (30, 30), (0, 0, 0, 0))
+    image.paste((0, 0, 0, 255), (0, 0, 30, 10))
+    image = image.quantize(4) if mode == "P" else image.convert(mode)
+    image.save(tmp_path / ("photo.tif" if mode == "PA" else "photo.png"))
+    pixels, _, _ = photos.read_photo(next(tmp_path.iterdir()), 30)
+    assert pixels[:8].max() < 20
+    assert pixels[12:].min() > 235
+
+
+def test_a_phones_file_of_several_pictures_is_its_first(tmp_path: Path) -> None:
+    first, second = (Image.new("RGB", (30, 30), colour) for colour in ("red", "blue"))
+    first.save(tmp_path / "phone.jpg", "MPO", save_all=True, append_images=[second])
+    pixels, _, _ = photos.read_photo(tmp_path / "phone.jpg", 16)
+    assert pixels[..., 0].min() > 240
+    assert pixels[..., 2].max() < 15
+
+
 def test_reduced_scale_decoding_looks_the_same(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     coarse = Image.fromarray(rng.integers(0, 255, (24, 32, 3), dtype=np.uint8))

@@ -16,6 +16,8 @@ from filelock import FileLock, Timeout
 
 from shotcount.errors import UserError
 
+UNFINISHED = Path("data/unfinished")
+
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
@@ -65,6 +67,7 @@ def alone(lock: Path) -> Iterator[None]:
     UserError
         If another process holds it.
     """
+    lock.parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(lock, timeout=0):
             yield
@@ -80,8 +83,9 @@ def alone(lock: Path) -> Iterator[None]:
 def workspace(name: str, *key: object) -> Iterator[Path]:
     """Yield a folder for unfinished work, which an interruption leaves for the next call.
 
-    It lies outside every output, since DVC empties those before it runs their stage. Once the
-    block has succeeded, it is removed, and so is what other keys left under this name.
+    It lies outside every output, since DVC empties those before it runs their stage: in
+    data/unfinished, or where the environment variable SHOTCOUNT_UNFINISHED says. Once the block
+    has succeeded, it is removed, and so is what other keys left under this name.
 
     Parameters
     ----------
@@ -94,28 +98,9 @@ def workspace(name: str, *key: object) -> Iterator[Path]:
     Raises
     ------
     UserError
-        If another process is at work in it.
+        If it can't be made, or another process is at work in it.
     """
-    root = unfinished()
-    folder = root / f"{name}-{_fingerprint(*key)}"
-    folder.mkdir(exist_ok=True)
-    with alone(folder / ".lock"):
-        yield folder
-        _discard(folder)
-    for other in root.glob(f"{name}-*"):
-        with suppress(UserError), alone(other / ".lock"):
-            _discard(other)
-
-
-def unfinished() -> Path:
-    """Return the folder for unfinished work: data/unfinished, or as the environment says.
-
-    Raises
-    ------
-    UserError
-        If it can't be made.
-    """
-    root = Path(os.environ.get("SHOTCOUNT_UNFINISHED") or "data/unfinished")
+    root = Path(os.environ.get("SHOTCOUNT_UNFINISHED") or UNFINISHED)
     try:
         root.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError, PermissionError) as error:
@@ -123,7 +108,13 @@ def unfinished() -> Path:
             f"{root} can't hold unfinished work ({error}): name another folder in the environment "
             "variable SHOTCOUNT_UNFINISHED"
         ) from None
-    return root
+    folder = root / f"{name}-{_fingerprint(*key)}"
+    with alone(folder / ".lock"):
+        yield folder
+        _discard(folder)
+    for other in root.glob(f"{name}-*"):
+        with suppress(UserError), alone(other / ".lock"):
+            _discard(other)
 
 
 def append(path: Path, content: bytes) -> None:

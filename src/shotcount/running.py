@@ -18,7 +18,7 @@ def run_stage(stage: Callable[[], None]) -> None:
     """
     name = "-".join([Path(sys.argv[0]).stem, *sys.argv[1:]])
     try:
-        with files.alone(files.unfinished() / f"{name}.lock"):
+        with files.alone(files.UNFINISHED / f"{name}.lock"):
             stage()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
