@@ -1,7 +1,10 @@
 """The demo collection: the same bytes for the same seed, whatever happened on the way."""
 
+import multiprocessing
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import pytest
 from PIL import Image
 
 from shotcount.demo import KINDS, render_collection, render_photo
+from shotcount.errors import UserError
 
 TOY: dict[str, Any] = {"angles": 2, "size": 32, "seed": 7}
 
@@ -42,6 +46,17 @@ def test_the_number_of_workers_and_of_samples_changes_no_photo(
     fewer = photos_in(tmp_path)
     assert len(fewer) == 4
     assert fewer.items() <= photos_in(collection).items()
+
+
+def test_a_killed_worker_is_told(tmp_path: Path) -> None:
+    def kill() -> None:
+        while not (workers := multiprocessing.active_children()):
+            time.sleep(0.01)
+        workers[0].kill()
+
+    threading.Thread(target=kill).start()
+    with pytest.raises(UserError, match="a rendering process was killed, .*: run again"):
+        render_collection(tmp_path, samples=4, **TOY, workers=1)
 
 
 def test_an_interrupted_rendering_goes_on_where_it_stopped(

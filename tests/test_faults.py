@@ -143,6 +143,15 @@ def test_a_killed_repro_ends_with_the_same_bytes(study: Clone, tmp_path: Path, w
     assert clone.repro() == []
 
 
+def test_renderers_end_with_their_parent(workbench: Workbench) -> None:
+    expected = workbench.undisturbed("demo.py").made
+    process = workbench.launch("demo.py")
+    workbench.wait_for_work("demo.py", process)
+    process.kill()  # itself alone
+    process.communicate()  # returns once nobody holds its output any more
+    assert workbench.again("demo.py") == expected
+
+
 # ---- interrupted --------------------------------------------------------------------
 
 
