@@ -106,12 +106,11 @@ def workbench(study: Clone, tmp_path_factory: pytest.TempPathFactory) -> Workben
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_killed_stage_ends_with_the_same_bytes(workbench: Workbench, stage: str) -> None:
     expected, draw, kills = workbench.undisturbed(stage).made, random.Random(stage), 0
-    for _ in range(6):
-        for _ in range(draw.randint(1, 3)):  # some are killed again while they go on
-            kills += workbench.stop(stage, signal.SIGKILL, draw.random())[0] == -signal.SIGKILL
-        assert workbench.again(stage) == expected
-    print(f"{stage}: {kills} kills")
-    assert kills >= 5
+    while kills < 5:
+        kills += workbench.stop(stage, signal.SIGKILL, draw.random())[0] == -signal.SIGKILL
+        if draw.random() < 0.7:  # the others are killed again while they go on
+            assert workbench.again(stage) == expected
+    assert workbench.again(stage) == expected
 
 
 @pytest.mark.slow
