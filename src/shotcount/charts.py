@@ -94,13 +94,15 @@ def accuracy_vs_size(
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.set_ylabel("test accuracy (photos of unseen samples)")
         axes.margins(y=0.12)
+        lines = "Lines: fitted learning curve, dashed beyond what was measured"
+        if fitted["strategy"].nunique() < curve["strategy"].nunique():
+            lines += "; where none is identifiable, joined marks"
         axes.legend(
             ncols=curve["strategy"].nunique(),
             loc="upper center",
             bbox_to_anchor=(0.5, -0.13),
             title=f"Thick: all {curve['samples'].max():,} training samples, band: 95 % interval. "
-            "Thin: as many as written.\nLines: fitted learning curve, dashed beyond what was "
-            "measured.",
+            f"Thin: as many as written.\n{lines}.",
             title_fontsize=8.5,
         )
         return figure
@@ -120,6 +122,7 @@ def _draw_cells(axes: Axes, cells: pd.DataFrame, across: str, linestyle: str) ->
             markersize=6 if main else 3.5,
             markerfacecolor=colour if main else "white",
             linestyle=linestyle,
+            linewidth=2 if main else 1,
             label=NAMES[strategy] if main else None,
             zorder=3 if main else 2,
         )
