@@ -35,7 +35,7 @@ def test_yaml_1_2_floats_and_a_step_schedule_are_read(tmp_path: Path, params_tex
         ("batch_size: 64", 'batch_size: "64"', "train.frozen.batch_size: expected .* got '64'"),
         ("schedule: cosine", "schedule: cosin", "train.scratch.schedule: expected .*'cosine'"),
         ("strategies: [scratch,", "strategies: [scratched,", "strategies.0: expected 'scratch"),
-        ("angles: [1, 10]", "angles: [0, 10]", "study.angles.0: expected greater than or equal to 1"),
+        ("angles: [1, 10]", "angles: [0, 10]", "study.angles.0: expected .* than or equal to 1"),
         ("angles: [1, 10]", "angles: [10, 10]", "study: angles .* lists a value twice"),
         ("samples: [0.5, 1.0]", "samples: [1.5]", "study.samples.0: expected"),
         ("angles: [1, 2, 3", "angles: [3, 2, 3", "frozen_grid: angles .* lists a value twice"),
