@@ -1,5 +1,6 @@
 """Photos → data/manifest.csv and data/pixels.npy: every photo checked and decoded once."""
 
+import json
 from functools import partial
 from pathlib import Path
 
@@ -9,22 +10,25 @@ from shotcount import files, photos, tables
 from shotcount.params import load_params
 from shotcount.running import run_stage
 
+SIZE = Path("data/size.json")
+
 
 def main() -> None:
     data = load_params(Path("params.yaml")).data
+    size = json.loads(SIZE.read_text(encoding="utf-8"))
     root = Path(data.path)
-    found = photos.find_photos(root, data.pattern)
-    with files.workspace("prepare", str(root.resolve()), data.size) as work:
+    found = photos.find_photos(root, data.pattern, data.table)
+    with files.workspace("prepare", str(root.resolve()), size) as work:
         watch = partial(tqdm, desc="photos", total=len(found), unit="photo", disable=None)
         manifest, left_out = photos.prepare(
-            root, found, data.size, data.on_bad_photo, work, Path("data/pixels.npy"), watch
+            root, found, size, data.on_bad_photo, work, Path("data/pixels.npy"), watch
         )
         columns = list(tables.MANIFEST)
         tables.write(Path("data/manifest.csv"), manifest[columns], tables.MANIFEST)
         tables.write(Path("data/left_out.csv"), left_out, tables.LEFT_OUT)
     samples, classes = manifest["sample"].nunique(), manifest["label"].nunique()
     print(f"{len(manifest)} photos of {samples} samples in {classes} classes")
-    for remark in photos.remarks(manifest, left_out, data.size):
+    for remark in photos.remarks(manifest, left_out, size):
         print(f"note: {remark}")
 
 

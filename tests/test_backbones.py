@@ -114,3 +114,15 @@ def test_downloaded_weights_are_the_librarys_default(monkeypatch, tmp_path: Path
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     fetched = backbones.fetch_weights("resnet18", "default", tmp_path)
     assert torch.equal(fetched["network.layer4.1.bn2.weight"], state["layer4.1.bn2.weight"])
+
+
+def test_auto_size_is_what_the_weights_were_trained_at() -> None:
+    assert backbones.input_size("resnet18", "auto") == 224
+    assert backbones.input_size("inception_v3", "auto") == 299
+    assert backbones.input_size("tf_efficientnet_lite0", "auto") == 224
+    assert backbones.input_size("resnet18", 80) == 80
+
+
+def test_size_that_the_network_cannot_take_is_refused() -> None:
+    with pytest.raises(UserError, match=r"data\.size: inception_v3 can't take photos of 32 px"):
+        backbones.input_size("inception_v3", 32)

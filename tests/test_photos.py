@@ -55,6 +55,93 @@ def test_ready_made_splits_and_photos_without_angles(tmp_path: Path) -> None:
     assert list(found["angle"]) == ["", ""]
 
 
+def touch(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    return root
+
+
+def test_a_table_gives_the_labels_of_samples_that_the_pattern_reads(tmp_path: Path) -> None:
+    touch(tmp_path, "obj2__0.png", "obj2__5.png", "obj10__0.png", "obj11__0.png")
+    (tmp_path / "labels.csv").write_text("sample,label,remark\n10,NA,\n2,car,red\n", "utf-8")
+    pattern = r"obj(?P<sample>\d+)__(?P<angle>\d+)\.png"
+    found = photos.find_photos(tmp_path, pattern, "labels.csv")
+    assert list(found["path"]) == ["obj2__0.png", "obj2__5.png", "obj10__0.png"]
+    assert list(found["sample"]) == ["car/2", "car/2", "NA/10"]  # object 11 is not listed
+
+
+def test_a_table_of_paths_needs_no_pattern(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "b/c.jpg", "d.jpg")
+    text = "path,label,sample,angle,split\na.jpg,x,1,0,\nb/c.jpg,x,1,1,\n"
+    (tmp_path / "photos.csv").write_text(text, "utf-8-sig")  # as spreadsheets save it
+    found = photos.find_photos(tmp_path, None, "photos.csv")
+    assert found[["path", "sample", "angle"]].to_numpy().tolist() == [
+        ["a.jpg", "x/1", "0"],
+        ["b/c.jpg", "x/1", "1"],
+    ]
+
+
+def test_table_and_pattern_complete_each_other(tmp_path: Path) -> None:
+    touch(tmp_path, "one-1.jpg", "one-2.jpg")
+    (tmp_path / "t.csv").write_text("path,label\none-1.jpg,x\none-2.jpg,x\n", "utf-8")
+    found = photos.find_photos(tmp_path, r"(?P<sample>\w+)-(?P<angle>\d)", "t.csv")
+    assert list(found["sample"]) == ["x/one", "x/one"]
+    assert list(found["angle"]) == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "content", "message"),
+    [
+        (None, None, r"data\.table: there is no file .*t\.csv"),
+        (None, "", r"t\.csv is no readable CSV: No columns"),
+        (None, b"path,label\n\xff,x\n", r"t\.csv is no readable CSV: .*utf-8"),
+        (
+            None,
+            "file,label\na.jpg,x\n",
+            r"has the columns file, label: it needs path \(or sample\)",
+        ),
+        (None, "path,class\na.jpg,x\n", "has the columns path, class: it needs"),
+        (None, "path,label\na.jpg,x\n", r"lacks the group\(s\) sample, and t\.csv has no such"),
+        (
+            None,
+            "path,label,sample\nz.jpg,x,1\n",
+            r"names 1 photo\(s\) that aren't below .*, z\.jpg",
+        ),
+        (None, "path,label,sample\na.jpg,x,1\na.jpg,y,1\n", r"lists path a\.jpg twice"),
+        (r"(?P<sample>\w)", "sample,label\nq,x\n", r"none of the 2 photos .* fits .* and t\.csv"),
+        (None, "path,label,sample\na.jpg,,1\n", r"a\.jpg reads as an empty label"),
+    ],
+)
+def test_unusable_table_says_why(
+    tmp_path: Path, pattern: str | None, content: str | bytes | None, message: str
+) -> None:
+    touch(tmp_path, "a.jpg", "b.jpg")
+    if content is not None:
+        raw = content if isinstance(content, bytes) else content.encode()
+        (tmp_path / "t.csv").write_bytes(raw)
+    with pytest.raises(UserError, match=message):
+        photos.find_photos(tmp_path, pattern, "t.csv")
+
+
+def test_one_photo_a_sample_is_told_its_pattern(tmp_path: Path) -> None:
+    touch(tmp_path, "ants/a.jpg", "bees/b.jpg")
+    with pytest.raises(UserError, match="for one photo a sample") as raised:
+        photos.find_photos(tmp_path, None)
+    pattern = str(raised.value).rpartition("'")[0].rpartition("'")[2]
+    assert list(photos.find_photos(tmp_path, pattern)["sample"]) == ["ants/a", "bees/b"]
+
+
+def test_ready_made_splits_are_not_taken_for_classes(tmp_path: Path) -> None:
+    touch(tmp_path, "train/ants/a.jpg", "val/bees/b.jpg")
+    with pytest.raises(UserError, match="train, val read as classes, but look like") as raised:
+        photos.find_photos(tmp_path, None)
+    pattern = str(raised.value).split("'")[1]
+    found = photos.find_photos(tmp_path, pattern)
+    assert list(found["given_split"]) == ["train", "val"]
+    assert list(found["label"]) == ["ants", "bees"]
+
+
 @pytest.mark.parametrize(
     ("pattern", "message"),
     [

@@ -1,7 +1,7 @@
 """Name → network, pretrained weights, and the preprocessing that travels with the weights."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import safetensors.torch
 import timm
@@ -26,10 +26,12 @@ class Backbone(nn.Module):
         features: int,
         mean: tuple[float, ...],
         std: tuple[float, ...],
+        size: int,
     ) -> None:
         super().__init__()
         self.network = network
         self.features = features
+        self.size = size  # px of the photos that its pretrained weights saw
         self.mean: torch.Tensor
         self.std: torch.Tensor
         # Constants of the architecture, not weights: kept out of the state dict.
@@ -56,11 +58,13 @@ def build_backbone(name: str) -> Backbone:
         network: Any = torchvision.models.get_model(name, **_torchvision_options(name))
         preset = torchvision.models.get_model_weights(name).DEFAULT.transforms()
         features = _take_off_classifier(network)
-        backbone = Backbone(network, features, tuple(preset.mean), tuple(preset.std))
+        size = preset.crop_size[0]
+        backbone = Backbone(network, features, tuple(preset.mean), tuple(preset.std), size)
     elif timm.is_model(name):
         network = timm.create_model(name, num_classes=0)
         config = network.pretrained_cfg
-        backbone = Backbone(network, network.num_features, config["mean"], config["std"])
+        size = config["input_size"][-1]
+        backbone = Backbone(network, network.num_features, config["mean"], config["std"], size)
     else:
         raise UserError(
             f"model.name: neither torchvision nor timm has a network named {name!r}: see "
@@ -69,23 +73,25 @@ def build_backbone(name: str) -> Backbone:
     return backbone.to(memory_format=torch.channels_last)
 
 
-def check_size(name: str, size: int) -> None:
-    """Refuse photos that the network can't take.
+def input_size(name: str, size: int | Literal["auto"]) -> int:
+    """Return the size of the photos for the network, in px; "auto" is what its weights saw.
 
     Raises
     ------
     UserError
-        Naming the network, the size and what stopped the network.
+        If the network can't take photos of that size, naming both and what stopped it.
     """
     backbone = build_backbone(name).eval()
+    px = backbone.size if size == "auto" else size
     try:
         with torch.inference_mode():
-            backbone(torch.zeros(1, 3, size, size))
+            backbone(torch.zeros(1, 3, px, px))
     except (RuntimeError, AssertionError, ValueError) as error:
         raise UserError(
-            f"data.size: {name} can't take photos of {size} px ({error}): change data.size, or "
+            f"data.size: {name} can't take photos of {px} px ({error}): change data.size, or "
             "name another network in model.name"
         ) from None
+    return px
 
 
 def fetch_weights(name: str, weights: str, root: Path) -> dict[str, torch.Tensor]:

@@ -42,7 +42,8 @@ class Demo(Section):
 class Data(Section):
     path: str
     pattern: str | None
-    size: Annotated[int, Field(ge=16)]
+    table: str | None
+    size: Annotated[int, Field(ge=16)] | Literal["auto"]
     on_bad_photo: Literal["error", "skip"]
 
 

@@ -24,10 +24,13 @@ SMALLEST = 16  # px: what is smaller shows nothing
 DVC_CACHE = re.compile(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}$")
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 LAYOUT = r"^(?P<label>[^/]+)/(?P<sample>[^/]+)/(?P<angle>[^/]+)\.\w+$"
+ONE_A_SAMPLE = r"^(?P<label>[^/]+)/(?P<sample>[^/]+)\.\w+$"
+READY_SPLITS = r"^(?P<split>[^/]+)/(?P<label>[^/]+)/(?P<sample>[^/]+)\.\w+$"
+SPLIT_FOLDERS = {"train", "training", "val", "valid", "validation", "test"}
 
 
-def find_photos(root: Path, pattern: str | None) -> pd.DataFrame:
-    """List the photos below `root` with the label, sample and angle that their path gives.
+def find_photos(root: Path, pattern: str | None, table: str | None = None) -> pd.DataFrame:
+    """List the photos below `root` with the label, sample and angle that name each.
 
     Parameters
     ----------
@@ -39,6 +42,8 @@ def find_photos(root: Path, pattern: str | None) -> pd.DataFrame:
         one sample apart, `split` the ready-made splits. None means
         ``<label>/<sample>/<angle>.jpg``. A photo that doesn't match is no part of the
         collection.
+    table : str or None
+        A CSV below `root` that says what the pattern doesn't, as `read_table` has it.
 
     Returns
     -------
@@ -48,39 +53,45 @@ def find_photos(root: Path, pattern: str | None) -> pd.DataFrame:
     Raises
     ------
     UserError
-        If `root` or the pattern is unusable, two photos have the same angle of a sample, or a
-        folder is a link.
+        If `root`, the pattern or the table is unusable, two photos have the same angle of a
+        sample, or a folder is a link.
     """
-    if not root.is_dir():
-        raise UserError(f"data.path: {root} is no folder: name the folder that holds the photos")
+    paths = list_photos(root)
+    known = read_table(root, table) if table else pd.DataFrame(index=pd.Index([], name="sample"))
+    whole = known.index.name == "path"  # the table names the photos, so that no pattern need
+    if whole and (absent := sorted(set(known.index) - set(paths))):
+        raise UserError(
+            f"data.table: {table} names {len(absent)} photo(s) that aren't below {root}, "
+            f"{printable(absent[0])} first"
+        )
     try:
-        regex = re.compile(pattern or LAYOUT)
+        regex = re.compile(pattern or ("" if whole else LAYOUT))
     except re.error as error:
         raise UserError(f"data.pattern: not a regular expression: {error}") from None
-    if missing := {"label", "sample"} - set(regex.groupindex):
-        raise UserError(f"data.pattern: lacks the group(s) {', '.join(sorted(missing))}")
+    given = set(regex.groupindex) | set(known.columns)
+    if missing := {"label", "sample"} - given:
+        more = f", and {table} has no such column" if table else ""
+        raise UserError(f"data.pattern: lacks the group(s) {', '.join(sorted(missing))}{more}")
 
-    paths = sorted((path.relative_to(root).as_posix() for path in _walk(root)), key=natural)
     rows = []
+    says = known.to_dict("index")
     for path in paths:
-        if match := regex.search(path):
-            group = match.groupdict(default="")
+        match = regex.search(path)
+        names = match.groupdict(default="") if match else {}
+        key = path if whole else names.get("sample", "")
+        if match and (key in says or table is None):
+            names |= says.get(key, {})
             rows.append(
                 {
                     "path": path,
-                    "label": group["label"],
-                    "sample": f"{group['label']}/{group['sample']}",
-                    "angle": group.get("angle", ""),
-                    "given_split": group.get("split", ""),
+                    "label": names["label"],
+                    "sample": f"{names['label']}/{names['sample']}",
+                    "angle": names.get("angle", ""),
+                    "given_split": names.get("split", ""),
                 }
             )
     if not rows:
-        example = f", for example {printable(paths[0])}" if paths else ""
-        wanted = pattern or "<class>/<sample>/<angle>.jpg"
-        raise UserError(
-            f"data.path: none of the {len(paths)} photos below {root}{example}, fits {wanted}: "
-            "rename them or set data.pattern"
-        )
+        raise UserError(_nothing_fits(root, paths, pattern, table))
     photos = pd.DataFrame(rows)
     nameless = photos[(photos["label"] == "") | photos["sample"].str.endswith("/")]
     if len(nameless):
@@ -88,6 +99,12 @@ def find_photos(root: Path, pattern: str | None) -> pd.DataFrame:
         raise UserError(
             f"data.pattern: {printable(first['path'])} reads as an empty "
             f"{'sample' if first['label'] else 'label'}"
+        )
+    if pattern is None and table is None and set(photos["label"]) <= SPLIT_FOLDERS:
+        raise UserError(
+            f"data.pattern: {printable(', '.join(sorted(set(photos['label']))))} read as classes, "
+            f"but look like ready-made splits: set data.pattern: '{READY_SPLITS}' and split.val, "
+            "split.test to their names, or to fractions"
         )
     twice = photos[photos.duplicated(["sample", "angle"], keep=False)]
     if len(twice):
@@ -97,6 +114,68 @@ def find_photos(root: Path, pattern: str | None) -> pd.DataFrame:
             "the same sample: let the group `angle` (or `sample`) tell them apart"
         )
     return photos
+
+
+def read_table(root: Path, name: str) -> pd.DataFrame:
+    """Read a CSV that says of each photo, or of each sample, what its path doesn't.
+
+    Returns
+    -------
+    DataFrame
+        Those of the columns label, sample, angle, split that the file has, as text, indexed by
+        its column `path` (relative to `root`) or, without one, by its column `sample` (as the
+        pattern's group reads it).
+
+    Raises
+    ------
+    UserError
+        If the file can't be read, lacks such a column, or says two things of one key.
+    """
+    try:
+        table = pd.read_csv(root / name, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise UserError(f"data.table: there is no file {root / name}") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"data.table: {root / name} is no readable CSV: {error}") from None
+    key = next((key for key in ("path", "sample") if key in table), None)
+    if key is None or not {"label", "sample", "angle", "split"} & {*table} - {key}:
+        raise UserError(
+            f"data.table: {root / name} has the columns {printable(', '.join(table))}: it needs "
+            "path (or sample), and what to say of it: label, sample, angle, split"
+        )
+    if len(twice := table[table.duplicated(key)]):
+        raise UserError(
+            f"data.table: {root / name} lists {key} {printable(twice[key].iloc[0])} twice"
+        )
+    return table.set_index(key)[
+        [c for c in ("label", "sample", "angle", "split") if c in {*table} - {key}]
+    ]
+
+
+def list_photos(root: Path) -> list[str]:
+    """List the photos below `root`, by their paths relative to it, in natural order.
+
+    Raises
+    ------
+    UserError
+        If `root` is no folder, or a folder below it is a link.
+    """
+    if not root.is_dir():
+        raise UserError(f"data.path: {root} is no folder: name the folder that holds the photos")
+    return sorted((path.relative_to(root).as_posix() for path in _walk(root)), key=natural)
+
+
+def _nothing_fits(root: Path, paths: list[str], pattern: str | None, table: str | None) -> str:
+    example = f", for example {printable(paths[0])}" if paths else ""
+    wanted = pattern or "<class>/<sample>/<angle>.jpg"
+    if table:
+        wanted += f" and {table}"
+    mend = "rename them or set data.pattern"
+    if pattern is None and any(path.count("/") == 1 for path in paths):
+        mend = f"for one photo a sample, <class>/<sample>.jpg, set data.pattern: '{ONE_A_SAMPLE}'"
+    return (
+        f"data.path: none of the {len(paths)} photos below {root}{example}, fits {wanted}: {mend}"
+    )
 
 
 def _walk(root: Path) -> Iterator[Path]:

@@ -228,37 +228,39 @@ def check_grid(train: pd.DataFrame, study: Study) -> None:
     Raises
     ------
     UserError
-        Naming the size and what is there.
+        Naming every such size and what is there.
     """
     views = train.groupby("sample").size()
     classes, available = train["label"].nunique(), len(views)
     largest = max(sample_count(size, available) for size in study.samples)
     counts: dict[int, int | float] = {}
+    faults = []
     for name, grid in (("study", study), ("study.frozen_grid", study.frozen_grid)):
-        for angles in grid.angles:
-            if angles > views.max():
-                raise UserError(
-                    f"{name}.angles: {angles} angles asked, but no training sample has more than "
-                    f"{views.max()}: lower it or photograph more"
-                )
-            if angles > max(study.angles):
-                raise UserError(
-                    f"{name}.angles: {angles} goes beyond the largest of study.angles: add it there"
-                )
+        if absent := [str(angles) for angles in grid.angles if angles > views.max()]:
+            faults.append(
+                f"{name}.angles: {', '.join(absent)} angles asked, but no training sample has more "
+                f"than {views.max()}: lower it or photograph more"
+            )
+        elif (most := max(grid.angles, default=0)) > max(study.angles):
+            faults.append(
+                f"{name}.angles: {most} goes beyond the largest of study.angles: add it there"
+            )
         for size in grid.samples:
             count = sample_count(size, available)
             if not classes <= count <= available:
-                raise UserError(
+                faults.append(
                     f"{name}.samples: {size} means {count} training sample(s), but the sizes must "
                     f"lie between {classes} (one of each class) and {available} (all there are)"
                 )
             # Beyond it, there would be no strategy to compare with.
-            if count > largest:
-                raise UserError(
+            elif count > largest:
+                faults.append(
                     f"{name}.samples: {size} goes beyond the largest of study.samples: add it there"
                 )
-            if counts.setdefault(count, size) != size:
-                raise UserError(
+            elif counts.setdefault(count, size) != size:
+                faults.append(
                     f"{name}.samples: {size} and {counts[count]} both mean {count} samples: each "
                     "size once, please"
                 )
+    if faults:
+        raise UserError("\n       ".join(faults))

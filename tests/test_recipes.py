@@ -1,0 +1,52 @@
+"""The README's recipes for reading photos do what it says of them."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import ROOT
+
+from shotcount import photos
+from shotcount.params import Params
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+RECIPES = dict(re.findall(r"```yaml\n# (\S+) .*\n((?:.*\n)+?)```", README))
+READ = {
+    "1/1/apple1-035-045.jpg": ("apple", "apple/1", "035-045", ""),
+    "obj12__35.png": ("car", "car/12", "35", ""),
+    "ants/0013035.jpg": ("ants", "ants/0013035", "", ""),
+    "train/ants/0013035.jpg": ("ants", "ants/0013035", "", "train"),
+    "IMG_2041.JPG": ("car", "car/7", "front", ""),
+}
+TABLES = {
+    "labels.csv": "sample,label\n12,car\n",
+    "photos.csv": "path,label,sample,angle\nIMG_2041.JPG,car,7,front\n",
+}
+
+
+def merged(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    both = dict(base)
+    for key, value in change.items():
+        both[key] = merged(both[key], value) if isinstance(value, dict) else value
+    return both
+
+
+@pytest.mark.parametrize("path", READ)
+def test_recipe_of_the_readme_reads_its_example(
+    path: str, tmp_path: Path, params_text: str
+) -> None:
+    content = merged(yaml.safe_load(params_text), yaml.safe_load(RECIPES[path]))
+    data = Params.model_validate(content).data
+    (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / path).touch()
+    if data.table:
+        (tmp_path / data.table).write_text(TABLES[data.table], encoding="utf-8")
+    found = photos.find_photos(tmp_path, data.pattern, data.table)
+    columns = ["label", "sample", "angle", "given_split"]
+    assert [tuple(row) for row in found[columns].to_numpy()] == [READ[path]]
+
+
+def test_every_recipe_of_the_readme_is_tried() -> None:
+    assert set(RECIPES) == set(READ)
