@@ -16,6 +16,7 @@ from shotcount.errors import UserError
         ("resnet18", 32),
         ("googlenet", 64),
         ("inception_v3", 96),
+        ("regnet_y_400mf", 64),
         ("squeezenet1_1", 32),
         ("mobilenet_v3_small", 32),
         ("densenet121", 32),
@@ -121,6 +122,15 @@ def test_auto_size_is_what_the_weights_were_trained_at() -> None:
     assert backbones.input_size("inception_v3", "auto") == 299
     assert backbones.input_size("tf_efficientnet_lite0", "auto") == 224
     assert backbones.input_size("resnet18", 80) == 80
+
+
+def test_every_network_of_torchvision_can_be_taken_apart() -> None:
+    for name in torchvision.models.list_models(module=torchvision.models):
+        if not name.startswith("regnet"):  # whose initialisation doesn't run without memory
+            with torch.device("meta"):
+                backbone = backbones.build_backbone(name).eval()
+                features = backbone(torch.zeros(1, 3, backbone.size, backbone.size))
+            assert features.shape == (1, backbone.features), name
 
 
 def test_size_that_the_network_cannot_take_is_refused() -> None:

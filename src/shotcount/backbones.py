@@ -55,10 +55,10 @@ def build_backbone(name: str) -> Backbone:
         If neither library knows the name.
     """
     if name in torchvision.models.list_models(module=torchvision.models):
-        network: Any = torchvision.models.get_model(name, **_torchvision_options(name))
         preset = torchvision.models.get_model_weights(name).DEFAULT.transforms()
-        features = _take_off_classifier(network)
         size = preset.crop_size[0]
+        network: Any = torchvision.models.get_model(name, **_torchvision_options(name, size))
+        features = _take_off_classifier(network)
         backbone = Backbone(network, features, tuple(preset.mean), tuple(preset.std), size)
     elif timm.is_model(name):
         network = timm.create_model(name, num_classes=0)
@@ -172,12 +172,13 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
     return state
 
 
-def _torchvision_options(name: str) -> dict[str, Any]:
+def _torchvision_options(name: str, size: int) -> dict[str, Any]:
     # As torchvision builds these two for their pretrained weights, whose mean differs from the
     # one they declare; the auxiliary heads served only that training.
     if name in {"googlenet", "inception_v3"}:
         return {"aux_logits": False, "transform_input": True, "init_weights": True}
-    return {}
+    # A vision transformer is built for one size, which isn't the default for all weights.
+    return {"image_size": size} if name.startswith("vit_") else {}
 
 
 def _take_off_classifier(network: nn.Module) -> int:
