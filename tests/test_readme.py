@@ -1,5 +1,6 @@
-"""The README's recipes for reading photos do what it says of them."""
+"""What the README says is so: its recipes read photos, its figures are those of the study."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -50,3 +51,20 @@ def test_recipe_of_the_readme_reads_its_example(
 
 def test_every_recipe_of_the_readme_is_tried() -> None:
     assert set(RECIPES) == set(READ)
+
+
+def test_figures_of_the_readme_are_those_of_the_committed_study() -> None:
+    metrics = json.loads((ROOT / "metrics" / "metrics.json").read_text(encoding="utf-8"))
+    for row, strategy in (
+        ("from scratch", "scratch"),
+        ("frozen features", "frozen"),
+        ("fine-tuned", "finetune"),
+    ):
+        ours = README.split(f"\n| {row} | ")[1].splitlines()[0].split(" | ")[1]
+        wanted = [metrics[strategy][f"accuracy{end}"] for end in ("", "_low", "_high")]
+        assert re.findall(r"\d+\.\d", ours) == [f"{100 * value:.1f}" for value in wanted]
+    answer = metrics["answer"]
+    assert f"{answer['photos']} photos: {answer['angles']} angles of each" in README
+    assert (
+        f"{answer['photos']} photos, {answer['samples']} samples from {answer['angles']}" in README
+    )
