@@ -140,11 +140,17 @@ def test_two_seeds_are_too_few_for_the_redundancy() -> None:
 
 
 def test_too_few_cells_give_measured_answers_and_no_forecast() -> None:
-    a = answer({"frozen": {(15, 1): 0.7, (30, 1): 0.795, (60, 1): 0.8}})
+    learnings = learn({"frozen": {(15, 1): 0.7, (30, 1): 0.795, (60, 1): 0.8}})
+    a = answers.answer(learnings, 0.5, WANTED)
     assert a.enough.photos.value == 30
     assert (a.more_samples, a.plan, a.ceiling) == (None, None, None)
     text = " ".join(report.sentences(a))
     assert "What more photos would bring is not identifiable: too few sizes" in text
+    assert "angles are" not in text  # one angle: nothing to say of angles
+    assert "What it takes to reach 90.0 % is not identifiable" in text
+    easy = WANTED.model_copy(update={"target_accuracy": 0.65})
+    a = answers.answer(learnings, 0.5, easy)
+    assert "65.0 % is what the study's smallest subset reached already." in report.sentences(a)
 
 
 def test_an_axis_of_one_size_is_not_extrapolated() -> None:

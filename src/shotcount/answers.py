@@ -517,6 +517,8 @@ class Answer:
     target: float
     ceiling: Estimate | None
     extrapolates: bool  # whether there are cells enough for a curve
+    smallest: float  # accuracy at the strategy's smallest subset, measured
+    most_angles: int
 
 
 def answer(learnings: list[Learning], guessing: float, wanted: params.Answer) -> Answer:
@@ -538,4 +540,6 @@ def answer(learnings: list[Learning], guessing: float, wanted: params.Answer) ->
         target=wanted.target_accuracy,
         ceiling=ceiling(best),
         extrapolates=best.curves is not None,
+        smallest=float(1 - best.error[0, best.photos.argmin()]),
+        most_angles=int(best.angles.max()),
     )

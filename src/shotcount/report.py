@@ -20,7 +20,10 @@ def sentences(answer: Answer) -> list[str]:
             f"No answer: {_at_largest(answer)}, not shown to beat always naming the commonest "
             f"class ({_percent(answer.guessing)})."
         ]
-    return [_enough(answer), _redundancy(answer), _more(answer), _plan(answer)]
+    said = [_enough(answer), _redundancy(answer), _more(answer), _plan(answer)]
+    if answer.most_angles == 1:  # nothing is to be known of angles
+        del said[1]
+    return said
 
 
 def _at_largest(a: Answer) -> str:
@@ -86,8 +89,11 @@ def _more(a: Answer) -> str:
     if not a.extrapolates:
         return (
             "What more photos would bring is not identifiable: too few sizes for a curve that "
-            "can be checked on the largest (five at least, on one axis)."
+            "can be checked on the largest (along one axis, three at least must lie at or below "
+            "half of the largest)."
         )
+    if a.most_angles == 1:
+        return f"Twice the samples {_gain(a.more_samples, 'samples')}."
     return (
         f"Twice the samples {_gain(a.more_samples, 'samples')}; "
         f"twice the angles {_gain(a.more_angles, 'angles')}."
@@ -132,6 +138,8 @@ def _plan(a: Answer) -> str:
             f"{_percent(a.target)} is not reachable with more photos like these: the fitted "
             f"ceiling is {_percent(a.ceiling.value)} ({_range(a.ceiling)})."
         )
+    if a.smallest >= a.target:
+        return f"{_percent(a.target)} is what the study's smallest subset reached already."
     return f"What it takes to reach {_percent(a.target)} is not identifiable from this study."
 
 
