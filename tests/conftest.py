@@ -11,11 +11,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
-from shotcount import tables
+from shotcount import classifier, tables
+from shotcount.backbones import build_backbone
+from shotcount.devices import seeded
+from shotcount.exporting import draw_photo
+from shotcount.heads import Classifier
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -64,6 +69,22 @@ def make_manifest(samples: dict[str, int], angles: int = 4) -> pd.DataFrame:
         height=32,
         sha256="",
     )
+
+
+def make_classifier(folder: Path, network: str, size: int, classes: list[str]) -> Path:
+    """Write a classifier of random weights whose probabilities differ from photo to photo."""
+    with seeded(0), torch.inference_mode():
+        backbone = build_backbone(network).eval()
+        made = Classifier(backbone, backbone.features, len(classes))
+        photos = np.stack([draw_photo(size, size, seed) for seed in range(8)])
+        features = backbone(torch.from_numpy(photos).permute(0, 3, 1, 2))
+        weight = torch.randn(len(classes), backbone.features)
+        weight *= 0.5 / ((features - features.mean(0)) @ weight.T).std()
+        made.head.weight.copy_(weight)
+        made.head.bias.copy_(-weight @ features.mean(0))
+    model = {"network": network, "size": size, "classes": classes, "samples_seen": ["a/1"]}
+    classifier.save(folder, made.state_dict(), model)
+    return folder
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ STAGES = {
     "train.py frozen 1.0 3": (["data/models/frozen/1.0x3"], True),
     "train.py frozen grid": (["data/models/frozen/grid"], True),
     "evaluate.py frozen": (["data/evaluation/frozen"], False),
+    "classifier.py": (["data/classifier"], False),
     "plot.py": (["metrics"], False),
 }
 # Long enough to be killed in the midst of it.
@@ -177,6 +178,7 @@ def test_ctrl_c_stops_with_one_line_and_the_next_run_goes_on(
         ("features.py", 64),
         ("train.py scratch 1.0 3", 1024),
         ("evaluate.py frozen", 4),
+        ("classifier.py", 1024),
         ("plot.py", 8),
     ],
 )

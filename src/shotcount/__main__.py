@@ -1,0 +1,178 @@
+"""Use a study's classifier: python -m shotcount predict | export."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from shotcount.errors import UserError
+
+# What takes seconds to import is imported where it is needed: --help is at once.
+
+PREDICT = """\
+Print what the classifier takes each photo for, to stdout: path, label, the label's probability,
+and the probability of every class. Photos are decoded as they were in training. Files come in the
+order given, what is found in a folder in natural order (2 before 10). A photo that can't be used is
+left out; all of them are named at the end, on stderr.
+"""
+EXIT = """\
+Exit status: 0 if every photo was predicted; 2 if one or more couldn't be used (the others are
+printed), or nothing could be done; 130 if interrupted; 141 if the reader of the output went away.
+"""
+EXPORT = """\
+Write the classifier as one ONNX file, its preprocessing inside. Input `photos`: uint8, (batch,
+height, width, 3), RGB, upright, of any size (those of a batch share theirs). Output
+`probabilities`: float32, (batch, classes). The labels, in that order, are in the file's metadata,
+under `classes`. Before it is written, onnxruntime's probabilities are compared with the original's:
+by how much they differ is printed, and where that is more than rounding, nothing is written.
+"""
+MODEL = "the folder that the stage `classifier` makes, data/classifier, or a copy of it"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit status."""
+    given = _parser().parse_args(arguments)
+    try:
+        status = _predict(given) if given.command == "predict" else _export(given)
+        sys.stdout.flush()
+        return status
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        with suppress(OSError):
+            sys.stdout.flush()
+        return 130
+    except BrokenPipeError:  # `| head` has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        return 141
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m shotcount", description="Use a study's classifier.")
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    predict = commands.add_parser(
+        "predict", help="name what photos show", description=PREDICT, epilog=EXIT
+    )
+    predict.add_argument("model", metavar="MODEL", type=Path, help=MODEL)
+    predict.add_argument(
+        "photos", metavar="PHOTO", type=Path, nargs="+",
+        help="a photo, or a folder, which is searched with all its folders",
+    )  # fmt: skip
+    predict.add_argument(
+        "--by-sample", action="store_true",
+        help="print a line a sample instead of a photo, once all are seen: sample, photos, label, "
+        "probabilities. The log-probabilities of its photos are averaged, which the study's table "
+        "'accuracy for samples, by the angles averaged' judges. A sample's photos are those in one "
+        "folder",
+    )  # fmt: skip
+    predict.add_argument(
+        "--pattern", metavar="REGEX",
+        help="with --by-sample: its group `sample` (and `label`, if it has one) tells a photo's "
+        "sample instead of the folder; searched in the path below the folder given, or in a file's "
+        "path as given. data.pattern of the study will do",
+    )  # fmt: skip
+    predict.add_argument(
+        "--format", choices=["csv", "jsonl"], default="csv",
+        help="csv with a head line (default), or a JSON object a line, with the same names",
+    )  # fmt: skip
+    predict.add_argument(
+        "--device", choices=["auto", "cpu", "cuda", "mps"], default="auto",
+        help="where to compute; auto (default): CUDA, else MPS, else CPU",
+    )  # fmt: skip
+    predict.add_argument(
+        "--batch-size", metavar="N", type=_count, default=64,
+        help="photos to compute on at once (default: %(default)s)",
+    )  # fmt: skip
+
+    export = commands.add_parser("export", help="write an ONNX file", description=EXPORT)
+    export.add_argument("model", metavar="MODEL", type=Path, help=MODEL)
+    export.add_argument("file", metavar="FILE.onnx", type=Path, help="where to write it")
+    return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"a whole number above 0 is needed, not {text!r}")
+    return int(text)
+
+
+def _predict(given: argparse.Namespace) -> int:
+    if given.pattern is not None and not given.by_sample:
+        raise UserError("--pattern tells samples apart: give --by-sample too, or leave it out")
+
+    from tqdm import tqdm
+
+    from shotcount import predicting as p
+    from shotcount.classifier import load
+    from shotcount.devices import pick_device
+    from shotcount.photos import printable
+    from shotcount.tables import probability
+
+    pattern = None if given.pattern is None else p.compile_pattern(given.pattern)
+    network, model = load(given.model, pick_device(given.device))
+    photos = p.find(given.photos)
+    classes, samples, bad = model["classes"], p.Samples(), []
+
+    def write(row: p.Row) -> None:
+        sys.stdout.write(p.as_json(row) if given.format == "jsonl" else p.as_csv([*row.values()]))
+
+    sys.stdout.reconfigure(encoding="utf-8", newline="")  # type: ignore[union-attr]
+    if given.format == "csv":
+        heads = ["sample", "photos"] if given.by_sample else ["path"]
+        columns = [*heads, "label", "probability", *map(probability, classes)]
+        sys.stdout.write(p.as_csv(columns))
+    # A bar amid the rows would spoil both.
+    hidden = True if sys.stdout.isatty() else None
+    found = p.probabilities(network, photos, model["size"], given.batch_size)
+    for photo, made in tqdm(found, "predict", len(photos), unit="photo", disable=hidden):
+        sample = p.sample_of(photo, pattern) if given.by_sample else ""
+        if isinstance(made, str):
+            bad.append((photo, made))
+        elif sample is None:
+            bad.append((photo, "--pattern doesn't tell its sample"))
+        elif given.by_sample:
+            samples.add(sample, made)
+        else:
+            write(p.row({"path": str(photo.path)}, made, classes))
+    for sample, count, made in samples:
+        write(p.row({"sample": sample, "photos": count}, made, classes))
+    sys.stdout.flush()
+    if bad:
+        listing = "".join(f"\n       {printable(photo.path)}: {why}" for photo, why in bad)
+        raise UserError(f"{len(bad)} of the {len(photos)} photos can't be used:{listing}")
+    return 0
+
+
+def _export(given: argparse.Namespace) -> int:
+    if given.file.is_dir():
+        raise UserError(f"{given.file} is a folder: name a file in it")
+
+    import torch
+
+    from shotcount import exporting, files
+    from shotcount.classifier import load
+
+    network, model = load(given.model, torch.device("cpu"))
+    exported = exporting.to_onnx(network, model)
+    same, resampled = exporting.differences(exported, network, model["size"])
+    files.write_bytes(given.file, exported)
+    print(
+        f"{given.file}: {len(exported) / 1e6:.1f} MB. Largest difference of a probability from the "
+        f"original's: {same:.1g} on photos of {model['size']} x {model['size']} px, "
+        f"{resampled:.1g} on photos that it scales itself"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    status = main()
+    if status == 130:
+        os._exit(status)  # at once: a thread may still wait for a photo from a slow disk
+    sys.exit(status)

@@ -1,0 +1,161 @@
+"""The classifier that a study leaves: which of its models, as one network in one folder, and back.
+
+A folder holds weights.safetensors (backbone and head, keyed as `heads.Classifier`'s state),
+model.json (how to rebuild the network and what it was trained on) and README.md (the model card).
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import safetensors.torch
+import timm
+import torch
+
+from shotcount import files
+from shotcount.backbones import Backbone, build_backbone
+from shotcount.errors import UserError
+from shotcount.heads import Classifier
+
+WEIGHTS, MODEL = "weights.safetensors", "model.json"
+
+
+def choose(history: pd.DataFrame) -> tuple[str, int]:
+    """Choose a strategy, and one of its seeds, by validation loss alone.
+
+    The strategy by the mean over its seeds, since the best of several lucky seeds says little about
+    a strategy and more seeds would win; then the seed. Never by test accuracy: the best of many
+    models on the test split owes part of its lead to that split's chance, so the number reported
+    for it would be too high (Cawley and Talbot, "On over-fitting in model selection and subsequent
+    selection bias in performance evaluation", JMLR 2010). Loss rather than accuracy, since each
+    seed kept the weights of its lowest loss, and accuracies on a small validation split often tie.
+
+    Parameters
+    ----------
+    history : DataFrame
+        Columns strategy, seed and val_loss of the models to choose from, one row a look at
+        validation.
+
+    Returns
+    -------
+    strategy : str
+    seed : int
+        The first of equals.
+    """
+    lowest = history.groupby(["strategy", "seed"], sort=False)["val_loss"].min()
+    strategy = str(lowest.groupby("strategy", sort=False).mean().idxmin())
+    return strategy, int(lowest[strategy].idxmin())
+
+
+def join(
+    trained: Mapping[str, torch.Tensor], backbone: Mapping[str, torch.Tensor] | None
+) -> dict[str, torch.Tensor]:
+    """Return the state of the whole `Classifier`.
+
+    Parameters
+    ----------
+    trained : mapping of str to Tensor
+        What a seed of a cell has trained: the whole network, or the head alone.
+    backbone : mapping of str to Tensor or None
+        The frozen backbone's state, for a head alone.
+    """
+    if backbone is None:
+        return dict(trained)
+    return {f"backbone.{name}": value for name, value in backbone.items()} | {
+        f"head.{name}": value for name, value in trained.items()
+    }
+
+
+def preprocessing(backbone: Backbone, size: int) -> dict[str, Any]:
+    """Describe what happens to a photo before the network's first layer, for other programs.
+
+    The network itself takes pixel values from 0 to 255 and normalises them.
+    """
+    return {
+        "orientation": "EXIF",
+        "mode": "RGB",
+        "shorter_side": size,  # px
+        "interpolation": "bicubic, antialiased, a = -0.5",
+        "crop": "centre, square",
+        "mean": [round(float(m) / 255, 6) for m in backbone.mean.flatten()],  # of values / 255
+        "std": [round(float(s) / 255, 6) for s in backbone.std.flatten()],
+    }
+
+
+def save(
+    folder: Path, state: Mapping[str, torch.Tensor], model: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Write weights and model.json into `folder`.
+
+    Returns
+    -------
+    dict
+        The content of model.json: `model`, completed by preprocessing and versions.
+    """
+    made = {
+        "preprocessing": preprocessing(build_backbone(model["network"]), model["size"]),
+        "versions": {"torch": torch.__version__, "timm": timm.__version__},
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = safetensors.torch.save({name: value.contiguous() for name, value in state.items()})
+    files.write_bytes(folder / WEIGHTS, weights)
+    files.write_json(folder / MODEL, {**model, **made})
+    return {**model, **made}
+
+
+def load(folder: Path, device: torch.device) -> tuple[Classifier, dict[str, Any]]:
+    """Load a classifier from its folder, which may be a copy anywhere.
+
+    Returns
+    -------
+    network : Classifier
+        In eval mode, on `device`: photos (B, 3, H, W), pixel values 0 to 255 → logits (B, classes).
+    model : dict
+        The content of model.json; `classes` names the logits in order, `size` is H and W in pixels.
+
+    Raises
+    ------
+    UserError
+        If the folder holds no classifier, or a damaged one.
+    """
+    model = _read_model(folder / MODEL)
+    try:
+        state = safetensors.torch.load_file(folder / WEIGHTS)
+    except FileNotFoundError:
+        raise UserError(f"{folder} has no {WEIGHTS}: copy the whole folder") from None
+    except (OSError, safetensors.SafetensorError) as error:
+        raise UserError(f"{folder / WEIGHTS} is damaged: copy it anew: {error}") from None
+    backbone = build_backbone(model["network"])
+    network = Classifier(backbone, backbone.features, len(model["classes"]))
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise UserError(
+            f"{folder / WEIGHTS} doesn't fit {MODEL} ({model['network']}, {len(model['classes'])} "
+            f"classes): copy the whole folder anew: {str(error).splitlines()[-1].strip()}"
+        ) from None
+    return network.to(device).eval(), model
+
+
+def _read_model(path: Path) -> dict[str, Any]:
+    try:
+        model = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(
+            f"{path.parent} is no classifier, as it has no {path.name}: name the folder that the "
+            "stage `classifier` makes, data/classifier, or a copy"
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} is damaged: copy it anew: {error}") from None
+    wanted = {"network": str, "size": int, "classes": list}
+    content = model if isinstance(model, dict) else {}
+    for key, kind in wanted.items():
+        if not isinstance(content.get(key), kind):
+            raise UserError(
+                f"{path} is damaged: copy it anew: {key} must be of type {kind.__name__}"
+            )
+    if not all(isinstance(label, str) for label in content["classes"]):
+        raise UserError(f"{path} is damaged: copy it anew: classes must be text")
+    return content

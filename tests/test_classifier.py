@@ -1,0 +1,245 @@
+import hashlib
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from conftest import ROOT, Clone, make_classifier
+from safetensors.torch import load_file
+
+from shotcount import card, classifier, files, splits, tables
+from shotcount.errors import UserError
+
+CPU = torch.device("cpu")
+
+
+def history(losses: dict[str, list[list[float]]]) -> pd.DataFrame:
+    """Validation losses by strategy, seed and look."""
+    rows = [
+        {"strategy": strategy, "seed": seed, "val_loss": loss}
+        for strategy, seeds in losses.items()
+        for seed, looks in enumerate(seeds)
+        for loss in looks
+    ]
+    return pd.DataFrame(rows)
+
+
+# ---- which one ----------------------------------------------------------------------
+
+
+def test_the_lowest_validation_loss_chooses() -> None:
+    looks = {"scratch": [[0.9, 0.8]], "frozen": [[0.9, 0.5, 0.7], [0.6, 0.4]], "finetune": [[0.6]]}
+    assert classifier.choose(history(looks)) == ("frozen", 1)
+
+
+def test_one_lucky_seed_is_no_reason_for_a_strategy() -> None:
+    looks = {"scratch": [[0.1], [0.9], [0.9]], "frozen": [[0.5], [0.4]]}
+    assert classifier.choose(history(looks)) == ("frozen", 1)
+
+
+def test_the_first_of_equals_is_chosen() -> None:
+    looks = {"scratch": [[0.5], [0.5]], "frozen": [[0.5]]}
+    assert classifier.choose(history(looks)) == ("scratch", 0)
+
+
+# ---- the folder ---------------------------------------------------------------------
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    folder = make_classifier(tmp_path / "made", "resnet18", 32, ["a", "b"])
+    first, model = classifier.load(folder, CPU)
+    assert not any(module.training for module in first.modules())
+    assert model == json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    assert model["preprocessing"]["mean"] == [0.485, 0.456, 0.406]
+    assert model["preprocessing"]["std"] == [0.229, 0.224, 0.225]
+    assert model["versions"]["torch"] == torch.__version__
+    x = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    again, _ = classifier.load(shutil.copytree(folder, tmp_path / "copied"), CPU)
+    with torch.inference_mode():
+        assert torch.equal(first(x), again(x))
+        assert first(x).shape == (2, 2)
+
+
+def test_a_head_is_joined_with_its_backbone(tmp_path: Path) -> None:
+    network, _ = classifier.load(make_classifier(tmp_path, "resnet18", 32, ["a", "b"]), CPU)
+    head, backbone = network.head.state_dict(), network.backbone.state_dict()
+    assert set(head) == {"weight", "bias"}
+    joined = classifier.join(head, backbone)
+    assert set(joined) == set(network.state_dict())
+    for name, value in network.state_dict().items():
+        assert torch.equal(joined[name], value)
+    assert classifier.join(network.state_dict(), None).keys() == joined.keys()
+
+
+def test_no_folder_is_a_user_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is no classifier, as it has no model.json"):
+        classifier.load(tmp_path / "nowhere", CPU)
+
+
+# ---- the card's numbers -------------------------------------------------------------
+
+
+def predictions(samples: int, views: int, wrong: set[int], confidence: float) -> pd.DataFrame:
+    """Test photos of two classes by turns; those of `wrong` get the other class's name."""
+    rows = []
+    for photo in range(samples * views):
+        sample = photo // views
+        truth = sample % 2
+        p = np.full(2, 1 - confidence)
+        p[truth ^ (photo in wrong)] = confidence
+        rows.append(
+            {"photo": photo, "seed": 3, "sample": f"s{sample:02d}", "label": "ab"[truth]}
+            | {"p(a)": p[0], "p(b)": p[1]}
+        )
+    return pd.DataFrame(rows)
+
+
+def measure(run: pd.DataFrame) -> card.Figures:
+    return card.measure(run, ["a", "b"], 500, np.random.default_rng(0))
+
+
+def test_figures_are_of_photos_classes_and_samples() -> None:
+    # Sample 0 (a): one photo of three wrong; sample 1 (b): all three.
+    f = measure(predictions(20, 3, {0, 3, 4, 5}, confidence=0.8))
+    assert (f.photos, f.samples) == (60, 20)
+    assert f.accuracy.value == pytest.approx(56 / 60)
+    assert f.recall["a"].value == pytest.approx(29 / 30)
+    assert f.recall["b"].value == pytest.approx(27 / 30)
+    assert len(f.views) == 3
+    assert f.views[-1].value == pytest.approx(19 / 20)
+    assert f.overconfidence.value == pytest.approx(0.8 - 56 / 60)
+    assert f.calibration_error == pytest.approx(56 / 60 - 0.8)
+    assert f.log_loss == pytest.approx(-(56 * np.log(0.8) + 4 * np.log(0.2)) / 60)
+    for figure in (f.accuracy, *f.recall.values(), *f.views, f.overconfidence):
+        assert figure.low < figure.value < figure.high
+
+
+def test_intervals_redraw_samples_not_photos() -> None:
+    """Ten photos of a sample that stand or fall together are worth one."""
+    few = measure(predictions(20, 1, {0, 1, 2, 3}, 0.9)).accuracy
+    many = measure(predictions(20, 10, set(range(40)), 0.9)).accuracy
+    assert many.value == pytest.approx(few.value)
+    assert many.high - many.low == pytest.approx(few.high - few.low, rel=0.15)
+    apart = measure(
+        predictions(20, 10, {10 * n for n in range(20)} | {10 * n + 1 for n in range(20)}, 0.9)
+    )
+    assert apart.accuracy.high - apart.accuracy.low < 0.01
+
+
+def test_a_perfect_test_still_has_an_interval() -> None:
+    f = measure(predictions(20, 2, set(), 0.9))
+    assert f.accuracy.high == 1
+    assert f.accuracy.low == pytest.approx(0.025 ** (1 / 20))
+
+
+def test_a_class_of_any_name_breaks_neither_table_nor_page() -> None:
+    shown = card._text("a|b <script>\n*_`[x](y)")
+    assert not re.search(r"[|<>\n*_`\[\]]", shown)
+    assert card._text("tide-worn glass, é") == "tide-worn glass, é"
+
+
+# ---- in the study -------------------------------------------------------------------
+
+
+def read_card(folder: Path) -> str:
+    return (folder / "data/classifier/README.md").read_text(encoding="utf-8")
+
+
+def test_the_stage_keeps_the_model_that_validation_chose(study: Clone) -> None:
+    whole, model = classifier.load(study.folder / "data/classifier", CPU)
+    looks = study.table("metrics/history.csv", tables.METRICS["history"])
+    looks = looks[looks["photos"] == 24]
+    assert (model["strategy"], model["seed"]) == classifier.choose(looks)
+    assert (model["samples"], model["angles"], model["photos"]) == (8, 3, 24)
+    manifest = study.folder / "data/manifest.csv"
+    assert model["manifest_sha256"] == hashlib.sha256(manifest.read_bytes()).hexdigest()
+    trained = load_file(
+        study.folder / f"data/models/{model['strategy']}/1.0x3/seed{model['seed']}.safetensors"
+    )
+    state = whole.state_dict()
+    for name, value in trained.items():
+        assert torch.equal(state[name if "." in name else f"head.{name}"], value)
+    if model["strategy"] == "frozen":
+        for name, value in load_file(study.folder / "data/backbone.safetensors").items():
+            assert torch.equal(state[f"backbone.{name}"], value)
+    test = set(study.table("data/splits/test.csv", tables.SPLIT)["sample"])
+    splits.check_apart(model["samples_seen"], pd.DataFrame({"sample": sorted(test)}), Path("x"))
+
+
+def test_the_card_tells_this_models_own_numbers(study: Clone) -> None:
+    _, model = classifier.load(study.folder / "data/classifier", CPU)
+    p = study.table(
+        f"data/evaluation/{model['strategy']}/predictions.csv",
+        tables.predictions(model["classes"]),
+    )
+    p = p[(p["photos"] == 24) & (p["seed"] == model["seed"])]
+    named = np.where(p["p(plastic)"] > 0.5, "plastic", "natural")
+    right = named == p["label"]
+    log_p = np.log(p[["p(natural)", "p(plastic)"]].clip(1e-15)).groupby(p["sample"]).sum()
+    truth = log_p.index.str.split("/").str[0]
+    whole = (log_p["p(plastic)"] > log_p["p(natural)"]) == (truth == "plastic")
+    text = read_card(study.folder)
+    assert f"| all classes | {100 * right.mean():.1f} (" in text
+    for label in ("natural", "plastic"):
+        recall = right[(p["label"] == label).to_numpy()].mean()
+        assert f"| {label} | {100 * recall:.1f} (" in text
+    assert f"| 3 | {100 * whole.mean():.1f} (" in text
+    assert f"for {100 * right.mean():.1f} % (95 % interval" in text
+    # Of each class 8 samples of 3 photos: 4 train, 2 validate, 2 test.
+    assert text.count("| 4 (12) | 2 (6) | 2 (6) |") == 2
+    assert model["manifest_sha256"] in text
+
+
+def test_test_results_have_no_say_in_the_choice(study: Clone, tmp_path: Path) -> None:
+    """Turn the test results of what was chosen into failure, of all else into success."""
+    folder = tmp_path / "a copy"
+    shutil.copytree(study.folder, folder, ignore=shutil.ignore_patterns(".dvc", ".git", "demo"))
+    made = ("weights.safetensors", "model.json")
+    before = {name: (folder / "data/classifier" / name).read_bytes() for name in made}
+    chosen = json.loads(before["model.json"])
+    card_before = read_card(folder)
+    columns = tables.predictions(chosen["classes"])
+    for strategy in ("scratch", "frozen", "finetune"):
+        path = folder / f"data/evaluation/{strategy}/predictions.csv"
+        p = tables.read(path, columns)
+        ours = (strategy == chosen["strategy"]) & (p["seed"] == chosen["seed"])
+        p["p(plastic)"] = np.where(ours ^ (p["label"] == "plastic"), 0.9, 0.1)
+        p["p(natural)"] = 1 - p["p(plastic)"]
+        tables.write(path, p, columns)
+        path = folder / f"data/evaluation/{strategy}/scores.csv"
+        scores = tables.read(path, tables.SCORES)
+        tables.write(path, scores.assign(accuracy=strategy != chosen["strategy"]), tables.SCORES)
+    shutil.rmtree(folder / "data/classifier")
+    copy = Clone.__new__(Clone)
+    copy.folder = folder
+    shown = copy.run("python", "stages/classifier.py")
+    assert f"{chosen['strategy']}, seed {chosen['seed']}: lowest validation loss" in shown
+    assert {name: (folder / "data/classifier" / name).read_bytes() for name in made} == before
+    assert "| all classes | 0.0 (0.0–" in read_card(folder)
+    assert read_card(folder) != card_before
+
+
+def test_the_stage_makes_the_same_bytes_again(study: Clone) -> None:
+    made = study.folder / "data/classifier"
+    before = {path.name: files.sha256(path) for path in made.iterdir()}
+    assert set(before) == {"weights.safetensors", "model.json", "README.md"}
+    study.run("python", "stages/classifier.py")
+    assert {path.name: files.sha256(path) for path in made.iterdir()} == before
+
+
+def test_the_classifier_is_a_dvc_artifact(study: Clone, tmp_path: Path) -> None:
+    declared = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["artifacts"]
+    assert declared["classifier"]["path"] == "data/classifier"
+    assert declared["classifier"]["type"] == "model"
+    # `dvc artifacts get` takes versions: tags named <artifact>@v<version>.
+    study.run("git", "tag", "classifier@v1.0.0")
+    got = tmp_path / "got"
+    study.run("dvc", "artifacts", "get", str(study.folder), "classifier", "--out", str(got))
+    for path in (study.folder / "data/classifier").iterdir():
+        assert (got / path.name).read_bytes() == path.read_bytes()
+    study.run("git", "tag", "--delete", "classifier@v1.0.0")
