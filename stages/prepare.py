@@ -3,10 +3,9 @@
 from functools import partial
 from pathlib import Path
 
-from tqdm import tqdm
-
 from shotcount import files, photos, tables
 from shotcount.params import load_params
+from shotcount.progress import watch
 from shotcount.running import run_stage
 
 
@@ -15,9 +14,9 @@ def main() -> None:
     root = Path(data.path)
     found = photos.find_photos(root, data.pattern)
     with files.workspace("prepare", str(root.resolve()), data.size) as work:
-        watch = partial(tqdm, desc="photos", total=len(found), unit="photo", disable=None)
+        shown = partial(watch, title="photos", total=len(found), unit="photo")
         manifest, left_out = photos.prepare(
-            root, found, data.size, data.on_bad_photo, work, Path("data/pixels.npy"), watch
+            root, found, data.size, data.on_bad_photo, work, Path("data/pixels.npy"), shown
         )
         columns = list(tables.MANIFEST)
         tables.write(Path("data/manifest.csv"), manifest[columns], tables.MANIFEST)
