@@ -3,10 +3,11 @@ PYTHON ?= python3
 ready := .venv/ready
 run := . .venv/bin/activate &&
 
-.PHONY: help study test test-faults lint clean
+.PHONY: help check-data study test test-faults lint clean
 
 help:
 	@echo "make study   set up, run whatever is out of date, print the answer"
+	@echo "make check-data   show how your photos are read and what would stop the study"
 	@echo "make test    set up, run linters and tests"
 	@echo "make test-faults   kill every stage many times, fuzz every parser: some 20 minutes"
 	@echo "make lint    set up, check style and types"
@@ -16,6 +17,9 @@ study: $(ready)
 	$(run) dvc repro
 	@cat metrics/study.md
 	@echo "Chart: metrics/accuracy_vs_size.svg (and .png)"
+
+check-data: $(ready)
+	$(run) python -m shotcount check-data
 
 test: lint
 	$(run) pytest

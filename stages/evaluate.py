@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from safetensors.torch import load_file
-from tqdm import tqdm
 
 from shotcount import files, scoring, splits, tables
 from shotcount.devices import pick_device
 from shotcount.params import load_params
+from shotcount.progress import watch
 from shotcount.running import run_stage
 from shotcount.training import STRATEGIES, assemble, predict
 
@@ -28,7 +28,7 @@ def main() -> None:
     test = tables.read(Path("data/splits/test.csv"), tables.SPLIT)
     predictions, scores, confusions = [], [], []
     cells = splits.cell_folders(params.study, name)
-    for cell_folder in tqdm(cells, f"evaluate {name}", unit="cell", disable=None):
+    for cell_folder in watch(cells, f"evaluate {name}", len(cells), "cell"):
         folder = Path("data/models", name, cell_folder)
         model = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         splits.check_apart(model["samples_seen"], test, folder)

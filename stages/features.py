@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 from safetensors.torch import load_file
-from tqdm import tqdm
 
 from shotcount import features, files
 from shotcount.backbones import build_backbone
 from shotcount.devices import pick_device
 from shotcount.params import load_params
+from shotcount.progress import Meter
 from shotcount.running import run_stage
 
 PIXELS, WEIGHTS = Path("data/pixels.npy"), Path("data/backbone.safetensors")
@@ -23,11 +23,11 @@ def main() -> None:
     backbone.load_state_dict(load_file(WEIGHTS))
     with (
         files.workspace("features", params.model.name, device, PIXELS, WEIGHTS) as work,
-        tqdm(desc="features", total=len(pixels), unit="photo", disable=None) as bar,
+        Meter("features", len(pixels), "photo") as meter,
     ):
         unfinished = work / "features.npy"
         for done in features.write(unfinished, backbone, pixels, device):
-            bar.update(done - bar.n)
+            meter.show(done)
         files.publish(unfinished, Path("data/features.npy"))
 
 

@@ -4,10 +4,9 @@ import json
 from functools import partial
 from pathlib import Path
 
-from tqdm import tqdm
-
 from shotcount import files, photos, tables
 from shotcount.params import load_params
+from shotcount.progress import watch
 from shotcount.running import run_stage
 
 SIZE = Path("data/size.json")
@@ -19,9 +18,9 @@ def main() -> None:
     root = Path(data.path)
     found = photos.find_photos(root, data.pattern, data.table)
     with files.workspace("prepare", str(root.resolve()), size) as work:
-        watch = partial(tqdm, desc="photos", total=len(found), unit="photo", disable=None)
+        shown = partial(watch, title="photos", total=len(found), unit="photo")
         manifest, left_out = photos.prepare(
-            root, found, size, data.on_bad_photo, work, Path("data/pixels.npy"), watch
+            root, found, size, data.on_bad_photo, work, Path("data/pixels.npy"), shown
         )
         columns = list(tables.MANIFEST)
         tables.write(Path("data/manifest.csv"), manifest[columns], tables.MANIFEST)

@@ -298,13 +298,25 @@ def test_summary_is_rounded_and_says_what_is_unknown(
     assert set(summary) == {"frozen", "scratch", "comparisons", "answer", "data"}
     assert summary["frozen"]["accuracy"] == round(saturating(120, 10), 4)
     assert summary["frozen"]["redundancy"] == pytest.approx(0.5, abs=0.05)
-    assert summary["comparisons"]["frozen_over_scratch"]["lead"] == pytest.approx(0.1, abs=1e-3)
     assert summary["answer"]["photos"] == 360
     assert isinstance(summary["answer"]["photos"], int)
     unreachable = dataclasses.replace(a, plan=None)
     assert report.summary(t, unreachable, {})["answer"]["plan_photos"] is None
     numbers = [v for part in summary.values() for v in part.values() if isinstance(v, float)]
     assert all(v == round(v, 4) for v in numbers)
+
+
+def test_comparisons_are_named_alike_whoever_leads(
+    results: tuple[dict[str, pd.DataFrame], Answer],
+) -> None:
+    t, a = results
+    (behind,) = report.summary(t, a, {})["comparisons"].items()
+    (ahead,) = report.summary(t | {"curve": t["curve"][::-1]}, a, {})["comparisons"].items()
+    assert (behind[0], ahead[0]) == ("scratch_over_frozen", "frozen_over_scratch")
+    assert ahead[1]["lead"] == pytest.approx(0.1, abs=1e-3)
+    for name, opposite in (("lead", "lead"), ("lead_low", "lead_high"), ("lead_high", "lead_low")):
+        assert behind[1][name] == -ahead[1][opposite]
+    assert behind[1]["p_holm"] == ahead[1]["p_holm"]
 
 
 def test_markdown_has_a_table_for_each_question(

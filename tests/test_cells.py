@@ -55,15 +55,15 @@ def test_a_stopped_cell_keeps_its_finished_seeds(
     cells.train_cell(cell, 0.5, 2, tmp_path / "undisturbed", tmp_path)
     capsys.readouterr()
 
-    runs = iter(range(3 * 40))  # every step of every seed
+    runs = iter(range(3 * 41))  # the start and every step of every seed
 
     def stop(*arguments: object) -> None:
-        if next(runs) == 40 * seed + 20:
+        if next(runs) == 41 * seed + 20:
             raise KeyboardInterrupt
 
     folder = tmp_path / "stopped"
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(cells, "_advance", stop)
+        patch.setattr(cells, "_show", stop)
         cells.train_cell(cell, 0.5, 2, folder, tmp_path)
     assert not (folder / "model.json").exists()
     capsys.readouterr()

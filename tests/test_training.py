@@ -163,10 +163,12 @@ def test_progress_is_told_step_by_step() -> None:
         photos,
         settings("frozen", epochs=1, min_steps=3, batch_size=20, validations=1),
         ("test",),
-        on_step=lambda step, steps, loss: told.append((step, steps, loss)),
+        on_step=lambda run, steps: told.append((run.step, steps, list(run.losses), run.history)),
     )
-    assert [(step, steps) for step, steps, _ in told] == [(1, 3), (2, 3), (3, 3)]
-    assert told[0][2] == pytest.approx(math.log(2))  # a new head knows nothing
+    assert [told_of[:2] for told_of in told] == [(0, 3), (1, 3), (2, 3), (3, 3)]
+    assert told[0][2] == []
+    assert told[1][2] == pytest.approx([math.log(2)])  # a new head knows nothing
+    assert told[3][3][0]["step"] == 3
 
 
 # ---- going on -----------------------------------------------------------------------
@@ -200,9 +202,9 @@ def test_killed_training_resumes_to_identical_weights(
     taken: list[int] = []
 
     def run(checkpoint: Checkpoint | None, stop_at: int = -1) -> tuple[dict, pd.DataFrame]:
-        def on_step(step: int, steps: int, loss: float) -> None:
-            taken.append(step)
-            if step == stop_at:
+        def on_step(run: training.Progress, steps: int) -> None:
+            taken.append(run.step)
+            if run.step == stop_at:
                 raise StopError
 
         network, load = small_network(), training.load_features(features, CPU)
@@ -217,7 +219,7 @@ def test_killed_training_resumes_to_identical_weights(
         run(checkpoint, stop)
     taken.clear()
     resumed, resumed_history = run(Checkpoint(tmp_path / "checkpoint"))
-    assert taken[0] == stop  # the step that was interrupted is taken again, none before it
+    assert taken[:2] == [stop - 1, stop]  # goes on from there, taking no earlier step again
     assert all(torch.equal(weights[key], resumed[key]) for key in weights)
     assert history.equals(resumed_history)
 

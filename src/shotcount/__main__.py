@@ -1,4 +1,4 @@
-"""Use a study's classifier: python -m shotcount predict | export."""
+"""Beside a study: look at its photos first, use its classifier after. python -m shotcount ..."""
 
 import argparse
 import os
@@ -11,6 +11,11 @@ from shotcount.errors import UserError
 
 # What takes seconds to import is imported where it is needed: --help is at once.
 
+CHECK = """\
+Show how params.yaml, in the folder where this is run, makes the photos be read: classes, samples and
+angles with examples, what is no part of the collection, what can't be used and why, the splits, copies,
+look-alikes, dark and blurred photos. Keeps nothing. Exit status: 2 if something would stop the study.
+"""
 PREDICT = """\
 Print what the classifier takes each photo for, to stdout: path, label, the label's probability,
 and the probability of every class. Photos are decoded as they were in training. Files come in the
@@ -35,7 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
     given = _parser().parse_args(arguments)
     try:
-        status = _predict(given) if given.command == "predict" else _export(given)
+        status = {"check-data": _check_data, "predict": _predict, "export": _export}[given.command](
+            given
+        )
         sys.stdout.flush()
         return status
     except UserError as error:
@@ -54,8 +61,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m shotcount", description="Use a study's classifier.")
+    parser = argparse.ArgumentParser(
+        "python -m shotcount", description="Check a study's photos, use its classifier."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
+
+    commands.add_parser("check-data", help="show how the photos are read", description=CHECK)
 
     predict = commands.add_parser(
         "predict", help="name what photos show", description=PREDICT, epilog=EXIT
@@ -101,6 +112,18 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"a whole number above 0 is needed, not {text!r}")
     return int(text)
+
+
+def _check_data(given: argparse.Namespace) -> int:
+    from shotcount.params import load_params
+    from shotcount.survey import survey
+
+    lines, problems = survey(load_params(Path("params.yaml")))
+    print("\n".join(lines))
+    if problems:
+        raise UserError("\n       ".join(["this would stop the study:", *problems]))
+    print("\nNothing would stop the study.")
+    return 0
 
 
 def _predict(given: argparse.Namespace) -> int:

@@ -1,7 +1,7 @@
 """A cell of the study, one strategy on one subset: train every seed of it."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,15 +11,15 @@ import numpy as np
 import pandas as pd
 import safetensors.torch
 import torch
-from tqdm import tqdm
 
 from shotcount import files, tables
 from shotcount.checkpoints import Checkpoint
 from shotcount.devices import in_pieces, seeded
 from shotcount.params import Training
+from shotcount.progress import Meter
 from shotcount.seeds import seed_for
 from shotcount.splits import sample_count, take_subset
-from shotcount.training import STRATEGIES, Photos, assemble, fit
+from shotcount.training import STRATEGIES, Photos, Progress, assemble, fit, training_steps
 
 
 @dataclass(frozen=True)
@@ -53,21 +53,32 @@ def train_cell(
     samples = sample_count(size, study.subsets["sample"].nunique())
     subset = take_subset(study.subsets, samples, angles)
     subset = subset[subset["seed"] < study.settings.seeds]
+    photos = int((subset["seed"] == 0).sum())
     cell = {
         "strategy": study.strategy,
         "samples": samples,
         "angles": angles,
-        "photos": int((subset["seed"] == 0).sum()),
+        "photos": photos,
     }
     record, table = folder / "history.csv", tables.METRICS["history"]
     histories = [tables.read(record, table)] if record.exists() else []
-    done = histories[0]["seed"].nunique() if histories else 0
-    for seed in range(done, study.settings.seeds):
-        train = Photos.of(subset[subset["seed"] == seed], classes)
-        val = Photos.of(study.val, classes)
-        history = _train_seed(study, cell, seed, train, val, folder, checkpoints)
-        histories.append(history.assign(seed=seed, **cell))
-        tables.write(record, pd.concat(histories), table)
+    ended = list(histories[0].groupby("seed")["step"].max()) if histories else []  # last steps
+    own, val = study.settings, Photos.of(study.val, classes)
+    steps = training_steps(photos, own.batch_size, own.epochs, own.min_steps)
+    with Meter(f"{study.strategy} {samples}x{angles}", own.seeds * steps, "step") as meter:
+        for seed in range(len(ended), own.seeds):
+            start = time.perf_counter()
+            train = Photos.of(subset[subset["seed"] == seed], classes)
+            on_step = partial(_show, meter, tuple(ended), own.seeds)
+            history = _train_seed(study, cell, seed, train, val, folder, checkpoints, on_step)
+            histories.append(history.assign(seed=seed, **cell))
+            tables.write(record, pd.concat(histories), table)
+            ended.append(history["step"].max())
+            if not meter.live:
+                _tell(_title(cell, seed), len(train.rows), history, time.perf_counter() - start)
+        best = pd.concat(histories).sort_values("val_loss").drop_duplicates("seed")
+        said = f"{own.seeds} seeds, val_accuracy {best['val_accuracy'].mean():.3f}"
+        meter.show(sum(ended), sum(ended), said)
     model = {
         "seeds": study.settings.seeds,
         "network": study.network,
@@ -86,46 +97,55 @@ def _train_seed(
     val: Photos,
     folder: Path,
     checkpoints: Path,
+    on_step: Callable[[Progress, int], None],
 ) -> pd.DataFrame:
-    start = time.perf_counter()
     key = (study.seed, study.strategy, cell["samples"], cell["angles"], seed)
-    title = f"{study.strategy} {cell['samples']} samples x {cell['angles']} angles, seed {seed}"
     classes = study.val["label"].nunique()
 
     def run(piece: int) -> tuple[torch.nn.Module, pd.DataFrame, Checkpoint]:
         # One for each piece: what began in larger pieces is no start for smaller ones.
         name = "-".join(map(str, (*key, piece)))
         checkpoint = Checkpoint(checkpoints / f"{name}.pt")
-        with (
-            seeded(seed_for("initialisation", *key)),
-            tqdm(desc=title, unit="step", disable=None) as bar,
-        ):
+        with seeded(seed_for("initialisation", *key)):
             network, load = assemble(
                 STRATEGIES[study.strategy], study.network, classes, study.pixels,
                 study.features, study.settings, study.device, study.pretrained,
             )  # fmt: skip
             history = fit(
-                network, load, train, val, study.settings, key,
-                checkpoint, piece, partial(_advance, bar),
-            )  # fmt: skip
+                network, load, train, val, study.settings, key, checkpoint, piece, on_step
+            )
         return network, history, checkpoint
 
     batch_size = min(study.settings.batch_size, len(train.rows))
-    network, history, checkpoint = in_pieces(run, batch_size, f"training {title}")
+    network, history, checkpoint = in_pieces(run, batch_size, f"training {_title(cell, seed)}")
     weights = {name: value.contiguous() for name, value in network.state_dict().items()}
     files.write_bytes(folder / f"seed{seed}.safetensors", safetensors.torch.save(weights))
     checkpoint.clear()
-    best = history.loc[history["val_loss"].idxmin()]
-    print(
-        f"{title}: {len(train.rows)} photos, {history['step'].iloc[-1]} steps, "
-        f"validation accuracy {best['val_accuracy']:.3f} at step {best['step']:.0f}, "
-        f"{time.perf_counter() - start:.1f} s",
-        flush=True,
-    )
     return history
 
 
-def _advance(bar: Any, step: int, steps: int, loss: float) -> None:
-    bar.total = steps
-    bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-    bar.update(step - bar.n)
+def _title(cell: Mapping[str, Any], seed: int) -> str:
+    return f"{cell['strategy']} {cell['samples']} samples x {cell['angles']} angles, seed {seed}"
+
+
+def _tell(title: str, photos: int, history: pd.DataFrame, seconds: float) -> None:
+    best = history.loc[history["val_loss"].idxmin()]
+    accuracy = f"validation accuracy {best['val_accuracy']:.3f} at step {best['step']:.0f}"
+    print(
+        f"{title}: {photos} photos, {history['step'].iloc[-1]} steps, {accuracy}, {seconds:.1f} s",
+        flush=True,
+    )
+
+
+def _show(meter: Meter, ended: Sequence[int], seeds: int, run: Progress, steps: int) -> None:
+    """Show a seed's step as one of its cell, of which `ended` seeds have ended after so many.
+
+    As training may stop early, the seeds to come are expected to take what those took.
+    """
+    to_come = (seeds - len(ended) - 1) * (sum(ended) / len(ended) if ended else steps)
+    note = f"seed {len(ended) + 1}/{seeds}"
+    if losses := run.losses or [look["train_loss"] for look in run.history]:
+        note += f", loss {losses[-1]:.3f}"
+    if run.history:
+        note += f", val_accuracy {run.history[-1]['val_accuracy']:.3f}"
+    meter.show(sum(ended) + run.step, sum(ended) + steps + to_come, note)

@@ -25,10 +25,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import trimesh
 from PIL import Image
-from tqdm import tqdm
 
 from shotcount import files
 from shotcount.errors import UserError
+from shotcount.progress import watch
 from shotcount.seeds import seed_for
 
 RAYS_PER_PIXEL = 8  # the noise that is left looks like a sensor's
@@ -381,7 +381,7 @@ def render_collection(
     with ProcessPoolExecutor(workers or _cores(), spawn, initializer=_start_worker) as pool:
         finished = pool.map(render, labels, numbers)
         try:
-            for _ in tqdm(finished, "demo", samples, unit="sample", disable=None):
+            for _ in watch(finished, "demo", samples, "sample"):
                 pass
         except BrokenProcessPool:
             raise UserError(

@@ -177,7 +177,8 @@ def summary(
 
     Parameters as `markdown` has them. For each strategy its scores at the largest subset, the
     redundancy of its angles and the accuracy for whole samples, seen from all angles; the
-    comparisons; the answer; and what it rests on. None stands for not identifiable, or without
+    comparisons, each of a strategy over an earlier one of the study, below 0 where it lags; the
+    answer; and what it rests on. None stands for not identifiable, or without
     limit.
     """
     curve, views = results["curve"], results["views"]
@@ -194,10 +195,13 @@ def summary(
         | {"sample_accuracy": _rounded(whole[strategy])}
         for strategy, row in largest.iterrows()
     }
-    compared = {
-        f"{c.better}_over_{c.worse}": _ends("lead", c.lead) | {"p_holm": _rounded(c.p_holm)}
-        for c in a.comparisons
-    }
+    order = list(curve["strategy"].unique())
+    compared = {}
+    for c in a.comparisons:  # named alike whoever leads, or a diff would show one gone, one new
+        pair, lead = (c.better, c.worse), c.lead
+        if order.index(c.better) < order.index(c.worse):
+            pair, lead = (c.worse, c.better), Estimate(-lead.value, -lead.high, -lead.low)
+        compared["{}_over_{}".format(*pair)] = _ends("lead", lead) | {"p_holm": _rounded(c.p_holm)}
     verdict = {
         "strategy": a.strategy,
         "samples": a.enough.samples,

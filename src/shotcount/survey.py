@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 from cleanvision import Imagelab
 from PIL import Image
-from tqdm import tqdm
 
 from shotcount import photos, splits
 from shotcount.errors import UserError
 from shotcount.params import Params
+from shotcount.progress import watch
 
 SHOWN = 5  # examples of each kind
 LOOK = 64  # px: enough for a hash of 8 x 8 frequencies
@@ -49,13 +49,8 @@ def survey(params: Params) -> tuple[list[str], list[str]]:
     everything = photos.list_photos(root)
     found = photos.find_photos(root, data.pattern, data.table)
     with TemporaryDirectory() as work:
-        watched = tqdm(
-            photos.decode(root, found, LOOK, Path(work)),
-            desc="reading",
-            total=len(found),
-            unit="photo",
-            disable=None,
-            leave=False,
+        watched = watch(
+            photos.decode(root, found, LOOK, Path(work)), "reading", len(found), "photo"
         )
         manifest, left_out = photos.judge(found, list(watched), "skip")
         decoded = np.memmap(Path(work, "pixels"), np.uint8, mode="r").reshape(-1, LOOK, LOOK, 3)

@@ -207,7 +207,7 @@ def fit(
     seed_key: tuple[str | int, ...],
     checkpoint: Checkpoint | None = None,
     piece: int | None = None,
-    on_step: Callable[[int, int, float], None] = lambda step, steps, loss: None,
+    on_step: Callable[[Progress, int], None] = lambda progress, steps: None,
 ) -> pd.DataFrame:
     """Train `network` in place and leave it with the weights of the lowest validation loss.
 
@@ -230,7 +230,8 @@ def fit(
         Photos to compute on at once: a larger batch's gradient is summed over pieces. Only
         BatchNorm, which averages over a piece, and dropout can tell. None: the batch.
     on_step : callable
-        Told (step, steps, loss) after each step, for a progress display.
+        Told (progress, steps) before the first step and after each, for a display: where the run
+        stands, and where it will end if it is not stopped before.
 
     Returns
     -------
@@ -252,6 +253,7 @@ def fit(
         optimizer.load_state_dict(saved.pop("optimizer"))
         progress = Progress(**saved)
 
+    on_step(progress, steps)
     while progress.step < steps and progress.looks_since_best < settings.patience:
         chosen = batch(progress.step, photos, settings.batch_size, seed_key)
         epoch = progress.step * len(chosen) / photos
@@ -264,7 +266,6 @@ def fit(
         loss = _step(network, optimizer, x, target, piece or len(x))
         progress.step += 1
         progress.losses.append(loss)
-        on_step(progress.step, steps, loss)
 
         if progress.step % look_every == 0 or progress.step == steps:
             probabilities = predict(network, load, val.rows)
@@ -289,6 +290,7 @@ def fit(
             if val_loss < progress.best_loss:
                 progress.best_loss, progress.looks_since_best = val_loss, 0
                 progress.best_network = copy.deepcopy(network.state_dict())
+        on_step(progress, steps)
         if checkpoint:
             checkpoint.offer(partial(_state, network, optimizer, progress))
     network.load_state_dict(progress.best_network)

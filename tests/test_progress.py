@@ -1,0 +1,134 @@
+"""What a terminal shows, what a log holds, and that both are of the whole cell."""
+
+import os
+import pty
+import subprocess
+import sys
+import termios
+from typing import Any
+
+import pytest
+from conftest import ROOT
+
+from shotcount import cells, progress, training
+from shotcount.progress import Meter, watch
+
+
+def in_a_terminal(code: str) -> str:
+    """Run Python code with a terminal for its output; return all that was written there."""
+    parent, child = pty.openpty()
+    termios.tcsetwinsize(child, (24, 100))
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"from shotcount.progress import *\n{code}"],
+        stdout=child,
+        stderr=child,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
+    )
+    os.close(child)
+    written = b""
+    while True:
+        try:
+            chunk = os.read(parent, 4096)
+        except OSError:  # Linux's way to say that the other end is closed
+            chunk = b""
+        if not chunk:
+            break
+        written += chunk
+    os.close(parent)
+    assert process.wait() == 0, written
+    return written.decode()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
+    class Clock:
+        now = 1000.0
+
+        def perf_counter(self) -> float:
+            return self.now
+
+    own = Clock()
+    monkeypatch.setattr(progress, "time", own)
+    return own
+
+
+def test_a_log_gets_a_line_each_half_minute_at_most(clock: Any, capsys: Any) -> None:
+    with Meter("frozen 8x3", 400, "step") as meter:
+        assert not meter.live
+        for step in range(201):
+            meter.show(step, note=f"loss {step / 1000:.3f}")
+            clock.now += 0.5
+    out, err = capsys.readouterr()
+    assert out.splitlines() == [
+        f"frozen 8x3: {n} of 400 steps, {gone} gone, {to_go} to go, loss {n / 1000:.3f}"
+        for n, gone, to_go in (
+            (60, "00:30", "02:50"),
+            (120, "01:00", "02:20"),
+            (180, "01:30", "01:50"),
+        )
+    ]
+    assert err == ""
+
+
+def test_what_is_over_sooner_leaves_no_trace_in_a_log(clock: Any, capsys: Any) -> None:
+    assert list(watch("abc", "photos", 3, "photo")) == ["a", "b", "c"]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_what_was_done_before_says_nothing_of_the_pace(clock: Any, capsys: Any) -> None:
+    with Meter("features", 1000, "photo") as meter:
+        meter.show(900)
+        clock.now += 40
+        meter.show(910)
+    assert "910 of 1000 photos, 00:40 gone, 06:00 to go" in capsys.readouterr().out
+
+
+def test_a_terminal_gets_one_bar_that_stays_when_full() -> None:
+    written = in_a_terminal(
+        "with Meter('scratch 8x3', 6, 'step') as meter:\n"
+        "    for n in range(5):\n"
+        "        meter.show(n, note=f'seed 1/2, loss 0.{n}')\n"
+        "        time.sleep(0.11)\n"
+        "    meter.show(4, 4, '2 seeds')\n"
+    )
+    assert written.count("\n") == 1
+    frames = [frame.strip() for frame in written.split("\r") if frame.strip()]
+    assert frames[0].startswith("scratch 8x3   0%|")
+    assert any(frame.endswith("seed 1/2, loss 0.3") for frame in frames)
+    assert frames[-1].startswith("scratch 8x3 100%|")
+    assert frames[-1].endswith("2 seeds")
+    assert max(map(len, frames)) <= 100
+
+
+def test_an_error_leaves_the_bar_on_its_own_line() -> None:
+    written = in_a_terminal(
+        "try:\n"
+        "    for item in watch([1, 2], 'photos', 2, 'photo'):\n"
+        "        raise KeyboardInterrupt\n"
+        "except KeyboardInterrupt:\n"
+        "    pass\n"
+        "print('interrupted')\n"
+    )
+    assert written.splitlines()[-1] == "interrupted"
+
+
+class Told(list[tuple[float, float, str]]):
+    """Stands in for a meter."""
+
+    def show(self, done: float, total: float, note: str) -> None:
+        self.append((done, total, note))
+
+
+def test_seeds_to_come_are_expected_to_stop_as_early_as_those_before() -> None:
+    told: Any = Told()
+    run = training.Progress(step=10, losses=[0.7, 0.6])
+    cells._show(told, [], 3, run, 100)
+    run.history.append({"train_loss": 0.65, "val_accuracy": 0.8})
+    cells._show(told, [40], 3, run, 100)
+    run.losses = []
+    cells._show(told, [40, 60], 3, run, 100)
+    assert told == [
+        (10, 300, "seed 1/3, loss 0.600"),
+        (50, 40 + 100 + 40, "seed 2/3, loss 0.600, val_accuracy 0.800"),
+        (110, 40 + 60 + 100, "seed 3/3, loss 0.650, val_accuracy 0.800"),
+    ]
