@@ -12,9 +12,10 @@ from shotcount.errors import UserError
 # What takes seconds to import is imported where it is needed: --help is at once.
 
 CHECK = """\
-Show how params.yaml, in the folder where this is run, makes the photos be read: classes, samples and
-angles with examples, what is no part of the collection, what can't be used and why, the splits, copies,
-look-alikes, dark and blurred photos. Keeps nothing. Exit status: 2 if something would stop the study.
+Show how params.yaml, in the folder where this is run, makes the photos be read: classes, samples
+and angles with examples, what is no part of the collection, what can't be used and why, the splits,
+copies, look-alikes, dark and blurred photos. Keeps nothing. Exit status: 2 if something would stop
+the study.
 """
 PREDICT = """\
 Print what the classifier takes each photo for, to stdout: path, label, the label's probability,
