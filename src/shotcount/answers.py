@@ -26,7 +26,7 @@ from shotcount.intervals import (
     interval,
     p_value,
 )
-from shotcount.tables import Table
+from shotcount.tables import METRICS, Table
 
 
 @dataclass(frozen=True)
@@ -543,3 +543,14 @@ def answer(learnings: list[Learning], guessing: float, wanted: params.Answer) ->
         smallest=float(1 - best.error[0, best.photos.argmin()]),
         most_angles=int(best.angles.max()),
     )
+
+
+def details(learnings: list[Learning], answer: Answer) -> dict[str, pd.DataFrame]:
+    """Lay out what is behind the answer, by the names in `tables.METRICS`."""
+    rows: dict[str, Sequence[Any]] = {
+        "comparisons": answer.comparisons,
+        "fits": [row for own in learnings for row in parameters(own)],
+        "fitted": [row for own in learnings for row in trace(own)],
+        "equal_budgets": [row for own in learnings for row in equal_budgets(own)],
+    }
+    return {name: table(made, METRICS[name]) for name, made in rows.items()}

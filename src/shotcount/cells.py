@@ -14,7 +14,7 @@ import torch
 
 from shotcount import files, tables
 from shotcount.checkpoints import Checkpoint
-from shotcount.devices import in_pieces, seeded
+from shotcount.devices import describe, in_pieces, seeded
 from shotcount.params import Training
 from shotcount.progress import Meter
 from shotcount.seeds import seed_for
@@ -84,6 +84,7 @@ def train_cell(
         "network": study.network,
         "size": study.pixels.shape[1],
         "classes": classes,
+        "device": describe(study.device),
         "samples_seen": sorted({*subset["sample"], *study.val["sample"]}),
     }
     files.write_json(folder / "model.json", cell | model)

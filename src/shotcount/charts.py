@@ -32,6 +32,28 @@ STYLE: Any = {
 }
 
 
+def draw_all(
+    results: Mapping[str, pd.DataFrame], reference: Mapping[Any, float], answer: Answer
+) -> dict[str, Figure]:
+    """Draw every chart of a study, by the name of its file.
+
+    Parameters
+    ----------
+    results : mapping of str to DataFrame
+        Those of `tables.METRICS`.
+    reference : mapping of strategy to accuracy
+        Published figures; may be empty.
+    answer : Answer
+    """
+    curve, fitted = results["curve"], results["fitted"]
+    return {
+        "accuracy_vs_size": accuracy_vs_size(curve, fitted, reference, answer),
+        "samples_and_angles": samples_and_angles(curve, fitted, answer),
+        "views_at_test_time": views_at_test_time(results["views"]),
+        "training_curves": training_curves(results["history"]),
+    }
+
+
 def accuracy_vs_size(
     curve: pd.DataFrame, fitted: pd.DataFrame, reference: Mapping[Any, float], answer: Answer
 ) -> Figure:

@@ -40,6 +40,11 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def describe(device: torch.device) -> str:
+    """Name a device as a person would know it: "cpu", "NVIDIA A10G"."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Seed torch's global generator for the block: layers initialise and drop out from it."""

@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from shotcount.answers import Answer, Estimate, More
 
+NAMES = {"scratch": "training from scratch", "frozen": "frozen features", "finetune": "fine-tuning"}
 UNEQUAL = 0.8  # share of the commonest class from which accuracy alone misleads
 
 # ---------------------------------------------------------------------------- sentences
@@ -26,6 +28,26 @@ def sentences(answer: Answer) -> list[str]:
     return said
 
 
+def headline(answer: Answer) -> list[str]:
+    """Put the two questions' answers into a sentence each: how many photos, which strategy."""
+    if answer.accuracy.low <= answer.guessing:
+        return sentences(answer)
+    a, enough = answer, answer.enough
+    many = (
+        f"More than {enough.largest:,} photos may well help: no smaller subset is expected within "
+        f"{_points(a.tolerance)} of them."
+        if enough.photos.value == enough.largest
+        else f"{enough.photos.value:,.0f} photos are enough: {enough.samples:,} samples from "
+        f"{_count(enough.angles, 'angle')} each."
+    )
+    return [
+        many,
+        f"Use {NAMES[a.strategy]}: with all {enough.largest:,} photos it got "
+        f"{_percent(a.accuracy.value)} of the test photos right ({_range(a.accuracy)})"
+        f"{_against(a)}.",
+    ]
+
+
 def _at_largest(a: Answer) -> str:
     return (
         f"with all {a.enough.largest:,} training photos {a.strategy} reached "
@@ -34,13 +56,7 @@ def _at_largest(a: Answer) -> str:
 
 
 def _enough(a: Answer) -> str:
-    verdict, enough = _at_largest(a), a.enough
-    against = [c for c in a.comparisons if a.strategy in (c.better, c.worse)]
-    other = {c: c.worse if c.better == a.strategy else c.better for c in against}
-    if beaten := [other[c] for c in against if c.p_holm < 0.05]:
-        verdict += f", better than {' and '.join(beaten)}"
-    if rivals := [other[c] for c in against if c.p_holm >= 0.05]:
-        verdict += f"{'; ' if beaten else ', '}no detectable difference from {' and '.join(rivals)}"
+    verdict, enough = _at_largest(a) + _against(a), a.enough
     photos, angles, count = enough.photos, enough.at_all_samples, ""
     if photos.low < photos.high:
         count = f" The count is between {photos.low:,.0f} and {photos.high:,.0f} (95 % interval)"
@@ -63,6 +79,18 @@ def _enough(a: Answer) -> str:
             f"than the {_points(a.tolerance)} asked for."
         )
     return text
+
+
+def _against(a: Answer) -> str:
+    """Say which strategies the answer's beats, and which it doesn't."""
+    against = [c for c in a.comparisons if a.strategy in (c.better, c.worse)]
+    other = {c: c.worse if c.better == a.strategy else c.better for c in against}
+    said = ""
+    if beaten := [other[c] for c in against if c.p_holm < 0.05]:
+        said += f", better than {' and '.join(beaten)}"
+    if rivals := [other[c] for c in against if c.p_holm >= 0.05]:
+        said += f"{'; ' if beaten else ', '}no detectable difference from {' and '.join(rivals)}"
+    return said
 
 
 def _redundancy(a: Answer) -> str:
@@ -231,7 +259,61 @@ def _rounded(value: float | None) -> float | int | None:
     return int(value) if float(value).is_integer() else round(float(value), 4)
 
 
-# ---------------------------------------------------------------------------- Markdown
+# ---------------------------------------------------------------------------- tables
+
+
+@dataclass(frozen=True)
+class Section:
+    """A table that answers one question."""
+
+    title: str
+    heads: list[str]
+    rows: list[list[str]]
+
+
+def sections(results: Mapping[str, pd.DataFrame], answer: Answer) -> dict[str, Section]:
+    """Return the tables behind the answer: sizes, strategies, curves, budgets, views.
+
+    Parameters as `markdown` has them. What the study has nothing for is left out.
+    """
+    curve, comparisons, fits = results["curve"], results["comparisons"], results["fits"]
+    budgets, views = results["equal_budgets"], results["views"]
+    made = {"sizes": Section("Accuracy by size", *_sizes(curve))}
+    if len(comparisons):
+        rows = [
+            [c.better, c.worse, _in_points(c.lead, c.lead_low, c.lead_high), f"{c.p_holm:.3f}",
+             "yes" if c.p_holm < 0.05 else "no detectable difference"]
+            for c in comparisons.itertuples()
+        ]  # fmt: skip
+        heads = ["higher", "lower", "lead in points", "p (Holm)", "better?"]
+        title = "Strategies, compared on the same test samples"
+        made["strategies"] = Section(title, heads, rows)
+    if len(fits):
+        rows = [
+            [str(strategy), *_learning(own, answer)]
+            for strategy, own in fits.groupby("strategy", sort=False)
+        ]
+        heads = ["strategy", "redundancy of angles", "family: share (error on the largest cells)"]
+        made["curves"] = Section("Learning curves", heads, rows)
+    if len(budgets):
+        rows = [
+            [b.strategy, f"{b.photos:,}", f"{b.more_samples:,} × {b.fewer_angles}",
+             f"{b.fewer_samples:,} × {b.more_angles}", _in_points(b.gain, b.gain_low, b.gain_high)]
+            for b in budgets.itertuples()
+        ]  # fmt: skip
+        heads = ["strategy", "photos", "samples × angles", "against", "gain in points"]
+        title = "Equally many photos: more samples or more angles?"
+        made["budgets"] = Section(title, heads, rows)
+    shown = views[views["views"].isin({1, 2, 3, 5, 10, views["views"].max()})]
+    names = list(views["strategy"].unique())
+    rows = [
+        [str(v)]
+        + [_in_percent(*(r[f"accuracy{end}", n] for end in ("", "_low", "_high"))) for n in names]
+        for v, r in shown.pivot(index="views", columns="strategy").iterrows()
+    ]
+    title = "Using the classifier: accuracy for samples, by the angles averaged"
+    made["views"] = Section(title, ["angles", *names], rows)
+    return made
 
 
 def markdown(results: Mapping[str, pd.DataFrame], answer: Answer, data: dict[str, Any]) -> str:
@@ -245,52 +327,23 @@ def markdown(results: Mapping[str, pd.DataFrame], answer: Answer, data: dict[str
     data : dict
         What the study rests on.
     """
-    curve, comparisons, fits = results["curve"], results["comparisons"], results["fits"]
-    budgets, views = results["equal_budgets"], results["views"]
-    said = sentences(answer) + _caution(curve, answer)
-    parts = ["\n".join(f"- {s}" for s in said), "## Accuracy by size", _sizes(curve)]
-    if len(comparisons):
-        rows = [
-            [c.better, c.worse, _in_points(c.lead, c.lead_low, c.lead_high), f"{c.p_holm:.3f}",
-             "yes" if c.p_holm < 0.05 else "no detectable difference"]
-            for c in comparisons.itertuples()
-        ]  # fmt: skip
-        heads = ["higher", "lower", "lead in points", "p (Holm)", "better?"]
-        parts += ["## Strategies, compared on the same test samples", _table(heads, rows)]
-    if len(fits):
-        rows = [
-            [strategy, *_learning(own, answer)]
-            for strategy, own in fits.groupby("strategy", sort=False)
-        ]
-        heads = ["strategy", "redundancy of angles", "family: share (error on the largest cells)"]
-        parts += ["## Learning curves", _table(heads, rows)]
-    if len(budgets):
-        rows = [
-            [b.strategy, f"{b.photos:,}", f"{b.more_samples:,} × {b.fewer_angles}",
-             f"{b.fewer_samples:,} × {b.more_angles}", _in_points(b.gain, b.gain_low, b.gain_high)]
-            for b in budgets.itertuples()
-        ]  # fmt: skip
-        heads = ["strategy", "photos", "samples × angles", "against", "gain in points"]
-        parts += ["## Equally many photos: more samples or more angles?", _table(heads, rows)]
-    shown = views[views["views"].isin({1, 2, 3, 5, 10, views["views"].max()})]
-    pivot = shown.pivot(index="views", columns="strategy")
-    names = list(views["strategy"].unique())
-    rows = [
-        [str(v)]
-        + [_in_percent(*(r[f"accuracy{end}", n] for end in ("", "_low", "_high"))) for n in names]
-        for v, r in pivot.iterrows()
-    ]
-    parts += [
-        "## Using the classifier: accuracy for samples, by the angles averaged",
-        _table(["angles", *names], rows),
+    said = sentences(answer) + caution(results["curve"], answer)
+    parts = ["\n".join(f"- {s}" for s in said)]
+    for section in sections(results, answer).values():
+        parts += [f"## {section.title}", _table(section.heads, section.rows)]
+    return "\n\n".join([*parts, footing(data)]) + "\n"
+
+
+def footing(data: dict[str, Any]) -> str:
+    """Say what the numbers rest on."""
+    return (
         "Intervals are 95 %: a bootstrap over test samples and seeds. Data: "
         + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in data.items())
-        + ".",
-    ]
-    return "\n\n".join(parts) + "\n"
+        + "."
+    )
 
 
-def _caution(curve: pd.DataFrame, answer: Answer) -> list[str]:
+def caution(curve: pd.DataFrame, answer: Answer) -> list[str]:
     """Warn where accuracy flatters: with unequal classes, naming the commonest gets far."""
     if answer.guessing < UNEQUAL:
         return []
@@ -316,7 +369,7 @@ def _learning(fits: pd.DataFrame, answer: Answer) -> tuple[str, str]:
     )
 
 
-def _sizes(curve: pd.DataFrame) -> str:
+def _sizes(curve: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     strategies = list(curve["strategy"].unique())
     seeds = curve.groupby("strategy")["seeds"].max()
     heads = [f"{strategy} ({_count(seeds[strategy], 'seed')})" for strategy in strategies]
@@ -335,7 +388,7 @@ def _sizes(curve: pd.DataFrame) -> str:
                 else _in_percent(c["accuracy"], c["accuracy_low"], c["accuracy_high"])
             )
         rows.append(row)
-    return _table(["photos", "samples × angles", *heads], rows)
+    return ["photos", "samples × angles", *heads], rows
 
 
 def _in_percent(value: float, low: float, high: float) -> str:

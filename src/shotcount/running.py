@@ -2,12 +2,14 @@
 
 import errno
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from shotcount import files
 from shotcount.errors import UserError
 
+SECONDS = Path("data/seconds")  # how long each stage took: told in the report, in no metric
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -19,7 +21,9 @@ def run_stage(stage: Callable[[], None]) -> None:
     name = "-".join([Path(sys.argv[0]).stem, *sys.argv[1:]])
     try:
         with files.alone(files.UNFINISHED / f"{name}.lock"):
+            start = time.perf_counter()
             stage()
+            files.write_text(SECONDS / name, f"{time.perf_counter() - start:.1f}\n")
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -31,3 +35,9 @@ def run_stage(stage: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print("interrupted: run again to go on", file=sys.stderr)
         sys.exit(130)
+
+
+def recorded_seconds() -> dict[str, float]:
+    """Return how long each stage took when it last ran to its end here, the earliest first."""
+    records = sorted(SECONDS.glob("*"), key=lambda record: record.stat().st_mtime_ns)
+    return {record.name: float(record.read_text(encoding="utf-8")) for record in records}

@@ -103,6 +103,15 @@ VIEWS: Table = {  # of the largest subset's models
     "accuracy_high": "float64",
 }
 CONFUSION: Table = CELL | {"actual": "str", "predicted": "str", "photos_per_seed": "float64"}
+MISTAKES: Table = {  # test photos that the classifier gets wrong
+    "photo": "int64",
+    "path": "str",
+    "actual": "str",
+    "predicted": "str",
+    "confidence": "float64",
+    "file": "str",  # of the picture, in data/gallery
+    "overlay": "bool",  # whether it shows, beside the photo, where the classifier looked
+}
 METRICS: dict[str, Table] = {  # metrics/<name>.csv
     "curve": CURVE,
     "comparisons": COMPARISONS,
