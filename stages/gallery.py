@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 
 from shotcount import classifier, files, gallery, tables
@@ -10,42 +11,44 @@ from shotcount.devices import pick_device
 from shotcount.params import load_params
 from shotcount.running import run_stage
 
-MOST_CLASSES = 8  # on the contact sheets
-
 
 def main() -> None:
-    params = load_params(Path("params.yaml"))
-    device = pick_device(params.device)
+    device = pick_device(load_params(Path("params.yaml")).device)
     network, model = classifier.load(Path("data/classifier"), device)
     classes, size = model["classes"], [model[name] for name in ("samples", "angles", "seed")]
     pixels = np.load("data/pixels.npy", mmap_mode="r")
+    manifest = tables.read(Path("data/manifest.csv"), tables.MANIFEST).set_index("photo")
+    train = tables.read(Path("data/splits/train.csv"), tables.SPLIT)
 
     predictions = tables.read(
         Path("data/evaluation", model["strategy"], "predictions.csv"), tables.predictions(classes)
     )
     own = predictions[(predictions[["samples", "angles", "seed"]] == size).all(axis=1)]
     wrong = gallery.mistakes(own, classes)
-    photos = pixels[wrong["photo"].to_numpy()]  # (B, H, W, 3)
+    photos = pixels[wrong["photo"].to_numpy()]  # (B, H, H, 3)
     heat = None
     if len(wrong):
         x = torch.from_numpy(photos).to(device).permute(0, 3, 1, 2).float()
         asked = torch.tensor([classes.index(label) for label in wrong["predicted"]], device=device)
         heat = gallery.grad_cam(network, x, asked)
-    train = tables.read(Path("data/splits/train.csv"), tables.SPLIT)
-    manifest = tables.read(Path("data/manifest.csv"), tables.MANIFEST).set_index("photo")
     with files.atomic(Path("data/gallery")) as out:
         wrong = wrong.assign(
             path=manifest["path"][wrong["photo"]].to_numpy(),
-            file=[f"mistake{n}.jpg" for n in range(len(wrong))],
-            overlay=heat is not None,
+            map_size=0 if heat is None else heat.shape[1],
+            file=[f"mistake{n}.webp" for n in range(len(wrong))],
         )
         tables.write(out / "mistakes.csv", wrong, tables.MISTAKES)
-        for n, photo in enumerate(photos):
-            shown = gallery.overlay(photo, None if heat is None else heat[n].cpu().numpy())
-            files.write_bytes(out / f"mistake{n}.jpg", gallery.jpeg(shown))
-        for n, label in enumerate(classes[:MOST_CLASSES]):
-            sheet = gallery.contact_sheet(train[train["label"] == label], pixels)
-            files.write_bytes(out / f"class{n}.jpg", gallery.jpeg(sheet))
+        for n, file in enumerate(wrong["file"]):
+            photo = gallery.scaled(photos[n], min(gallery.LARGEST, photos.shape[1]))
+            shown = [photo] if heat is None else [photo, gallery.overlay(photo, heat[n])]
+            files.write_bytes(out / file, gallery.encode(gallery.side_by_side(shown)))
+        rows = []
+        for n, views in enumerate(gallery.contact_sheet(train)):
+            small = [gallery.scaled(pixels[photo], gallery.THUMBNAIL) for photo in views["photo"]]
+            row = views.iloc[0][["label", "sample"]].to_dict() | {"file": f"sample{n}.webp"}
+            files.write_bytes(out / row["file"], gallery.encode(gallery.side_by_side(small)))
+            rows.append(row | {"angles": ", ".join(views["angle"])})
+        tables.write(out / "samples.csv", pd.DataFrame(rows), tables.SHEET)
 
 
 if __name__ == "__main__":

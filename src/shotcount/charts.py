@@ -339,7 +339,12 @@ def training_curves(history: pd.DataFrame) -> Figure:
                 alpha = 0.15 + 0.6 * photos / own["photos"].max()
                 for row, value in enumerate(["val_loss", "val_accuracy"]):
                     grid[row, column].plot(
-                        run["step"], run[value], color=COLOURS[strategy], alpha=alpha, linewidth=1
+                        run["step"],
+                        run[value],
+                        color=COLOURS[strategy],
+                        alpha=alpha,
+                        linewidth=1,
+                        marker="." if len(run) == 1 else None,  # which makes no line
                     )
             grid[0, column].set_title(NAMES[strategy], fontsize=10)
             grid[1, column].set_xlabel("optimisation step")

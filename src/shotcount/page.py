@@ -5,6 +5,7 @@ import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,12 @@ import pandas as pd
 
 from shotcount import report, tables
 from shotcount.answers import Answer
+from shotcount.params import Params
 from shotcount.photos import printable
 
 MOST_CLASSES = 12  # of a confusion matrix that fits a page; of more, the commonest confusions
+MOST_ROWS = 200  # of the photos left out
+DEMO = "data/demo"
 PACKAGES = ("torch", "torchvision", "timm", "scikit-learn", "numpy", "pandas", "dvc")
 
 
@@ -33,7 +37,24 @@ class Run:
 class Picture:
     source: str  # a data: address
     alt: str
-    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Mistake:
+    picture: Picture
+    actual: str
+    predicted: str
+    confidence: float  # probability of `predicted`
+    path: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """A training sample of the contact sheet."""
+
+    label: str
+    sample: str
+    picture: Picture
 
 
 def render(
@@ -63,24 +84,41 @@ def render(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     template = Path(__file__).with_suffix(".html").read_text(encoding="utf-8")
+    headline = report.headline(answer)
     said = report.sentences(answer) + report.caution(results["curve"], answer)
     alts = _alts(results, answer)
+    sheet = list(_sheet(gallery))
+    mistakes = tables.read(gallery / "mistakes.csv", tables.MISTAKES)
     return environment.from_string(template).render(
-        headline=report.headline(answer),
-        said=said if said != report.headline(answer) else [],
+        headline=headline,
+        said=[sentence for sentence in said if sentence not in headline],
         sections=report.sections(results, answer),
         charts={
             name: Picture(_address(svg, "svg+xml"), alts[name]) for name, svg in charts.items()
         },
         confusions=list(_confusions(results["confusion"])),
         most_classes=MOST_CLASSES,
-        mistakes=list(_mistakes(gallery)),
-        sheets=list(_sheets(gallery, run.model["classes"])),
+        mistakes=[_mistake(row, gallery) for row in mistakes.itertuples()],
+        map_size=int(mistakes["map_size"].max()) if len(mistakes) else 0,
+        sheet=sheet,
+        sheet_classes=len({row.label for row in sheet}),
         run=run,
-        left_out=[(row.path, row.reason) for row in run.left_out.itertuples()],
+        data=data,
+        left_out=[(row.path, row.reason) for row in run.left_out.head(MOST_ROWS).itertuples()],
         versions={"Python": platform.python_version()} | {name: version(name) for name in PACKAGES},
-        footing=report.footing(dict(data)),
     )
+
+
+def runs(params: Params) -> list[str]:
+    """Name the stages before this page's, each cell's too, as `running.run_stage` names them."""
+    names = ["backbone", *(["demo"] if params.data.path == DEMO else []), "prepare", "split"]
+    names += ["subsample", "features"]
+    for strategy in params.study.strategies:
+        for samples, angles in product(params.study.samples, params.study.angles):
+            names.append(f"train-{strategy}-{samples}-{angles}")
+    names.append("train-frozen-grid")
+    names += [f"evaluate-{strategy}" for strategy in params.study.strategies]
+    return [*names, "classifier", "gallery"]
 
 
 def _address(content: bytes, kind: str) -> str:
@@ -101,15 +139,26 @@ def _alts(results: Mapping[str, pd.DataFrame], answer: Answer) -> dict[str, str]
         f"{own['accuracy'].iloc[-1]:.1%} with {own['views'].max()}"
         for strategy, own in views.groupby("strategy", sort=False)
     )
-    enough = answer.enough
+    enough, best = answer.enough, curve.loc[curve["accuracy"].idxmax()]
+    runs = results["history"].groupby(["strategy", "samples", "angles", "seed"], sort=False)
+    lowest = runs["val_loss"].min().groupby("strategy", sort=False)
+    losses = "; ".join(
+        f"{report.NAMES[strategy]} {own.min():.2f} to {own.max():.2f} in {len(own)} runs"
+        for strategy, own in lowest
+    )
     return {
         "accuracy_vs_size": f"Test accuracy against the number of training photos: {reached}.",
         "samples_and_angles": (
-            "Accuracy by training samples and angles of each, for every strategy. Enough: "
-            f"{enough.samples:,} samples from {enough.angles} angle(s) each."
+            f"Accuracy by training samples and angles of each: highest, {best['accuracy']:.1%}, "
+            f"with {best['samples']:,} samples from {best['angles']} angle(s) each "
+            f"({report.NAMES[best['strategy']]}). Enough: {enough.samples:,} samples from "
+            f"{enough.angles} angle(s) each."
         ),
         "views_at_test_time": f"Accuracy for whole samples by angles averaged: {averaged}.",
-        "training_curves": "Validation loss and accuracy of every run against optimisation steps.",
+        "training_curves": (
+            "Validation loss and accuracy of every run against optimisation steps. Lowest loss of "
+            f"a run, in nats: {losses}."
+        ),
     }
 
 
@@ -121,7 +170,7 @@ class Confusion:
     photos: int  # trained on
     labels: list[str]
     shares: list[list[float]]  # of the actual class's photos, a row each
-    counts: list[list[str]]
+    counts: list[list[str]]  # photos
     commonest: list[tuple[str, str, str]]  # actual, predicted, photos: errors alone
 
 
@@ -148,21 +197,19 @@ def _confusions(confusion: pd.DataFrame) -> Iterator[Confusion]:
         )
 
 
-def _mistakes(gallery: Path) -> Iterator[Picture]:
-    for row in tables.read(gallery / "mistakes.csv", tables.MISTAKES).itertuples():
-        actual, predicted, path = map(printable, (row.actual, row.predicted, row.path))
-        alt = f"{path}: {actual}, taken for {predicted}"
-        if row.overlay:
-            alt += "; on the right, what spoke for it is lit up"
-        yield Picture(
-            _address((gallery / row.file).read_bytes(), "jpeg"),
-            alt,
-            f"{actual}, taken for {predicted} ({row.confidence:.0%} sure)",
-        )
+def _mistake(row: Any, gallery: Path) -> Mistake:
+    """Read a row of `tables.MISTAKES` and its picture."""
+    actual, predicted, path = map(printable, (row.actual, row.predicted, row.path))
+    alt = f"Photo of {actual}, taken for {predicted}"
+    if row.map_size:
+        alt += f", and again with what spoke for {predicted} lit up"
+    picture = Picture(_address((gallery / row.file).read_bytes(), "webp"), alt)
+    return Mistake(picture, actual, predicted, row.confidence, path)
 
 
-def _sheets(gallery: Path, classes: list[str]) -> Iterator[Picture]:
-    for n, label in enumerate(map(printable, classes)):
-        if (path := gallery / f"class{n}.jpg").exists():
-            alt = f"Training photos of {label}: a row a sample, its angles from left to right"
-            yield Picture(_address(path.read_bytes(), "jpeg"), alt, label)
+def _sheet(gallery: Path) -> Iterator[Row]:
+    for row in tables.read(gallery / "samples.csv", tables.SHEET).itertuples():
+        label, sample, angles = map(printable, (row.label, row.sample, row.angles))
+        alt = f"Training photos of {sample}, from left to right: angles {angles}"
+        picture = Picture(_address((gallery / row.file).read_bytes(), "webp"), alt)
+        yield Row(label, sample, picture)

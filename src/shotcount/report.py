@@ -38,7 +38,8 @@ def headline(answer: Answer) -> list[str]:
         f"{_points(a.tolerance)} of them."
         if enough.photos.value == enough.largest
         else f"{enough.photos.value:,.0f} photos are enough: {enough.samples:,} samples from "
-        f"{_count(enough.angles, 'angle')} each."
+        f"{_count(enough.angles, 'angle')} each (95 % interval {enough.photos.low:,.0f} to "
+        f"{enough.photos.high:,.0f} photos)."
     )
     return [
         many,

@@ -3,7 +3,7 @@
 import errno
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from shotcount import files
@@ -37,7 +37,17 @@ def run_stage(stage: Callable[[], None]) -> None:
         sys.exit(130)
 
 
-def recorded_seconds() -> dict[str, float]:
-    """Return how long each stage took when it last ran to its end here, the earliest first."""
-    records = sorted(SECONDS.glob("*"), key=lambda record: record.stat().st_mtime_ns)
-    return {record.name: float(record.read_text(encoding="utf-8")) for record in records}
+def recorded_seconds(runs: Iterable[str]) -> dict[str, float]:
+    """Return the seconds that each of these runs took when it last came to its end on this machine.
+
+    Parameters
+    ----------
+    runs : iterable of str
+        Script and arguments, joined by hyphens: "train-frozen-1.0-3". What was never run here, as
+        where DVC fetched the outputs, is left out.
+    """
+    return {
+        run: float((SECONDS / run).read_text(encoding="utf-8"))
+        for run in runs
+        if (SECONDS / run).exists()
+    }

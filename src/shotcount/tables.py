@@ -109,8 +109,14 @@ MISTAKES: Table = {  # test photos that the classifier gets wrong
     "actual": "str",
     "predicted": "str",
     "confidence": "float64",
+    "map_size": "int64",  # places a side of the feature map that explains it; 0: there is none
+    "file": "str",  # of the picture, in data/gallery; with the explanation beside the photo
+}
+SHEET: Table = {  # some training samples
+    "label": "str",
+    "sample": "str",
+    "angles": "str",  # from left to right
     "file": "str",  # of the picture, in data/gallery
-    "overlay": "bool",  # whether it shows, beside the photo, where the classifier looked
 }
 METRICS: dict[str, Table] = {  # metrics/<name>.csv
     "curve": CURVE,

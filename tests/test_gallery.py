@@ -1,0 +1,222 @@
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from captum.attr import LayerGradCam
+from conftest import Clone
+from PIL import Image
+from torch import nn
+
+from shotcount import classifier, gallery, tables
+from shotcount.backbones import build_backbone
+from shotcount.devices import seeded
+from shotcount.heads import Classifier
+
+# ---- which mistakes -----------------------------------------------------------------
+
+
+def predictions(p_red: list[float], labels: list[str], samples: list[str]) -> pd.DataFrame:
+    p = np.array(p_red)
+    columns = {"photo": range(len(p)), "sample": samples, "label": labels}
+    return pd.DataFrame(columns | {"p(blue)": 1 - p, "p(red)": p})
+
+
+def test_mistakes_are_the_most_confident_ones_one_a_sample() -> None:
+    table = predictions(
+        [0.9, 0.2, 0.6, 0.7, 0.01],
+        ["blue", "red", "blue", "blue", "blue"],
+        ["b/1", "r/1", "b/1", "b/2", "b/3"],
+    )
+    wrong = gallery.mistakes(table, ["blue", "red"])
+    assert list(wrong["photo"]) == [0, 1, 3]
+    assert list(wrong["predicted"]) == ["red", "blue", "red"]
+    assert list(wrong["actual"]) == ["blue", "red", "blue"]
+    assert list(wrong["confidence"]) == pytest.approx([0.9, 0.8, 0.7])
+
+
+def test_no_more_mistakes_than_a_page_holds() -> None:
+    table = predictions([0.9] * 40, ["blue"] * 40, [f"b/{n}" for n in range(40)])
+    assert list(gallery.mistakes(table, ["blue", "red"])["photo"]) == list(range(12))
+    assert gallery.mistakes(predictions([0.1], ["blue"], ["b/1"]), ["blue", "red"]).empty
+
+
+# ---- where a network looked ---------------------------------------------------------
+
+
+def untrained(name: str) -> Classifier:
+    with seeded(0):
+        backbone = build_backbone(name)
+        network = Classifier(backbone, backbone.features, 3)
+        nn.init.normal_(network.head.weight)
+    return network.eval()
+
+
+def noise(size: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (2, 3, size, size), generator=generator).float()
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "map_size"),
+    [
+        ("resnet18", 80, 3),
+        ("resnet18", 32, 2),  # whose last map has one place: the last one of more
+        ("googlenet", 80, 3),
+        ("inception_v3", 107, 2),
+        ("squeezenet1_1", 80, 4),
+        ("mobilenet_v3_small", 80, 3),
+        ("densenet121", 64, 2),  # changes its last map in place
+        ("convnext_tiny", 64, 2),
+        ("shufflenet_v2_x0_5", 64, 2),
+        ("alexnet", 80, 6),
+        ("swin_t", 64, 2),
+        ("efficientnet_b0", 80, 3),
+        ("tf_efficientnet_lite0", 80, 3),
+        ("swin_tiny_patch4_window7_224", 224, 7),  # channels last
+        ("mobilevit_xxs", 64, 2),  # patches between its maps
+    ],
+)
+def test_the_last_feature_map_of_any_network_is_found(name: str, size: int, map_size: int) -> None:
+    network, x = untrained(name), noise(size)
+    heat = gallery.grad_cam(network, x, torch.tensor([0, 2]))
+    assert heat is not None
+    assert heat.shape == (2, map_size, map_size)
+    assert heat.dtype == np.float32
+    assert heat.min() >= 0
+    assert set(heat.max(axis=(1, 2)).round(5)) <= {0, 1}
+    assert not any(module._forward_hooks for module in network.modules())
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "layer"),
+    [
+        ("resnet18", 64, "layer4"),
+        ("mobilenet_v3_small", 80, "features"),
+        ("convnext_tiny", 64, "features"),
+        ("squeezenet1_1", 64, "classifier.2"),
+        ("tf_efficientnet_lite0", 80, "bn2"),
+    ],
+)
+def test_grad_cam_agrees_with_captum(name: str, size: int, layer: str) -> None:
+    network, x, targets = untrained(name), noise(size), torch.tensor([1, 2])
+    heat = gallery.grad_cam(network, x, targets)
+    module = network.get_submodule(f"backbone.network.{layer}")
+    theirs = LayerGradCam(network, module).attribute(x, targets, relu_attributions=True)
+    theirs = theirs[:, 0].detach()
+    peaks = theirs.amax(dim=(1, 2), keepdim=True)
+    assert heat == pytest.approx((theirs / peaks.clamp_min(1e-30)).numpy(), abs=1e-4)
+
+
+def test_a_network_of_patches_has_no_feature_map() -> None:
+    network = untrained("vit_tiny_patch16_224")
+    assert gallery.grad_cam(network, noise(224), torch.tensor([0, 1])) is None
+
+
+def test_what_decides_lights_up() -> None:
+    """A cue of 8 x 8 px anywhere on noise names the class; a small network learns to find it."""
+    rng = np.random.default_rng(0)
+
+    def draw(count: int) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
+        photos = rng.integers(60, 190, (count, 32, 32, 3), dtype=np.uint8)
+        classes, corners = rng.integers(0, 2, count), rng.integers(0, 4, (count, 2)) * 8
+        for photo, label, (top, left) in zip(photos, classes, corners, strict=True):
+            photo[top : top + 8, left : left + 8] = (255, 0, 0) if label else (0, 0, 255)
+        return torch.from_numpy(photos).permute(0, 3, 1, 2).float(), torch.tensor(classes), corners
+
+    with seeded(0):
+        network = nn.Sequential(
+            nn.BatchNorm2d(3), nn.Conv2d(3, 16, 5, 2, 2), nn.ReLU(inplace=True),
+            nn.Conv2d(16, 16, 3, 2, 1), nn.ReLU(inplace=True), nn.AdaptiveMaxPool2d(1),
+            nn.Flatten(), nn.Linear(16, 2),
+        )  # fmt: skip
+        optimizer = torch.optim.Adam(network.parameters(), 0.01)
+        for _ in range(60):
+            x, y, _ = draw(64)
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(network(x), y).backward()
+            optimizer.step()
+    x, y, corners = draw(100)
+    network.eval()
+    assert (network(x).argmax(dim=1) == y).float().mean() > 0.95
+    heat = gallery.grad_cam(network, x, y)
+    assert heat is not None
+    assert heat.shape == (100, 8, 8)
+    peaks = np.stack(np.unravel_index(heat.reshape(100, -1).argmax(axis=1), (8, 8)), axis=1)
+    inside = ((peaks * 4 >= corners - 4) & (peaks * 4 <= corners + 8)).all(axis=1)
+    assert inside.mean() > 0.9
+    # Asked for the other class, it points elsewhere.
+    other = gallery.grad_cam(network, x, 1 - y)
+    assert np.abs(other - heat).mean() > 0.1
+
+
+def test_overlay_is_brightest_where_the_heat_is() -> None:
+    photo = np.full((32, 32, 3), 128, np.uint8)
+    shown = gallery.overlay(photo, np.array([[0, 0], [0, 1]], np.float32)).astype(int)
+    assert shown.shape == (32, 32, 3)
+    assert shown[28:, 28:].mean() > 150 > 100 > shown[:4, :4].mean()
+
+
+# ---- training photos ----------------------------------------------------------------
+
+
+def training(classes: int, samples: int, angles: int) -> pd.DataFrame:
+    rows = [
+        {"label": f"c{c}", "sample": f"c{c}/{s}", "angle": str(a)}
+        for c in range(classes) for s in range(samples) for a in range(angles)
+    ]  # fmt: skip
+    return pd.DataFrame(rows).assign(photo=lambda t: range(len(t)), path="")
+
+
+def test_contact_sheet_spreads_over_samples_and_angles() -> None:
+    sheet = gallery.contact_sheet(training(classes=2, samples=12, angles=40))
+    assert [views["sample"].iloc[0] for views in sheet[:6]] == [
+        "c0/0", "c0/2", "c0/4", "c0/6", "c0/8", "c0/10",
+    ]  # fmt: skip
+    assert len(sheet) == 12
+    assert list(sheet[0]["angle"]) == [str(a) for a in range(0, 40, 4)]
+
+
+@pytest.mark.parametrize(("classes", "rows"), [(2, 12), (8, 24), (80, 24)])
+def test_contact_sheet_stays_small(classes: int, rows: int) -> None:
+    sheet = gallery.contact_sheet(training(classes, samples=20, angles=3))
+    assert len(sheet) == rows
+    assert {len(views) for views in sheet} == {3}
+    assert all(views["sample"].nunique() == 1 for views in sheet)
+
+
+def test_pictures_are_encoded_alike_each_time() -> None:
+    photo = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    picture = gallery.side_by_side([photo, gallery.scaled(photo, 40)])
+    assert picture.shape == (40, 82, 3)
+    encoded = gallery.encode(picture)
+    assert encoded == gallery.encode(picture)
+    assert Image.open(io.BytesIO(encoded)).size == (82, 40)
+
+
+# ---- of a study ---------------------------------------------------------------------
+
+
+def test_gallery_shows_mistakes_of_the_classifier_itself(study: Clone) -> None:
+    network, model = classifier.load(study.folder / "data/classifier", torch.device("cpu"))
+    wrong = study.table("data/gallery/mistakes.csv", tables.MISTAKES)
+    assert len(wrong), "as good as untrained, it errs"
+    pixels = np.load(study.folder / "data/pixels.npy")[wrong["photo"]]
+    with torch.inference_mode():
+        p = network(torch.from_numpy(pixels).permute(0, 3, 1, 2)).softmax(dim=1).numpy()
+    assert [model["classes"][n] for n in p.argmax(axis=1)] == list(wrong["predicted"])
+    assert p.max(axis=1) == pytest.approx(wrong["confidence"].to_numpy(), abs=1e-4)
+    manifest = study.table("data/manifest.csv", tables.MANIFEST).set_index("photo")
+    assert list(manifest["label"][wrong["photo"]]) == list(wrong["actual"])
+    test = set(study.table("data/splits/test.csv", tables.SPLIT)["photo"])
+    assert set(wrong["photo"]) <= test
+
+
+def test_contact_sheet_holds_training_samples_alone(study: Clone) -> None:
+    sheet = study.table("data/gallery/samples.csv", tables.SHEET)
+    train = study.table("data/splits/train.csv", tables.SPLIT)
+    assert set(sheet["sample"]) <= set(train["sample"])
+    assert set(sheet["label"]) == {"natural", "plastic"}
+    for name in sheet["file"]:
+        assert Image.open(study.folder / "data/gallery" / name).size == (3 * 66 - 2, 64)

@@ -1,0 +1,279 @@
+"""report.html: what it says, that nothing in it comes from elsewhere, that names stay names."""
+
+import base64
+import io
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import Clone
+from PIL import Image
+
+from shotcount import answers, charts, gallery, page, params, tables
+from shotcount.params import load_params
+
+LABELS = ["<b>x</b>", 'it\'s "y" & z']
+PATH = "<img src=x onerror=alert(1)>/\"quote'\n<script>alert(1)</script>.jpg"
+REASON = "one photo in several classes: <i>a</i>, b"
+SIZES = list(product((8, 16, 32), (1, 2, 4)))
+
+
+def make_results() -> tuple[dict[str, pd.DataFrame], answers.Answer]:
+    """Answer a study of three strategies whose accuracies are given."""
+    rng = np.random.default_rng(0)
+    shown = np.repeat(np.arange(40), 4)
+    rows, hits, history = [], {}, []
+    for strategy, shift in (("scratch", -0.2), ("frozen", 0.1), ("finetune", 0.05)):
+        for n, k in SIZES:
+            cell = {"strategy": strategy, "samples": n, "angles": k, "photos": n * k}
+            accuracy = 0.85 + shift - (n * k) ** -0.6
+            hits[strategy, n, k] = rng.random((3, len(shown))) < accuracy
+            scores = dict.fromkeys(("balanced_accuracy", "macro_f1"), accuracy)
+            rows.append(cell | scores | {"seeds": 3, "log_loss": 0.5, "ece": 0.1})
+            rows[-1]["accuracy"] = hits[strategy, n, k].mean()
+            history += [
+                cell | {"seed": seed, "step": step, "epoch": step / 10, "learning_rate": 0.1,
+                        "train_loss": 0.5, "val_loss": 1 / step, "val_accuracy": accuracy}
+                for seed in range(3) for step in (10, 20, 30)
+            ]  # fmt: skip
+    scores = pd.DataFrame(rows)
+    learnings = answers.learn_all(scores, hits, shown, 200, rng)
+    wanted = params.Answer(
+        tolerance=0.01, target_accuracy=0.9, cost_per_sample=1.0, cost_per_photo=0.1,
+        replicates=200, reference={},
+    )  # fmt: skip
+    answer = answers.answer(learnings, 0.5, wanted)
+    views = [
+        view for own in learnings
+        for view in answers.views(own, rng.random((4, 3, 40)) < 0.8, np.arange(40))
+    ]  # fmt: skip
+    confusion = [
+        {"strategy": s, "samples": n, "angles": k, "photos": n * k, "actual": actual,
+         "predicted": predicted, "photos_per_seed": 60.5 if actual == predicted else 19.5}
+        for s in ("scratch", "frozen", "finetune") for n, k in SIZES
+        for actual in LABELS for predicted in LABELS
+    ]  # fmt: skip
+    results = answers.details(learnings, answer) | {
+        "curve": answers.with_intervals(scores, learnings),
+        "confusion": pd.DataFrame(confusion),
+        "history": pd.DataFrame(history),
+        "views": answers.table(views, tables.VIEWS),
+    }
+    return results, answer
+
+
+def make_gallery(folder: Path, map_size: int = 3, mistakes: int = 3) -> Path:
+    """Draw what the stage gallery would, of grey photos."""
+    folder.mkdir()
+    photo = np.full((40, 40, 3), 128, np.uint8)
+    picture = gallery.encode(gallery.side_by_side([photo, photo]))
+    rows = []
+    for n in range(mistakes):
+        row = dict(zip(("actual", "predicted"), LABELS, strict=True))
+        row |= {"photo": n, "path": PATH, "confidence": 0.987 - n / 10, "map_size": map_size}
+        rows.append(row | {"file": f"mistake{n}.webp"})
+        (folder / f"mistake{n}.webp").write_bytes(picture)
+    tables.write(
+        folder / "mistakes.csv",
+        pd.DataFrame(rows, columns=list(tables.MISTAKES)),
+        tables.MISTAKES,
+    )
+    sheet = [
+        {"label": label, "sample": f"{label}/1", "angles": "0, <u>1</u>", "file": f"{n}.webp"}
+        for n, label in enumerate(LABELS)
+    ]
+    tables.write(folder / "samples.csv", pd.DataFrame(sheet), tables.SHEET)
+    for row in sheet:
+        (folder / row["file"]).write_bytes(picture)
+    return folder
+
+
+def make_page(folder: Path, **gallery_of: int) -> str:
+    """Render the page of a study whose names try to be markup."""
+    results, answer = make_results()
+    drawn = charts.draw_all(results, {}, answer)
+    for name, figure in drawn.items():
+        charts.save(figure, folder / f"{name}.svg")
+    model = {
+        "strategy": "frozen", "network": "resnet18", "photos": 128, "samples": 32, "angles": 4,
+        "size": 40, "seed": 2, "device": "cpu", "classes": LABELS,
+    }  # fmt: skip
+    left_out = pd.DataFrame({"path": [f"{n}.jpg" for n in range(300)], "reason": REASON})
+    run = page.Run(
+        "study:\n  pattern: '(?P<label>.*)'  # \"&\"\n",
+        model,
+        {"train-frozen-1.0-4": 61.5},
+        left_out,
+    )
+    data = {"photos": 1280, "photos_left_out": 300, "test_photos": 160, "manifest_sha256": "0a1b"}
+    svgs = {name: (folder / f"{name}.svg").read_bytes() for name in drawn}
+    made = make_gallery(folder / "gallery", **gallery_of)
+    return page.render(results, answer, data, svgs, made, run)
+
+
+class Reader(HTMLParser):
+    """Collects tags with their attributes, the text, and whether tags close in order."""
+
+    VOID = frozenset({"meta", "link", "img", "br"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.text, self.open = "", []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {name: value or "" for name, value in attrs}))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def each(self, *tags: str) -> Iterator[dict[str, str]]:
+        return (attributes for tag, attributes in self.tags if tag in tags)
+
+
+@pytest.fixture(scope="module")
+def html(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return make_page(tmp_path_factory.mktemp("page"))
+
+
+@pytest.fixture(scope="module")
+def read(html: str) -> Reader:
+    return Reader(html)
+
+
+def test_answer_comes_first_and_the_rest_below(html: str, read: Reader) -> None:
+    lead = re.findall(r'<p class="headline">(.*?)</p>', html)
+    assert len(lead) == 2
+    assert "photos" in lead[0]
+    assert "Use frozen features: with all 128 photos" in lead[1]
+    assert html.index(lead[1]) < html.index("<img") < html.index("redundan")
+
+
+def test_every_part_is_there(read: Reader) -> None:
+    for part in (
+        "Accuracy by size", "compared on the same test samples", "Equally many photos",
+        "3 seeds", "taken for", "98.7 % sure", "3 × 3 places", "Training samples"[9:],
+        "Manifest sha256", "0a1b", "Versions", "torch 2", "Photos left out: 300", REASON,
+        "train-frozen-1.0-4", "61.5", "(?P<label>.*)",
+    ):  # fmt: skip
+        assert part in read.text, part
+    assert "1,280" in read.text
+
+
+def test_confusion_has_a_shaded_table_a_strategy(html: str, read: Reader) -> None:
+    assert read.text.count("60.5 76 %") == read.text.count("19.5 24 %") == 2 * 3
+    assert html.count("rgba(var(--heat), 0.34)") == 2 * 3
+
+
+def test_many_classes_are_listed_by_their_commonest_confusions() -> None:
+    labels = [f"class {n:02d}" for n in range(30)]
+    rows = [
+        {"strategy": "frozen", "samples": 60, "angles": 1, "photos": 60, "actual": a,
+         "predicted": p, "photos_per_seed": 5.0 if a == p else float(a < p == "class 29")}
+        for a in labels for p in labels
+    ]  # fmt: skip
+    (confusion,) = page._confusions(pd.DataFrame(rows))
+    assert len(confusion.commonest) == 15
+    assert confusion.commonest[0] == ("class 00", "class 29", "1.0")
+
+
+def test_names_stay_names(html: str, read: Reader) -> None:
+    shown = "<img src=x onerror=alert(1)>/\"quote'\\n<script>alert(1)</script>.jpg"
+    assert read.text.count(shown) == 3
+    assert "<b>x</b>" in read.text
+    assert list(read.each("script", "i", "u", "iframe", "object", "form")) == []
+    assert not any(name.startswith("on") for _, attributes in read.tags for name in attributes)
+    assert any("<b>x</b>" in image["alt"] for image in read.each("img"))
+
+
+def test_nothing_is_fetched(html: str, read: Reader) -> None:
+    for _, attributes in read.tags:
+        for name in ("src", "srcset", "data", "poster", "action"):
+            assert attributes.get(name, "data:").startswith("data:")
+    assert [link["href"] for link in read.each("link")] == ["data:,"]
+    style = html.partition("<style>")[2].partition("</style>")[0]
+    assert "url(" not in style
+    assert "@import" not in style
+    for image in read.each("img"):  # nor by the charts
+        if (source := image["src"]).startswith("data:image/svg+xml;base64,"):
+            svg = base64.b64decode(source.partition(",")[2]).decode()
+            assert not re.findall(r'(?:href|src)="(?!#|data:)', svg)
+            assert not re.findall(r"url\((?!#)", svg)
+
+
+def test_every_picture_says_what_it_shows(read: Reader) -> None:
+    images = list(read.each("img"))
+    assert len(images) == 4 + 3 + 2
+    assert all(len(image["alt"]) > 20 for image in images)
+    drawn = [image for image in images if image["src"].startswith("data:image/svg")]
+    assert len(drawn) == 4
+    for image in drawn:
+        assert re.search(r"\d+\.\d", image["alt"]), image["alt"]
+    for image in images:
+        if image["src"].startswith("data:image/webp"):
+            content = base64.b64decode(image["src"].partition(",")[2])
+            assert Image.open(io.BytesIO(content)).size == (82, 40)
+
+
+def test_structure_is_what_assistive_technology_needs(html: str, read: Reader) -> None:
+    assert next(read.each("html")) == {"lang": "en"}
+    assert "<title>" in html
+    levels = [int(tag[1]) for tag, _ in read.tags if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
+    ids = [attributes["id"] for _, attributes in read.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    local = [a["href"][1:] for a in read.each("a") if a["href"].startswith("#")]
+    assert set(local) <= set(ids)
+    assert all("scope" in attributes for attributes in read.each("th"))
+
+
+def test_same_study_same_bytes(html: str, tmp_path: Path) -> None:
+    assert make_page(tmp_path) == html
+
+
+def test_a_network_without_a_feature_map_is_said_to_have_none(tmp_path: Path) -> None:
+    text = Reader(make_page(tmp_path, map_size=0)).text
+    assert "resnet18 ends in no feature map, so where it looked can't be shown" in text
+    assert "Grad-CAM" not in text
+
+
+def test_a_classifier_without_mistakes_is_said_to_make_none(tmp_path: Path) -> None:
+    assert "It gets every test photo right." in make_page(tmp_path, mistakes=0)
+
+
+# ---- of a study ---------------------------------------------------------------------
+
+
+def test_report_of_a_study_is_small_and_whole(study: Clone) -> None:
+    path = study.folder / "metrics/report.html"
+    read = Reader(path.read_text(encoding="utf-8"))
+    assert path.stat().st_size < 2_000_000
+    assert (study.folder / "params.yaml").read_text(encoding="utf-8") in read.text
+    assert "efficientnet" in read.text
+    assert len(list(read.each("img"))) > 4 + 8
+
+
+def test_report_lists_the_seconds_of_every_stage_that_ran(study: Clone) -> None:
+    runs = page.runs(load_params(study.folder / "params.yaml"))
+    recorded = {path.name for path in (study.folder / "data/seconds").iterdir()}
+    assert set(runs) | {"plot"} == recorded
+    text = Reader((study.folder / "metrics/report.html").read_text(encoding="utf-8")).text
+    for name in runs:
+        assert name in text
+    seconds: Any = [float(p.read_text()) for p in (study.folder / "data/seconds").iterdir()]
+    assert all(0 <= s < 10_000 for s in seconds)
