@@ -16,7 +16,7 @@ help:
 study: $(ready)
 	$(run) dvc repro
 	@cat metrics/study.md
-	@echo "Chart: metrics/accuracy_vs_size.svg (and .png)"
+	@echo "Chart: metrics/accuracy_vs_size.svg (and .png). All of it, as a page: metrics/report.html"
 
 check-data: $(ready)
 	$(run) python -m shotcount check-data

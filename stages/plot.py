@@ -70,9 +70,8 @@ def main() -> None:
     for name, chart in drawn.items():
         charts.save(chart, METRICS / f"{name}.svg")
     model = json.loads(Path("data/classifier/model.json").read_text(encoding="utf-8"))
-    run = page.Run(
-        PARAMS.read_text(encoding="utf-8"), model, recorded_seconds(page.runs(params)), left_out
-    )
+    seconds = recorded_seconds(page.runs(params))
+    run = page.Run(PARAMS.read_text(encoding="utf-8"), model, seconds, left_out)
     svgs = {name: (METRICS / f"{name}.svg").read_bytes() for name in drawn}
     shown = page.render(results, answer, data, svgs, Path("data/gallery"), run)
     files.write_text(METRICS / "report.html", shown)

@@ -5,7 +5,7 @@ import io
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -234,7 +234,7 @@ def test_structure_is_what_assistive_technology_needs(html: str, read: Reader) -
     levels = [int(tag[1]) for tag, _ in read.tags if re.fullmatch("h[1-6]", tag)]
     assert levels[0] == 1
     assert levels.count(1) == 1
-    assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(after <= before + 1 for before, after in pairwise(levels))
     ids = [attributes["id"] for _, attributes in read.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
     local = [a["href"][1:] for a in read.each("a") if a["href"].startswith("#")]

@@ -124,9 +124,9 @@ def test_a_frozen_knob_reruns_frozen_cells_alone_and_diffs_show_it(study: Clone)
     shown = study.run("dvc", "exp", "run", "--set-param", "train.frozen.learning_rate=0.5")
     ran = re.findall(r"^Running stage '(.*)'", shown, re.M)
     assert {stage.split("-")[0] for stage in ran} == {
-        "train@frozen", "train_grid", "evaluate@frozen", "classifier", "plot",
+        "train@frozen", "train_grid", "evaluate@frozen", "classifier", "gallery", "plot",
     }  # fmt: skip
-    assert len(ran) == 4 + 1 + 1 + 1 + 1
+    assert len(ran) == 4 + 1 + 1 + 1 + 1 + 1
     assert "frozen.log_loss" in study.run("dvc", "metrics", "diff")
     assert "train.frozen.learning_rate" in study.run("dvc", "params", "diff")
     assert "0.5" in study.run("dvc", "exp", "show", "--only-changed", "--csv")
