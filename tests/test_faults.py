@@ -26,6 +26,7 @@ STAGES = {
     "train.py frozen grid": (["data/models/frozen/grid"], True),
     "evaluate.py frozen": (["data/evaluation/frozen"], False),
     "classifier.py": (["data/classifier"], False),
+    "gallery.py": (["data/gallery"], False),
     "plot.py": (["metrics"], False),
 }
 # Long enough to be killed in the midst of it.
@@ -69,7 +70,12 @@ class Workbench(Clone):
         assert not list((self.folder / "data" / "unfinished").glob("*")), "something is left over"
         tops = [self.folder / name for name in STAGES[stage][0]]
         paths = [p for top in tops for p in ([top] if top.is_file() else top.rglob("*"))]
-        return {str(p.relative_to(self.folder)): p.read_bytes() for p in paths if p.is_file()}
+        timed = {"report.html"}  # tells how long the stages took
+        return {
+            str(p.relative_to(self.folder)): p.read_bytes()
+            for p in paths
+            if p.is_file() and p.name not in timed
+        }
 
     def undisturbed(self, stage: str) -> Undisturbed:
         """Run the stage without any fault, once."""
@@ -179,6 +185,7 @@ def test_ctrl_c_stops_with_one_line_and_the_next_run_goes_on(
         ("train.py scratch 1.0 3", 1024),
         ("evaluate.py frozen", 4),
         ("classifier.py", 1024),
+        ("gallery.py", 1),
         ("plot.py", 8),
     ],
 )
