@@ -72,8 +72,7 @@ def main() -> None:
     model = json.loads(Path("data/classifier/model.json").read_text(encoding="utf-8"))
     seconds = recorded_seconds(page.runs(params))
     run = page.Run(PARAMS.read_text(encoding="utf-8"), model, seconds, left_out)
-    svgs = {name: (METRICS / f"{name}.svg").read_bytes() for name in drawn}
-    shown = page.render(results, answer, data, svgs, Path("data/gallery"), run)
+    shown = page.render(results, answer, data, METRICS, Path("data/gallery"), run)
     files.write_text(METRICS / "report.html", shown)
 
 

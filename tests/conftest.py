@@ -1,10 +1,13 @@
 """What tests make for themselves: small collections, and clones of the project."""
 
+import contextlib
 import os
+import pty
 import re
 import signal
 import subprocess
 import sys
+import termios
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +95,21 @@ def params_text() -> str:
     return (ROOT / "params.yaml").read_text(encoding="utf-8")
 
 
+def in_a_terminal(command: list[str], **options: Any) -> str:
+    """Run a command, its output going to a terminal of 100 columns; return what was written."""
+    parent, child = pty.openpty()
+    termios.tcsetwinsize(child, (24, 100))
+    process = subprocess.Popen(command, stdout=child, stderr=child, **options)
+    os.close(child)
+    written = b""
+    with contextlib.suppress(OSError):  # Linux's way to say that the other end is closed
+        while chunk := os.read(parent, 4096):
+            written += chunk
+    os.close(parent)
+    assert process.wait() == 0, written.decode()
+    return written.decode()
+
+
 # ---- the whole project, at toy size ---------------------------------------------------
 
 
@@ -112,6 +130,12 @@ class Clone:
         self.run("git", "config", "user.email", "test@example.org")
         self.commit()
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """With the clone's own sources, and this environment's programs, first."""
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        return os.environ | {"PATH": path, "PYTHONPATH": str(self.folder / "src")}
+
     def run(self, *command: str, code: int = 0) -> str:
         """Run a command in the clone to its end and return what it prints."""
         process = self.start(*command)
@@ -120,12 +144,11 @@ class Clone:
         return shown
 
     def start(self, *command: str) -> subprocess.Popen[str]:
-        """Start a command, its own sources and this environment's programs first."""
-        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        """Start a command."""
         return subprocess.Popen(
             command,
             cwd=self.folder,
-            env=os.environ | {"PATH": path, "PYTHONPATH": str(self.folder / "src")},
+            env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -152,7 +175,12 @@ class Clone:
 
     def repro(self, *arguments: str) -> list[str]:
         """Run `dvc repro` and return the stages that ran."""
-        return re.findall(r"^Running stage '(.*)'", self.run("dvc", "repro", *arguments), re.M)
+        return self.stages(self.run("dvc", "repro", *arguments))
+
+    @staticmethod
+    def stages(shown: str) -> list[str]:
+        """Return the stages that ran, by what DVC printed."""
+        return re.findall(r"^Running stage '(.*)'", shown, re.M)
 
     def table(self, name: str, columns: tables.Table) -> pd.DataFrame:
         return tables.read(self.folder / name, columns)

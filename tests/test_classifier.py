@@ -236,8 +236,8 @@ def test_the_classifier_is_a_dvc_artifact(study: Clone, tmp_path: Path) -> None:
     declared = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["artifacts"]
     assert declared["classifier"]["path"] == "data/classifier"
     assert declared["classifier"]["type"] == "model"
-    # `dvc artifacts get` takes versions: tags named <artifact>@v<version>.
-    study.run("git", "tag", "classifier@v1.0.0")
+    # A version is an annotated tag named <artifact>@v<version>.
+    study.run("git", "tag", "--annotate", "--message", "first", "classifier@v1.0.0")
     got = tmp_path / "got"
     study.run("dvc", "artifacts", "get", str(study.folder), "classifier", "--out", str(got))
     for path in (study.folder / "data/classifier").iterdir():

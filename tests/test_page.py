@@ -97,8 +97,7 @@ def make_gallery(folder: Path, map_size: int = 3, mistakes: int = 3) -> Path:
 def make_page(folder: Path, **gallery_of: int) -> str:
     """Render the page of a study whose names try to be markup."""
     results, answer = make_results()
-    drawn = charts.draw_all(results, {}, answer)
-    for name, figure in drawn.items():
+    for name, figure in charts.draw_all(results, {}, answer).items():
         charts.save(figure, folder / f"{name}.svg")
     model = {
         "strategy": "frozen", "network": "resnet18", "photos": 128, "samples": 32, "angles": 4,
@@ -112,9 +111,8 @@ def make_page(folder: Path, **gallery_of: int) -> str:
         left_out,
     )
     data = {"photos": 1280, "photos_left_out": 300, "test_photos": 160, "manifest_sha256": "0a1b"}
-    svgs = {name: (folder / f"{name}.svg").read_bytes() for name in drawn}
     made = make_gallery(folder / "gallery", **gallery_of)
-    return page.render(results, answer, data, svgs, made, run)
+    return page.render(results, answer, data, folder, made, run)
 
 
 class Reader(HTMLParser):

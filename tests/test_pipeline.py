@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-import vl_convert
 from conftest import Clone, make_collection
 
 from shotcount import tables
@@ -103,36 +102,6 @@ def test_another_clone_gives_the_same_bytes(study: Clone, tmp_path: Path) -> Non
         "data/models/frozen/1.0x1/history.csv",
     ):
         assert (other.folder / name).read_bytes() == (study.folder / name).read_bytes(), name
-
-
-def test_dvc_shows_metrics_and_plots(study: Clone) -> None:
-    shown = study.run("dvc", "metrics", "show")
-    assert "frozen.accuracy_low" in shown
-    study.run("dvc", "plots", "show", "--out", "shown")
-    page = (study.folder / "shown/index.html").read_text(encoding="utf-8")
-    for title in ("accuracy against training size", "validation loss while training"):
-        assert title in page
-    for number in ("accuracy_high", "val_accuracy", "finetune"):
-        assert number in page
-    specs = re.findall(r"var spec = (\{.*?\});\s*vegaEmbed", page, re.DOTALL)
-    lines = [vl_convert.vegalite_to_svg(json.loads(s)).count("mark-line") for s in specs]
-    assert lines == [3 * 2, 14 * 2, 14 * 2]  # strategies x sample counts; runs; runs
-    study.run("git", "clean", "--quiet", "--force", "-d", "shown")
-
-
-def test_a_frozen_knob_reruns_frozen_cells_alone_and_diffs_show_it(study: Clone) -> None:
-    shown = study.run("dvc", "exp", "run", "--set-param", "train.frozen.learning_rate=0.5")
-    ran = re.findall(r"^Running stage '(.*)'", shown, re.M)
-    assert {stage.split("-")[0] for stage in ran} == {
-        "train@frozen", "train_grid", "evaluate@frozen", "classifier", "gallery", "plot",
-    }  # fmt: skip
-    assert len(ran) == 4 + 1 + 1 + 1 + 1 + 1
-    assert "frozen.log_loss" in study.run("dvc", "metrics", "diff")
-    assert "train.frozen.learning_rate" in study.run("dvc", "params", "diff")
-    assert "0.5" in study.run("dvc", "exp", "show", "--only-changed", "--csv")
-    study.run("git", "checkout", "--quiet", "--", ".")
-    study.run("dvc", "checkout", "--quiet")
-    assert study.repro() == []
 
 
 def test_a_new_size_runs_its_new_cells_alone(study: Clone) -> None:

@@ -1,42 +1,21 @@
 """What a terminal shows, what a log holds, and that both are of the whole cell."""
 
 import os
-import pty
-import subprocess
 import sys
-import termios
 from typing import Any
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, in_a_terminal
 
 from shotcount import cells, progress, training
 from shotcount.progress import Meter, watch
 
 
-def in_a_terminal(code: str) -> str:
-    """Run Python code with a terminal for its output; return all that was written there."""
-    parent, child = pty.openpty()
-    termios.tcsetwinsize(child, (24, 100))
-    process = subprocess.Popen(
-        [sys.executable, "-c", f"from shotcount.progress import *\n{code}"],
-        stdout=child,
-        stderr=child,
-        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
-    )
-    os.close(child)
-    written = b""
-    while True:
-        try:
-            chunk = os.read(parent, 4096)
-        except OSError:  # Linux's way to say that the other end is closed
-            chunk = b""
-        if not chunk:
-            break
-        written += chunk
-    os.close(parent)
-    assert process.wait() == 0, written
-    return written.decode()
+def written(code: str) -> str:
+    """What Python code writes to a terminal."""
+    code = f"from shotcount.progress import *\n{code}"
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    return in_a_terminal([sys.executable, "-c", code], env=environment)
 
 
 @pytest.fixture
@@ -84,15 +63,15 @@ def test_what_was_done_before_says_nothing_of_the_pace(clock: Any, capsys: Any) 
 
 
 def test_a_terminal_gets_one_bar_that_stays_when_full() -> None:
-    written = in_a_terminal(
+    shown = written(
         "with Meter('scratch 8x3', 6, 'step') as meter:\n"
         "    for n in range(5):\n"
         "        meter.show(n, note=f'seed 1/2, loss 0.{n}')\n"
         "        time.sleep(0.11)\n"
         "    meter.show(4, 4, '2 seeds')\n"
     )
-    assert written.count("\n") == 1
-    frames = [frame.strip() for frame in written.split("\r") if frame.strip()]
+    assert shown.count("\n") == 1
+    frames = [frame.strip() for frame in shown.split("\r") if frame.strip()]
     assert frames[0].startswith("scratch 8x3   0%|")
     assert any(frame.endswith("seed 1/2, loss 0.3") for frame in frames)
     assert frames[-1].startswith("scratch 8x3 100%|")
@@ -101,7 +80,7 @@ def test_a_terminal_gets_one_bar_that_stays_when_full() -> None:
 
 
 def test_an_error_leaves_the_bar_on_its_own_line() -> None:
-    written = in_a_terminal(
+    shown = written(
         "try:\n"
         "    for item in watch([1, 2], 'photos', 2, 'photo'):\n"
         "        raise KeyboardInterrupt\n"
@@ -109,7 +88,7 @@ def test_an_error_leaves_the_bar_on_its_own_line() -> None:
         "    pass\n"
         "print('interrupted')\n"
     )
-    assert written.splitlines()[-1] == "interrupted"
+    assert shown.splitlines()[-1] == "interrupted"
 
 
 class Told(list[tuple[float, float, str]]):

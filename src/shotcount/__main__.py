@@ -32,7 +32,9 @@ Write the classifier as one ONNX file, its preprocessing inside. Input `photos`:
 height, width, 3), RGB, upright, of any size (those of a batch share theirs). Output
 `probabilities`: float32, (batch, classes). The labels, in that order, are in the file's metadata,
 under `classes`. Before it is written, onnxruntime's probabilities are compared with the original's:
-by how much they differ is printed, and where that is more than rounding, nothing is written.
+by how much they differ is printed, and where that is more than rounding, nothing is written. (Large
+JPEGs are decoded at a fraction of their size by training and predict; decoded whole, their
+probabilities may differ by some 0.02.)
 """
 MODEL = "the folder that the stage `classifier` makes, data/classifier, or a copy of it"
 

@@ -143,7 +143,7 @@ def _show(meter: Meter, ended: Sequence[int], seeds: int, run: Progress, steps: 
 
     As training may stop early, the seeds to come are expected to take what those took.
     """
-    to_come = (seeds - len(ended) - 1) * (sum(ended) / len(ended) if ended else steps)
+    to_come = round((seeds - len(ended) - 1) * (sum(ended) / len(ended) if ended else steps))
     note = f"seed {len(ended) + 1}/{seeds}"
     if losses := run.losses or [look["train_loss"] for look in run.history]:
         note += f", loss {losses[-1]:.3f}"

@@ -61,7 +61,7 @@ def render(
     results: Mapping[str, pd.DataFrame],
     answer: Answer,
     data: Mapping[str, Any],
-    charts: Mapping[str, bytes],
+    charts: Path,
     gallery: Path,
     run: Run,
 ) -> str:
@@ -74,8 +74,8 @@ def render(
     answer : Answer
     data : mapping
         What the study rests on.
-    charts : mapping of str to bytes
-        SVG of each of the study's charts, by name.
+    charts : Path
+        The folder of the study's charts, those of `charts.draw_all` as SVG.
     gallery : Path
         What the stage gallery has made.
     run : Run
@@ -86,7 +86,6 @@ def render(
     template = Path(__file__).with_suffix(".html").read_text(encoding="utf-8")
     headline = report.headline(answer)
     said = report.sentences(answer) + report.caution(results["curve"], answer)
-    alts = _alts(results, answer)
     sheet = list(_sheet(gallery))
     mistakes = tables.read(gallery / "mistakes.csv", tables.MISTAKES)
     return environment.from_string(template).render(
@@ -94,7 +93,8 @@ def render(
         said=[sentence for sentence in said if sentence not in headline],
         sections=report.sections(results, answer),
         charts={
-            name: Picture(_address(svg, "svg+xml"), alts[name]) for name, svg in charts.items()
+            name: Picture(_address((charts / f"{name}.svg").read_bytes(), "svg+xml"), alt)
+            for name, alt in _alts(results, answer).items()
         },
         confusions=list(_confusions(results["confusion"])),
         most_classes=MOST_CLASSES,
