@@ -1,6 +1,7 @@
 """report.html: what it says, that nothing in it comes from elsewhere, that names stay names."""
 
 import base64
+import dataclasses
 import io
 import re
 from collections.abc import Iterator
@@ -94,9 +95,11 @@ def make_gallery(folder: Path, map_size: int = 3, mistakes: int = 3) -> Path:
     return folder
 
 
-def make_page(folder: Path, **gallery_of: int) -> str:
+def make_page(folder: Path, certain: bool = True, **gallery_of: int) -> str:
     """Render the page of a study whose names try to be markup."""
     results, answer = make_results()
+    if not certain:  # whether the best strategy beats guessing
+        answer = dataclasses.replace(answer, accuracy=answers.Estimate(0.6, 0.4, 0.8))
     for name, figure in charts.draw_all(results, {}, answer).items():
         charts.save(figure, folder / f"{name}.svg")
     model = {
@@ -252,6 +255,16 @@ def test_a_network_without_a_feature_map_is_said_to_have_none(tmp_path: Path) ->
 
 def test_a_classifier_without_mistakes_is_said_to_make_none(tmp_path: Path) -> None:
     assert "It gets every test photo right." in make_page(tmp_path, mistakes=0)
+
+
+def test_a_study_without_an_answer_says_so_and_nothing_is_left_empty(tmp_path: Path) -> None:
+    html = make_page(tmp_path, certain=False)
+    lead = re.findall(r'<p class="headline">(.*?)</p>', html)
+    assert len(lead) == 1
+    assert lead[0].startswith("No answer: ")
+    assert html.count("No answer: ") == 1
+    assert not re.search(r"<ul>\s*</ul>", html)
+    assert not re.search(r"</h2>\s*(<h2|</section)", html)
 
 
 # ---- of a study ---------------------------------------------------------------------

@@ -146,13 +146,17 @@ def _alts(results: Mapping[str, pd.DataFrame], answer: Answer) -> dict[str, str]
         f"{report.NAMES[strategy]} {own.min():.2f} to {own.max():.2f} in {len(own)} runs"
         for strategy, own in lowest
     )
+    smallest = (
+        f" Enough: {enough.samples:,} samples from {enough.angles} angle(s) each."
+        if enough.photos.value < enough.largest
+        else ""
+    )
     return {
         "accuracy_vs_size": f"Test accuracy against the number of training photos: {reached}.",
         "samples_and_angles": (
             f"Accuracy by training samples and angles of each: highest, {best['accuracy']:.1%}, "
             f"with {best['samples']:,} samples from {best['angles']} angle(s) each "
-            f"({report.NAMES[best['strategy']]}). Enough: {enough.samples:,} samples from "
-            f"{enough.angles} angle(s) each."
+            f"({report.NAMES[best['strategy']]}).{smallest}"
         ),
         "views_at_test_time": f"Accuracy for whole samples by angles averaged: {averaged}.",
         "training_curves": (
