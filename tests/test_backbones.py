@@ -133,6 +133,16 @@ def test_every_network_of_torchvision_can_be_taken_apart() -> None:
             assert features.shape == (1, backbone.features), name
 
 
+@pytest.mark.parametrize(
+    "name", ["mobilenetv3_large_100", "lcnet_050", "ghostnet_100", "regnety_002", "levit_128s"]
+)
+def test_width_of_timms_features_is_what_comes_out(name: str) -> None:
+    with torch.device("meta"):
+        backbone = backbones.build_backbone(name).eval()
+        features = backbone(torch.zeros(1, 3, backbone.size, backbone.size))
+    assert features.shape == (1, backbone.features)
+
+
 def test_size_that_the_network_cannot_take_is_refused() -> None:
     with pytest.raises(UserError, match=r"data\.size: inception_v3 can't take photos of 32 px"):
         backbones.input_size("inception_v3", 32)

@@ -1,4 +1,4 @@
-"""python -m shotcount predict and export: what people type, and what they get."""
+"""python -m shotcount check-data, predict, export: what people type, and what they get."""
 
 import csv
 import io
@@ -35,6 +35,48 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """photos/<label>/<sample>/<angle>.png below the current folder: 2 classes x 2 samples x 3."""
     monkeypatch.chdir(tmp_path)
     return make_collection(Path("photos"), samples=2, angles=3)
+
+
+# ---- check-data ---------------------------------------------------------------------
+
+
+def test_check_data_ends_with_0_and_nothing_kept_where_all_is_well(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    params_text: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_collection(Path("data/demo"), samples=20, angles=10)
+    Path("params.yaml").write_text(params_text.replace("0.125, ", ""), encoding="utf-8")
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["check-data"]) == 0
+    shown = capsys.readouterr()
+    assert "400 photos in 2 classes, 40 samples, photos of each: 10" in shown.out
+    assert "Nothing would stop the study." in shown.out
+    assert shown.err == ""
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_check_data_ends_with_2_and_every_problem_where_the_study_would_stop(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    params_text: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_collection(Path("data/demo"), samples=20, angles=3)
+    (tmp_path / "data/demo/red/07/1.png").write_bytes(b"")
+    Path("params.yaml").write_text(params_text, encoding="utf-8")
+    assert main(["check-data"]) == 2
+    shown = capsys.readouterr()
+    assert "left out: red/07/1.png: the file is empty" in shown.out
+    assert "error: this would stop the study:" in shown.err
+    assert "1 photos can't be used" in shown.err
+    assert "study.angles: 10 angles asked" in shown.err
+
+
+# ---- predict, export ----------------------------------------------------------------
 
 
 Rows = list[dict[str, str]]

@@ -64,7 +64,9 @@ def build_backbone(name: str) -> Backbone:
         network = timm.create_model(name, num_classes=0)
         config = network.pretrained_cfg
         size = config["input_size"][-1]
-        backbone = Backbone(network, network.num_features, config["mean"], config["std"], size)
+        # num_features is before the layer that some, as MobileNetV3, have between pooling and head.
+        features = getattr(network, "head_hidden_size", network.num_features)
+        backbone = Backbone(network, features, config["mean"], config["std"], size)
     else:
         raise UserError(
             f"model.name: neither torchvision nor timm has a network named {name!r}: see "

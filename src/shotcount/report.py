@@ -397,7 +397,8 @@ def _in_percent(value: float, low: float, high: float) -> str:
 
 
 def _in_points(value: float, low: float, high: float) -> str:
-    return f"{100 * value:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+    first, *ends = (f"{round(100 * v, 1) + 0.0:+.1f}" for v in (value, low, high))  # never -0.0
+    return f"{first} ({' to '.join(ends)})"
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
