@@ -37,6 +37,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     params["split"] |= {"val": 0.2, "test": 0.2}
     params["study"] |= {"angles": [1, 3], "frozen_grid": {"samples": [], "angles": []}}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/size.json").write_text("32\n", encoding="utf-8")  # by stage backbone
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
