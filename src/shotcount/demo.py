@@ -379,7 +379,10 @@ def render_collection(
     # Spawned, since the renderer's threads don't survive a fork.
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers or _cores(), spawn, initializer=_start_worker) as pool:
+        # Workers are born with Ctrl-C blocked: the parent decides when to stop.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         finished = pool.map(render, labels, numbers)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         try:
             for _ in watch(finished, "demo", samples, "sample"):
                 pass
@@ -393,8 +396,7 @@ def render_collection(
 
 
 def _start_worker() -> None:
-    """Let the parent decide when to stop: at Ctrl-C, and however else it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """End with the parent, however that ends."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
