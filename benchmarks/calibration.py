@@ -18,9 +18,8 @@ import pandas as pd
 from scipy import stats
 
 from shotcount import answers
-from shotcount.answers import Estimate
 from shotcount.curves import effective_photos
-from shotcount.intervals import bootstrap_mean, draw
+from shotcount.intervals import Estimate, bootstrap_mean, draw
 from shotcount.seeds import seed_for
 
 

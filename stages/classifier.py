@@ -42,11 +42,7 @@ def main() -> None:
     trained = load_file(largest[chosen] / f"seed{seed}.safetensors")
     backbone = load_file(BACKBONE) if STRATEGIES[chosen].cached else None
 
-    predictions = tables.read(
-        Path("data/evaluation", chosen, "predictions.csv"), tables.predictions(model["classes"])
-    )
-    own = predictions[["samples", "angles", "seed"]] == [model["samples"], model["angles"], seed]
-    test = predictions[own.all(axis=1)]
+    test = classifier.tested(Path("data/evaluation"), model)
     rng = np.random.default_rng(seed_for("classifier", params.study.seed))
     figures = card.measure(test, model["classes"], params.answer.replicates, rng)
     subsets = tables.read(Path("data/subsets.csv"), tables.SUBSETS)

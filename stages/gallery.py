@@ -15,16 +15,12 @@ from shotcount.running import run_stage
 def main() -> None:
     device = pick_device(load_params(Path("params.yaml")).device)
     network, model = classifier.load(Path("data/classifier"), device)
-    classes, size = model["classes"], [model[name] for name in ("samples", "angles", "seed")]
+    classes = model["classes"]
     pixels = np.load("data/pixels.npy", mmap_mode="r")
     manifest = tables.read(Path("data/manifest.csv"), tables.MANIFEST).set_index("photo")
     train = tables.read(Path("data/splits/train.csv"), tables.SPLIT)
 
-    predictions = tables.read(
-        Path("data/evaluation", model["strategy"], "predictions.csv"), tables.predictions(classes)
-    )
-    own = predictions[(predictions[["samples", "angles", "seed"]] == size).all(axis=1)]
-    wrong = gallery.mistakes(own, classes)
+    wrong = gallery.mistakes(classifier.tested(Path("data/evaluation"), model), classes)
     photos = pixels[wrong["photo"].to_numpy()]  # (B, H, H, 3)
     heat = None
     if len(wrong):

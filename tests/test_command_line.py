@@ -40,34 +40,32 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 # ---- check-data ---------------------------------------------------------------------
 
 
-def test_check_data_ends_with_0_and_nothing_kept_where_all_is_well(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    params_text: str,
-) -> None:
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, params_text: str) -> Path:
+    """A folder with the default study's params.yaml, where the command is run."""
     monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(params_text, encoding="utf-8")
+    return tmp_path
+
+
+def test_check_data_ends_with_0_and_nothing_kept_where_all_is_well(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     make_collection(Path("data/demo"), samples=20, angles=10)
-    Path("params.yaml").write_text(params_text.replace("0.125, ", ""), encoding="utf-8")
-    before = sorted(tmp_path.rglob("*"))
+    before = sorted(project.rglob("*"))
     assert main(["check-data"]) == 0
     shown = capsys.readouterr()
     assert "400 photos in 2 classes, 40 samples, photos of each: 10" in shown.out
     assert "Nothing would stop the study." in shown.out
     assert shown.err == ""
-    assert sorted(tmp_path.rglob("*")) == before
+    assert sorted(project.rglob("*")) == before
 
 
 def test_check_data_ends_with_2_and_every_problem_where_the_study_would_stop(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    params_text: str,
+    project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     make_collection(Path("data/demo"), samples=20, angles=3)
-    (tmp_path / "data/demo/red/07/1.png").write_bytes(b"")
-    Path("params.yaml").write_text(params_text, encoding="utf-8")
+    Path("data/demo/red/07/1.png").write_bytes(b"")
     assert main(["check-data"]) == 2
     shown = capsys.readouterr()
     assert "left out: red/07/1.png: the file is empty" in shown.out

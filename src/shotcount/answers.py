@@ -18,6 +18,7 @@ from shotcount import params
 from shotcount.curves import Curves, fit_families, vary
 from shotcount.intervals import (
     Draws,
+    Estimate,
     accuracy_interval,
     bootstrap_mean,
     difference,
@@ -27,15 +28,6 @@ from shotcount.intervals import (
     p_value,
 )
 from shotcount.tables import METRICS, Table
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number with its 95 % interval; an end may be infinite."""
-
-    value: float
-    low: float
-    high: float
 
 
 def measured(rows: np.ndarray, draws: Draws) -> Estimate:

@@ -13,18 +13,15 @@ import numpy as np
 import pandas as pd
 
 from shotcount import scoring
-from shotcount.intervals import Draws, accuracy_interval, bootstrap_mean, draw, interval
+from shotcount.intervals import (
+    Draws,
+    Estimate,
+    accuracy_interval,
+    bootstrap_mean,
+    draw,
+    interval,
+)
 from shotcount.photos import printable
-from shotcount.tables import probability
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A number with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -33,10 +30,10 @@ class Figures:
 
     photos: int
     samples: int
-    accuracy: Figure
-    recall: dict[str, Figure]  # of each class: the share of its photos that are named so
-    views: list[Figure]  # accuracy by sample, the predictions of 1, 2, 3, … photos averaged
-    overconfidence: Figure  # mean probability of the class named, less accuracy
+    accuracy: Estimate
+    recall: dict[str, Estimate]  # of each class: the share of its photos that are named so
+    views: list[Estimate]  # accuracy by sample, the predictions of 1, 2, 3, … photos averaged
+    overconfidence: Estimate  # mean probability of the class named, less accuracy
     calibration_error: float
     log_loss: float  # nats
 
@@ -61,7 +58,7 @@ def measure(
     run = run.sort_values("photo")
     right, shown = scoring.hits(run, classes)  # (1, photos), (photos,)
     truth = run["label"].to_numpy()
-    p = run[[probability(label) for label in classes]].to_numpy()
+    confidence = scoring.probabilities(run, classes).max(axis=1)
     draws = draw(len(np.unique(shown)), [1], replicates, rng)[0]
     recall = {}
     for label in classes:
@@ -69,24 +66,24 @@ def measure(
         its_draws = draw(len(np.unique(shown[rows])), [1], replicates, rng)[0]
         recall[label] = _accuracy(right[:, rows], shown[rows], its_draws)
     views, samples = scoring.views(run, classes, rng)  # (views, 1, samples), (samples,)
-    excess = p.max(axis=1)[None] - right
+    excess = confidence[None] - right
     between = interval(bootstrap_mean(excess[None], shown, draws)[0], draws)
-    own = p[np.arange(len(p)), run["label"].map(classes.index)]  # of the true class
+    scores = scoring.score(run, classes)
     return Figures(
         photos=len(run),
         samples=len(samples),
         accuracy=_accuracy(right, shown, draws),
         recall=recall,
         views=[_accuracy(hit, samples, draws) for hit in views],
-        overconfidence=Figure(float(excess.mean()), *between),
-        calibration_error=scoring.calibration_error(p.max(axis=1), right[0]),
-        log_loss=float(-np.log(np.clip(own, 1e-15, None)).mean()),
+        overconfidence=Estimate(float(excess.mean()), *between),
+        calibration_error=scores["ece"],
+        log_loss=scores["log_loss"],
     )
 
 
-def _accuracy(right: np.ndarray, shown: np.ndarray, draws: Draws) -> Figure:
+def _accuracy(right: np.ndarray, shown: np.ndarray, draws: Draws) -> Estimate:
     replicates = bootstrap_mean(right[None], shown, draws)[0]
-    return Figure(float(right.mean()), *accuracy_interval(replicates, draws))
+    return Estimate(float(right.mean()), *accuracy_interval(replicates, draws))
 
 
 def write(
@@ -225,17 +222,17 @@ def _input(model: Mapping[str, Any]) -> str:
     )
 
 
-def _percent(f: Figure) -> str:
+def _percent(f: Estimate) -> str:
     return f"{100 * f.value:.1f} % (95 % interval {100 * f.low:.1f} to {100 * f.high:.1f})"
 
 
-def _points(f: Figure) -> str:
+def _points(f: Estimate) -> str:
     sign = 1 if f.value >= 0 else -1
     low, high = sorted((100 * sign * f.low, 100 * sign * f.high))
     return f"{100 * abs(f.value):.1f} points (95 % interval {low:.1f} to {high:.1f})"
 
 
-def _cell(f: Figure) -> str:
+def _cell(f: Estimate) -> str:
     return f"{100 * f.value:.1f} ({100 * f.low:.1f}–{100 * f.high:.1f})"
 
 

@@ -14,7 +14,7 @@ import safetensors.torch
 import timm
 import torch
 
-from shotcount import files
+from shotcount import files, tables
 from shotcount.backbones import Backbone, build_backbone
 from shotcount.errors import UserError
 from shotcount.heads import Classifier
@@ -47,6 +47,27 @@ def choose(history: pd.DataFrame) -> tuple[str, int]:
     lowest = history.groupby(["strategy", "seed"], sort=False)["val_loss"].min()
     strategy = str(lowest.groupby("strategy", sort=False).mean().idxmin())
     return strategy, int(lowest[strategy].idxmin())
+
+
+def tested(evaluation: Path, model: Mapping[str, Any]) -> pd.DataFrame:
+    """Read what the study's test says of one model, from the outputs of the stage evaluate.
+
+    Parameters
+    ----------
+    evaluation : Path
+        The folder with a folder for each strategy.
+    model : mapping
+        strategy, samples, angles, seed and classes, as in model.json.
+
+    Returns
+    -------
+    DataFrame
+        As in ``tables.predictions(model["classes"])``: its rows alone.
+    """
+    columns = tables.predictions(model["classes"])
+    predictions = tables.read(evaluation / model["strategy"] / "predictions.csv", columns)
+    run = ["samples", "angles", "seed"]
+    return predictions[(predictions[run] == [model[key] for key in run]).all(axis=1)]
 
 
 def join(

@@ -9,7 +9,7 @@ from matplotlib import colormaps
 from PIL import Image
 from torch import nn
 
-from shotcount.tables import probability
+from shotcount import scoring
 
 MISTAKES = 12  # shown, of different samples
 LARGEST = 224  # px of a mistake's picture
@@ -32,7 +32,7 @@ def mistakes(predictions: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
     DataFrame
         photo, actual, predicted, confidence (the probability of `predicted`): most confident first.
     """
-    p = predictions[[probability(label) for label in classes]].to_numpy()
+    p = scoring.probabilities(predictions, classes)
     table = pd.DataFrame(
         {
             "photo": predictions["photo"].to_numpy(),

@@ -13,6 +13,15 @@ from scipy import stats
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """A number with its 95 % interval; an end may be infinite."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class Draws:
     """How often each replicate of a bootstrap drew each test sample and each training seed.
 

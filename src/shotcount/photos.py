@@ -186,8 +186,13 @@ def _walk(root: Path) -> Iterator[Path]:
                     f"data.path: {printable(path)} is a link to a folder, and only data.path "
                     "itself may be one: copy the folder"
                 )
-        elif path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
+        elif is_photo(path):
             yield path
+
+
+def is_photo(path: Path) -> bool:
+    """Whether a file's name is that of a photo. What is in it, decoding tells."""
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
 def printable(path: object) -> str:
@@ -255,6 +260,18 @@ def _load(root: Path, path: str, size: int) -> tuple[np.ndarray, "Facts"]:
         raise ValueError("the file is empty")
     pixels, width, height = read_photo(io.BytesIO(content), size)
     return pixels, Facts(width=width, height=height, sha256=hashlib.sha256(content).hexdigest())
+
+
+def why(error: Exception) -> str:
+    """Say why a photo can't be used, from what decoding it has raised.
+
+    Whatever is in the file: each format's decoder fails in its own way.
+    """
+    if isinstance(error, UnidentifiedImageError):
+        return "no image that Pillow can read"
+    if isinstance(error, UnicodeEncodeError):
+        return "the file's name is not UTF-8: rename it"
+    return printable(error) or type(error).__name__
 
 
 # ---------------------------------------------------------------------------- preparing all
@@ -325,19 +342,14 @@ def decode(root: Path, photos: pd.DataFrame, size: int, work: Path) -> Iterator[
     known = _recall(work, size)
 
     def look(path: str) -> tuple[np.ndarray | None, Facts]:
-        # Whatever is in the file: each format's decoder fails in its own way.
         try:
             return _load(root, path, size)
-        except UnidentifiedImageError:
-            return None, Facts(fault="no image that Pillow can read")
-        except UnicodeEncodeError:
-            return None, Facts(fault="the file's name is not UTF-8: rename it")
         except FileNotFoundError:
             return None, Facts(fault="a link to nothing, or removed meanwhile")
         except MemoryError:
             raise
         except Exception as error:
-            return None, Facts(fault=printable(error) or type(error).__name__)
+            return None, Facts(fault=why(error))
 
     # Threads: Pillow lets go of Python's lock while it decodes and resizes.
     with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -13,11 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import UnidentifiedImageError
 
 from shotcount.errors import UserError
 from shotcount.heads import Classifier
-from shotcount.photos import SUFFIXES, natural, printable, read_photo
+from shotcount.photos import is_photo, natural, read_photo, why
 from shotcount.tables import probability
 from shotcount.training import predict
 
@@ -56,7 +55,7 @@ def _walk(folder: Path) -> Iterator[Photo]:
         if path.is_dir():
             if path.is_symlink():  # it may lead round in a circle
                 yield Photo(path, inside, "a link to a folder: name the folder itself")
-        elif path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
+        elif is_photo(path):
             yield Photo(path, inside)
 
 
@@ -71,15 +70,10 @@ def _read(photo: Photo, size: int) -> np.ndarray | str:
         str(photo.path).encode()  # so is what is printed
         # At once, for pipes too: Pillow goes back and forth in what it reads.
         return read_photo(io.BytesIO(photo.path.read_bytes()), size)[0]
-    except UnicodeEncodeError:
-        return "the file's name is not UTF-8: rename it"
-    except UnidentifiedImageError:
-        return "no image that Pillow can read"
     except MemoryError:
         raise
-    except Exception as error:  # whatever is in the file: each decoder fails in its own way
-        strerror = getattr(error, "strerror", None)
-        return printable(strerror or error) or type(error).__name__
+    except Exception as error:
+        return getattr(error, "strerror", None) or why(error)  # without the path: that is printed
 
 
 def _decode(

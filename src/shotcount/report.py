@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from shotcount.answers import Answer, Estimate, More
+from shotcount.answers import Answer, More
+from shotcount.intervals import Estimate
 
 NAMES = {"scratch": "training from scratch", "frozen": "frozen features", "finetune": "fine-tuning"}
 UNEQUAL = 0.8  # share of the commonest class from which accuracy alone misleads
@@ -332,16 +333,9 @@ def markdown(results: Mapping[str, pd.DataFrame], answer: Answer, data: dict[str
     parts = ["\n".join(f"- {s}" for s in said)]
     for section in sections(results, answer).values():
         parts += [f"## {section.title}", _table(section.heads, section.rows)]
-    return "\n\n".join([*parts, footing(data)]) + "\n"
-
-
-def footing(data: dict[str, Any]) -> str:
-    """Say what the numbers rest on."""
-    return (
-        "Intervals are 95 %: a bootstrap over test samples and seeds. Data: "
-        + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in data.items())
-        + "."
-    )
+    rests_on = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in data.items())
+    parts.append(f"Intervals are 95 %: a bootstrap over test samples and seeds. Data: {rests_on}.")
+    return "\n\n".join(parts) + "\n"
 
 
 def caution(curve: pd.DataFrame, answer: Answer) -> list[str]:

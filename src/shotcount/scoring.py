@@ -22,7 +22,7 @@ def hits(predictions: pd.DataFrame, labels: list[str]) -> tuple[np.ndarray, np.n
         In order of the photos.
     """
     ordered = predictions.sort_values(["seed", "photo"])
-    chosen = np.array(labels)[_probabilities(ordered, labels).argmax(axis=1)]
+    chosen = np.array(labels)[probabilities(ordered, labels).argmax(axis=1)]
     seeds = ordered["seed"].nunique()
     correct = (chosen == ordered["label"].to_numpy()).reshape(seeds, -1)
     return correct, ordered["sample"].to_numpy()[: correct.shape[1]]
@@ -37,7 +37,7 @@ def score(predictions: pd.DataFrame, labels: list[str]) -> dict[str, float]:
     correct, _ = hits(predictions, labels)
     per_seed = []
     for _, run in predictions.groupby("seed"):
-        truth, p = run["label"], _probabilities(run, labels)
+        truth, p = run["label"], probabilities(run, labels)
         chosen = np.array(labels)[p.argmax(axis=1)]
         per_seed.append(
             {
@@ -93,7 +93,7 @@ def views(
     """
     ordered = predictions.sort_values(["seed", "sample", "photo"])
     most = ordered.groupby(["seed", "sample"]).size().min()
-    log_p = np.log(np.clip(_probabilities(ordered, labels), 1e-15, None))
+    log_p = np.log(np.clip(probabilities(ordered, labels), 1e-15, None))
     truth = ordered["label"].map(labels.index).to_numpy()
     seeds, samples = ordered["seed"].nunique(), ordered["sample"].unique()
     right = np.zeros((most, seeds, len(samples)))
@@ -114,7 +114,7 @@ def confusion(predictions: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
     DataFrame
         actual, predicted, photos_per_seed: one row a pair of classes.
     """
-    chosen = np.array(labels)[_probabilities(predictions, labels).argmax(axis=1)]
+    chosen = np.array(labels)[probabilities(predictions, labels).argmax(axis=1)]
     counts = metrics.confusion_matrix(predictions["label"], chosen, labels=labels)
     return pd.DataFrame(
         {
@@ -125,5 +125,6 @@ def confusion(predictions: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
     )
 
 
-def _probabilities(predictions: pd.DataFrame, labels: list[str]) -> np.ndarray:
+def probabilities(predictions: pd.DataFrame, labels: list[str]) -> np.ndarray:
+    """Return the probability of every class: ndarray of shape (rows, classes), float64."""
     return predictions[[tables.probability(label) for label in labels]].to_numpy()
