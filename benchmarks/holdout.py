@@ -56,9 +56,9 @@ def read_collection(root: Path, pattern: str, size: int) -> Collection:
         work, array = Path(folder), Path(folder, "pixels.npy")
         manifest, _ = photos.prepare(root, found, size, "error", work, array)
         pixels = np.load(Path(folder, "pixels.npy"))
-    features = np.concatenate(list(extract(backbone, pixels, CPU)))
-    settings = load_params(ROOT / "params.yaml").train.frozen
-    return Collection(manifest, features, settings)
+    params = load_params(ROOT / "params.yaml")
+    features = np.concatenate(list(extract(backbone, pixels, params.features, CPU)))
+    return Collection(manifest, features, params.train.frozen)
 
 
 def train_and_test(

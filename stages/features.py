@@ -1,4 +1,4 @@
-"""data/pixels.npy → data/features.npy: the frozen backbone's features of every photo."""
+"""data/pixels.npy → data/features.npy: the frozen backbone's features of every photo and view."""
 
 from pathlib import Path
 
@@ -17,16 +17,16 @@ PIXELS, WEIGHTS = Path("data/pixels.npy"), Path("data/backbone.safetensors")
 
 def main() -> None:
     params = load_params(Path("params.yaml"))
-    device = pick_device(params.device)
+    own, device = params.features, pick_device(params.device)
     pixels = np.load(PIXELS, mmap_mode="r")
     backbone = build_backbone(params.model.name)
     backbone.load_state_dict(load_file(WEIGHTS))
     with (
-        files.workspace("features", params.model.name, device, PIXELS, WEIGHTS) as work,
+        files.workspace("features", params.model.name, own, device, PIXELS, WEIGHTS) as work,
         Meter("features", len(pixels), "photo") as meter,
     ):
         unfinished = work / "features.npy"
-        for done in features.write(unfinished, backbone, pixels, device):
+        for done in features.write(unfinished, backbone, pixels, own, device):
             meter.show(done)
         files.publish(unfinished, Path("data/features.npy"))
 

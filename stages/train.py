@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 
 from shotcount import files, tables
 from shotcount.cells import Study, train_cell
-from shotcount.devices import pick_device
-from shotcount.params import load_params
+from shotcount.devices import pick_device, pick_precision
+from shotcount.params import FineTuning, load_params
 from shotcount.running import run_stage
 from shotcount.splits import cell_name, further_cells
 from shotcount.training import STRATEGIES
@@ -27,13 +27,16 @@ BACKBONE = Path("data/backbone.safetensors")
 def main() -> None:
     strategy, *size = sys.argv[1:]
     params = load_params(Path("params.yaml"))
-    own = STRATEGIES[strategy]
+    own, device = STRATEGIES[strategy], pick_device(params.device)
+    settings = getattr(params.train, strategy)
     study = Study(
         strategy,
-        getattr(params.train, strategy),
+        settings,
         params.study.seed,
         params.model.name,
-        pick_device(params.device),
+        device,
+        pick_precision("float32" if own.cached else params.precision, device),
+        params.compile and not own.cached,
         np.load(PIXELS, mmap_mode="r"),
         np.load(FEATURES, mmap_mode="r"),
         load_file(BACKBONE) if own.pretrained and not own.cached else None,
@@ -47,8 +50,10 @@ def main() -> None:
         samples, angles = map(yaml.safe_load, size)
         name = cell_name(samples, angles)
         cells = {name: (samples, angles)}
-    inputs = (FEATURES if own.cached else PIXELS, SUBSETS, VAL, BACKBONE)
-    key = (cells, study.settings, study.seed, study.network, study.device)
+    solved = isinstance(settings, FineTuning) and settings.init_head == "frozen"
+    inputs = [SUBSETS, VAL, BACKBONE]
+    inputs += [FEATURES] * (own.cached or solved) + [PIXELS] * (not own.cached)
+    key = (cells, settings, study.seed, study.network, device, study.precision, study.compiled)
     with files.workspace(f"train-{strategy}-{name}", *key, *inputs) as work:
         (work / name).mkdir(exist_ok=True)
         for folder, cell in cells.items():

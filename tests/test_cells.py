@@ -25,8 +25,8 @@ def cell() -> cells.Study:
     settings = params.train.frozen.model_copy(update={"seeds": 3, "min_steps": 40, "epochs": 1})
     pixels = np.zeros((len(photos), 16, 16, 3), np.uint8)
     return cells.Study(
-        "frozen", settings, 0, "resnet18", torch.device("cpu"), pixels, features, None, subsets,
-        parts["val"],
+        "frozen", settings, 0, "resnet18", torch.device("cpu"), torch.float32, False, pixels,
+        features[:, None], None, subsets, parts["val"],
     )  # fmt: skip
 
 

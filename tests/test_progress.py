@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -94,8 +95,8 @@ def test_an_error_leaves_the_bar_on_its_own_line() -> None:
 class Told(list[tuple[float, float, str]]):
     """Stands in for a meter."""
 
-    def show(self, done: float, total: float, note: str) -> None:
-        self.append((done, total, note))
+    def show(self, done: float, total: float, note: Callable[[], str]) -> None:
+        self.append((done, total, note()))
 
 
 def test_seeds_to_come_are_expected_to_stop_as_early_as_those_before() -> None:

@@ -1,4 +1,5 @@
 import math
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,18 +10,28 @@ import torch
 from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
 
 from shotcount import training
 from shotcount.backbones import build_backbone
 from shotcount.checkpoints import Checkpoint
-from shotcount.devices import in_pieces, pick_device, seeded
+from shotcount.devices import (
+    exempt_depthwise,
+    in_pieces,
+    pick_device,
+    pick_precision,
+    seeded,
+)
 from shotcount.errors import UserError
 from shotcount.features import write
-from shotcount.params import StepDecay, load_params
+from shotcount.heads import build_head, solve_head
+from shotcount.params import Features, StepDecay, load_params
 from shotcount.training import STRATEGIES, Photos, fit
 
 CPU = torch.device("cpu")
 PARAMS = load_params(ROOT / "params.yaml")
+CLEAN = Features(views=0, crop_scale=0.5, flip=True)
+VIEWS = Features(views=3, crop_scale=0.5, flip=True)
 
 
 def settings(strategy: str, **changes: object):
@@ -28,17 +39,17 @@ def settings(strategy: str, **changes: object):
 
 
 def separable(photos: int = 200, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Features (photos, 8) whose first two dimensions tell the class, and the classes."""
+    """Features (photos, 1, 8) whose first two dimensions tell the class, and the classes."""
     rng = np.random.default_rng(seed)
     targets = np.arange(photos) % 2
     features = rng.normal(size=(photos, 8)).astype(np.float32)
     features[:, :2] += 2 * targets[:, None]
-    return features, targets
+    return features[:, None], targets
 
 
 def train_head(seed: int = 0, **changes: object) -> tuple[torch.nn.Module, pd.DataFrame]:
     features, targets = separable()
-    head = training.build_head(8, 2)
+    head = build_head(8, 2)
     load = training.load_features(features, CPU)
     train, val = Photos(np.arange(100), targets[:100]), Photos(np.arange(100, 200), targets[100:])
     small = {"epochs": 5, "min_steps": 40, "batch_size": 16, "validations": 5, "weight_decay": 0.0}
@@ -63,6 +74,27 @@ def test_augmentation_is_for_training_only() -> None:
     plain = load(np.array([2, 0]), None)
     assert np.array_equal(plain.permute(0, 2, 3, 1).numpy(), pixels[[2, 0]])
     assert not torch.equal(load(np.array([2, 0]), 0), plain)
+
+
+def test_a_gpu_computes_while_the_next_photos_are_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = np.zeros((4, 16, 16, 3), dtype=np.uint8)
+    pinned: list[torch.Tensor] = []
+    copied: list[bool] = []
+
+    def pin(x: torch.Tensor) -> torch.Tensor:
+        pinned.append(x)
+        return x
+
+    def to(x: torch.Tensor, device: torch.device, non_blocking: bool) -> torch.Tensor:
+        assert x is pinned[-1]
+        copied.append(non_blocking)
+        return x
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    monkeypatch.setattr(torch.Tensor, "to", to)
+    load = training.load_pixels(pixels, settings("finetune"), torch.device("cuda"))
+    load(np.array([2, 0]), None)
+    assert copied == [True]
 
 
 # ---- how much, how fast -------------------------------------------------------------
@@ -128,13 +160,13 @@ def test_only_training_and_validation_photos_are_read() -> None:
 
     def load(rows: np.ndarray, seed: int | None) -> torch.Tensor:
         seen.update(rows.tolist())
-        return torch.from_numpy(features[rows])
+        return torch.from_numpy(features[rows, 0])
 
     train, val = (
         Photos(np.arange(10, 30), targets[10:30]),
         Photos(np.arange(40, 50), targets[40:50]),
     )
-    fit(training.build_head(8, 2), load, train, val, settings("frozen"), ("test",))
+    fit(build_head(8, 2), load, train, val, settings("frozen"), ("test",))
     assert seen == {*range(10, 30), *range(40, 50)}
 
 
@@ -144,7 +176,7 @@ def test_loss_that_runs_away_is_told() -> None:
     photos = Photos(np.arange(20), targets)
     with pytest.raises(UserError, match="loss at step .* is nan: lower learning_rate"):
         fit(
-            training.build_head(8, 2),
+            build_head(8, 2),
             training.load_features(features, CPU),
             photos,
             photos,
@@ -157,7 +189,7 @@ def test_progress_is_told_step_by_step() -> None:
     features, targets = separable(20)
     photos, told = Photos(np.arange(20), targets), []
     fit(
-        training.build_head(8, 2),
+        build_head(8, 2),
         training.load_features(features, CPU),
         photos,
         photos,
@@ -282,7 +314,7 @@ def test_pieces_sum_to_the_gradient_of_the_batch() -> None:
     features, targets = separable(40)
     photos, load = Photos(np.arange(40), targets), training.load_features(features, CPU)
     own = settings("frozen", epochs=5, min_steps=5, batch_size=20, validations=1)
-    heads = [training.build_head(8, 2) for _ in range(2)]
+    heads = [build_head(8, 2) for _ in range(2)]
     for head, piece in zip(heads, (None, 3), strict=True):
         fit(head, load, photos, photos, own, ("test",), piece=piece)
     assert torch.allclose(heads[0].weight, heads[1].weight, atol=1e-6)
@@ -308,20 +340,45 @@ def test_cached_features_are_those_of_the_frozen_network(
         backbone = build_backbone("resnet18")
     before = {key: value.clone() for key, value in backbone.state_dict().items()}
     path = tmp_path / "features.npy"
-    assert list(write(path, backbone, pixels, CPU)) == [0, 10, 20, 24]
+    assert list(write(path, backbone, pixels, CLEAN, CPU)) == [0, 10, 20, 24]
     cached = np.load(path)
     for key, value in backbone.state_dict().items():  # BatchNorm's running means among them
         assert torch.equal(value, before[key]), key
     with torch.inference_mode():
         one = backbone(torch.from_numpy(pixels[17:18]).permute(0, 3, 1, 2))
     assert np.allclose(one.numpy(), cached[17], rtol=1e-3, atol=1e-4)
+    assert cached.shape == (24, 1, 512)
 
     whole = path.read_bytes()
     for length in (0, 50, len(whole) // 2, len(whole) - 1):  # where a killed call may have stopped
         path.write_bytes(whole[:length])
-        done = list(write(path, backbone, pixels, CPU))
+        done = list(write(path, backbone, pixels, CLEAN, CPU))
         assert path.read_bytes() == whole
     assert done == [20, 24]
+
+
+def test_augmented_views_are_for_training_only(pixels: np.ndarray, tmp_path: Path) -> None:
+    with seeded(0):
+        backbone = build_backbone("resnet18")
+    clean, views = tmp_path / "clean.npy", tmp_path / "views.npy"
+    list(write(clean, backbone, pixels, CLEAN, CPU))
+    list(write(views, backbone, pixels, VIEWS, CPU))
+    features = np.load(views)
+    assert features.shape == (24, 4, 512)
+    assert np.array_equal(features[:, :1], np.load(clean))
+    apart = np.abs(features[:, :, None] - features[:, None]).max(axis=-1)  # (photos, views, views)
+    assert (apart[:, ~np.eye(4, dtype=bool)] > 1e-3).all()
+
+    load, rows = training.load_features(features, CPU), np.full(60, 7)
+    assert torch.equal(load(rows, None), torch.from_numpy(features[rows, 0]))
+    shown = load(rows, 5).numpy()
+    assert {int((features[7] == one).all(axis=1).argmax()) for one in shown} == {1, 2, 3}
+    assert np.array_equal(shown, load(rows, 5).numpy())
+
+    whole = views.read_bytes()
+    views.write_bytes(whole[: len(whole) // 2])
+    list(write(views, backbone, pixels, VIEWS, CPU))
+    assert views.read_bytes() == whole
 
 
 @pytest.fixture
@@ -347,7 +404,7 @@ def test_features_hardly_depend_on_the_number_of_threads(
     found = []
     for count in (1, 2):
         torch.set_num_threads(count)
-        list(write(tmp_path / str(count), backbone, pixels, CPU))
+        list(write(tmp_path / str(count), backbone, pixels, CLEAN, CPU))
         found.append(np.load(tmp_path / str(count)))
     assert np.allclose(*found, rtol=1e-4, atol=1e-5)
 
@@ -359,13 +416,15 @@ def test_features_on_cuda_are_those_of_the_cpu(pixels: np.ndarray, tmp_path: Pat
     found = []
     for name in ("cpu", "cuda", "cuda"):
         path = tmp_path / f"{len(found)}.npy"
-        list(write(path, backbone, pixels, pick_device(name)))
+        list(write(path, backbone, pixels, CLEAN, pick_device(name)))
         found.append(np.load(path))
     assert np.array_equal(found[1], found[2])
     assert np.allclose(found[0], found[1], rtol=1e-2, atol=1e-3)  # TF32 convolutions
 
 
-def fine_tune(pixels: np.ndarray, name: str) -> tuple[dict, dict, torch.nn.Module]:
+def fine_tune(
+    pixels: np.ndarray, name: str, min_steps: int = 4, precision: torch.dtype = torch.float32
+) -> tuple[dict, dict, torch.nn.Module, pd.DataFrame]:
     with seeded(1):
         pretrained = build_backbone("resnet18").state_dict()
     with seeded(2):
@@ -374,13 +433,13 @@ def fine_tune(pixels: np.ndarray, name: str) -> tuple[dict, dict, torch.nn.Modul
         )
     before = {key: value.clone() for key, value in network.state_dict().items()}
     photos = Photos(np.arange(24), np.arange(24) % 2)
-    small = settings(name, min_steps=4, epochs=1, batch_size=12, validations=1)
-    fit(network, load, photos, photos, small, ("test",))
-    return pretrained, before, network
+    small = settings(name, min_steps=min_steps, epochs=1, batch_size=12, validations=1)
+    history = fit(network, load, photos, photos, small, ("test",), precision=precision)
+    return pretrained, before, network, history
 
 
 def test_fine_tuning_starts_pretrained_and_moves_every_parameter(pixels: np.ndarray) -> None:
-    pretrained, before, network = fine_tune(pixels, "finetune")
+    pretrained, before, network, _ = fine_tune(pixels, "finetune")
     for key, value in pretrained.items():
         assert torch.equal(before[f"backbone.{key}"], value), key
     for key, value in network.named_parameters():
@@ -388,7 +447,7 @@ def test_fine_tuning_starts_pretrained_and_moves_every_parameter(pixels: np.ndar
 
 
 def test_scratch_starts_from_weights_of_its_own(pixels: np.ndarray) -> None:
-    pretrained, before, network = fine_tune(pixels, "scratch")
+    pretrained, before, network, _ = fine_tune(pixels, "scratch")
     key = "network.conv1.weight"
     assert not torch.equal(before[f"backbone.{key}"], pretrained[key])
     assert not torch.equal(network.state_dict()[f"backbone.{key}"], before[f"backbone.{key}"])
@@ -403,6 +462,100 @@ def test_frozen_trains_a_head_and_nothing_else() -> None:
         "weight": (3, 8),
         "bias": (3,),
     }
+
+
+def test_a_head_can_start_where_logistic_regression_ends() -> None:
+    rng = np.random.default_rng(0)
+    for classes in (2, 3):
+        targets = np.arange(300) % classes
+        x = rng.normal(size=(300, 8)).astype(np.float32)
+        x[:, :3] += 2 * np.eye(3, dtype=np.float32)[targets]
+        known, unseen = slice(0, 150), slice(150, 300)
+        head = build_head(8, classes)
+        head.load_state_dict(
+            solve_head((x[known], targets[known]), (x[unseen], targets[unseen]), classes)
+        )
+        logits = head(torch.from_numpy(x)).detach().double()
+        solved = LogisticRegression(C=1.0).fit(x[known], targets[known])
+        assert np.allclose(logits.softmax(dim=1).numpy(), solved.predict_proba(x), atol=0.1)
+        assert (logits[unseen].argmax(dim=1).numpy() == targets[unseen]).mean() > 0.8
+
+
+# ---- in which numbers ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("device", "can", "expected"),
+    [
+        ("cpu", {"avx512_bf16": True}, torch.bfloat16),
+        ("cpu", {"amx_bf16": True}, torch.bfloat16),
+        ("cpu", {"avx512_f": True}, torch.float32),
+        ("mps", {"avx512_bf16": True}, torch.float32),
+        ("cuda", {}, torch.bfloat16),
+    ],
+)
+def test_precision_follows_the_device(
+    device: str, can: dict, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: can)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    assert pick_precision("auto", torch.device(device)) == expected
+    assert pick_precision("float32", torch.device(device)) == torch.float32
+
+
+def test_depthwise_convolutions_stay_in_float32_on_a_cpu() -> None:
+    with seeded(0):
+        network = build_backbone("tf_efficientnet_lite0")
+    exempt_depthwise(network, CPU)
+    made: dict[bool, set[torch.dtype]] = {True: set(), False: set()}
+
+    def note(layer: torch.nn.Conv2d, _: object, y: torch.Tensor) -> None:
+        made[layer.groups > 1].add(y.dtype)
+
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            layer.register_forward_hook(note)
+    with torch.autocast("cpu", torch.bfloat16):
+        network(torch.zeros(2, 3, 32, 32))
+    assert made == {True: {torch.float32}, False: {torch.bfloat16}}
+
+
+def test_the_memory_layout_changes_rounding_alone(pixels: np.ndarray) -> None:
+    with seeded(0):
+        backbone = build_backbone("resnet18").eval()
+    x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float()
+    with torch.inference_mode():
+        fast = backbone(x)
+        network = backbone.network.to(memory_format=torch.contiguous_format)
+        plain = network(((x - backbone.mean) / backbone.std).contiguous())
+    assert torch.allclose(fast, plain, rtol=1e-4, atol=1e-5)
+
+
+def test_bfloat16_trains_as_float32_does(pixels: np.ndarray) -> None:
+    losses = {}
+    for precision in (torch.float32, torch.bfloat16):
+        network, history = fine_tune(pixels, "finetune", min_steps=12, precision=precision)[2:]
+        assert {value.dtype for value in network.parameters()} == {torch.float32}
+        losses[precision] = history["train_loss"].iloc[-1]
+    assert losses[torch.float32] < 0.4  # of 0.69 for guessing: it has learned
+    assert losses[torch.bfloat16] == pytest.approx(losses[torch.float32], abs=0.1)
+    assert losses[torch.bfloat16] != losses[torch.float32]
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_compiled_step_is_the_same_step() -> None:
+    features, targets = separable(40)
+    photos, load = Photos(np.arange(40), targets), training.load_features(features, CPU)
+    own = settings("frozen", epochs=5, min_steps=5, batch_size=20, validations=1)
+    weights = []
+    for compiled in (False, True):
+        network = small_network()
+        network[3].p = 0.0  # a compiled network drops out others
+        fit(network, load, photos, photos, own, ("test",), compiled=compiled)
+        weights.append(network.state_dict())
+    assert list(weights[0]) == list(weights[1])
+    for key, value in weights[0].items():
+        assert torch.allclose(value, weights[1][key], atol=1e-5), key
 
 
 def test_device_that_is_not_there_is_refused(monkeypatch) -> None:

@@ -14,8 +14,9 @@ import torch
 
 from shotcount import files, tables
 from shotcount.checkpoints import Checkpoint
-from shotcount.devices import describe, in_pieces, seeded
-from shotcount.params import Training
+from shotcount.devices import describe, exempt_depthwise, in_pieces, seeded
+from shotcount.heads import Classifier, solve_head
+from shotcount.params import FineTuning, Training
 from shotcount.progress import Meter
 from shotcount.seeds import seed_for
 from shotcount.splits import sample_count, take_subset
@@ -31,8 +32,10 @@ class Study:
     seed: int
     network: str  # the backbone's torchvision or timm name
     device: torch.device
+    precision: torch.dtype  # of the steps of a network that sees photos
+    compiled: bool  # whether those steps are
     pixels: np.ndarray  # (photos, size, size, 3) uint8
-    features: np.ndarray  # (photos, features) float32
+    features: np.ndarray  # (photos, 1 + views, features) float32
     pretrained: Mapping[str, torch.Tensor] | None
     subsets: pd.DataFrame  # tables.SUBSETS
     val: pd.DataFrame  # tables.SPLIT
@@ -85,6 +88,7 @@ def train_cell(
         "size": study.pixels.shape[1],
         "classes": classes,
         "device": describe(study.device),
+        "precision": str(study.precision).removeprefix("torch."),
         "samples_seen": sorted({*subset["sample"], *study.val["sample"]}),
     }
     files.write_json(folder / "model.json", cell | model)
@@ -112,9 +116,18 @@ def _train_seed(
                 STRATEGIES[study.strategy], study.network, classes, study.pixels,
                 study.features, study.settings, study.device, study.pretrained,
             )  # fmt: skip
+            if isinstance(study.settings, FineTuning) and study.settings.init_head == "frozen":
+                known, unseen = (
+                    (study.features[photos.rows, 0], photos.targets) for photos in (train, val)
+                )
+                assert isinstance(network, Classifier)
+                network.head.load_state_dict(solve_head(known, unseen, classes))
+            if study.precision != torch.float32:
+                exempt_depthwise(network, study.device)
             history = fit(
-                network, load, train, val, study.settings, key, checkpoint, piece, on_step
-            )
+                network, load, train, val, study.settings, key, checkpoint, piece,
+                study.precision, study.compiled, on_step,
+            )  # fmt: skip
         return network, history, checkpoint
 
     batch_size = min(study.settings.batch_size, len(train.rows))
@@ -144,9 +157,14 @@ def _show(meter: Meter, ended: Sequence[int], seeds: int, run: Progress, steps: 
     As training may stop early, the seeds to come are expected to take what those took.
     """
     to_come = round((seeds - len(ended) - 1) * (sum(ended) / len(ended) if ended else steps))
-    note = f"seed {len(ended) + 1}/{seeds}"
-    if losses := run.losses or [look["train_loss"] for look in run.history]:
-        note += f", loss {losses[-1]:.3f}"
-    if run.history:
-        note += f", val_accuracy {run.history[-1]['val_accuracy']:.3f}"
+
+    def note() -> str:
+        said = f"seed {len(ended) + 1}/{seeds}"
+        losses: list[Any] = run.losses or [look["train_loss"] for look in run.history]
+        if losses:
+            said += f", loss {losses[-1]:.3f}"
+        if run.history:
+            said += f", val_accuracy {run.history[-1]['val_accuracy']:.3f}"
+        return said
+
     meter.show(sum(ended) + run.step, sum(ended) + steps + to_come, note)

@@ -94,6 +94,21 @@ class Model(Section):
     weights: str
 
 
+class Features(Section):
+    views: Annotated[int, Field(ge=0)]
+    crop_scale: UpToOne
+    flip: bool
+
+    @model_validator(mode="after")
+    def _augments_what_it_calls_a_view(self) -> "Features":
+        if self.views and self.crop_scale == 1 and not self.flip:
+            raise ValueError(
+                f"{self.views} augmented views, with crop_scale 1 and no flip, would all be the "
+                "photo itself: set views: 0"
+            )
+        return self
+
+
 class StepDecay(Section):
     every: Positive
     factor: UpToOne
@@ -121,10 +136,14 @@ class PixelTraining(Training):
     flip: bool
 
 
+class FineTuning(PixelTraining):
+    init_head: Literal["zeros", "frozen"]
+
+
 class Train(Section):
     scratch: PixelTraining
     frozen: Training
-    finetune: PixelTraining
+    finetune: FineTuning
 
 
 class Answer(Section):
@@ -138,11 +157,14 @@ class Answer(Section):
 
 class Params(Section):
     device: Literal["auto", "cpu", "cuda", "mps"]
+    precision: Literal["auto", "float32", "bfloat16"]
+    compile: bool
     demo: Demo
     data: Data
     split: Split
     study: Study
     model: Model
+    features: Features
     train: Train
     answer: Answer
 

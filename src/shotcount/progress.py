@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
@@ -46,11 +46,13 @@ class Meter(AbstractContextManager["Meter"]):
         self._due = self._start + (REDRAW if self.live else LOG)
         self._initial: float | None = None
 
-    def show(self, done: float, total: float | None = None, note: str = "") -> None:
+    def show(
+        self, done: float, total: float | None = None, note: str | Callable[[], str] = ""
+    ) -> None:
         """Tell how much is done; call it as often as you like, the clock says when it is shown.
 
         What the first call finds done was done before, by an interrupted run: it says nothing of
-        the pace.
+        the pace. A note that is a function is made up only when it is shown.
         """
         self._initial = done if self._initial is None else self._initial
         self._total = self._total if total is None else total
@@ -58,6 +60,7 @@ class Meter(AbstractContextManager["Meter"]):
         if now < self._due and not (self.live and done == self._total):
             return
         self._due = now + (REDRAW if self.live else LOG)
+        note = note() if callable(note) else note
         if self.live:
             self._bar.n, self._bar.total, self._bar.initial = done, self._total, self._initial
             self._bar.set_postfix_str(note)

@@ -62,10 +62,19 @@ class Photos:
 
 
 def load_features(features: np.ndarray, device: torch.device) -> Load:
-    """Inputs of a head: rows of `features` (photos, features)."""
+    """Inputs of a head: rows of `features` (photos, 1 + views, features).
+
+    Augmented: one of the augmented views of each photo. Unaltered, or where there are none: the
+    photo's own features.
+    """
+
+    views = features.shape[1] - 1
 
     def load(rows: np.ndarray, seed: int | None) -> torch.Tensor:
-        return torch.from_numpy(features[rows]).to(device)
+        view = np.zeros(len(rows), dtype=np.int64)
+        if seed is not None and views:
+            view = np.random.default_rng(seed).integers(1, views + 1, len(rows))
+        return torch.from_numpy(features[rows, view]).to(device)
 
     return load
 
@@ -74,7 +83,10 @@ def load_pixels(pixels: np.ndarray, settings: PixelTraining, device: torch.devic
     """Inputs of a whole network: rows of `pixels` (photos, H, W, 3) as (B, 3, H, W)."""
 
     def load(rows: np.ndarray, seed: int | None) -> torch.Tensor:
-        x = torch.from_numpy(pixels[rows]).to(device).permute(0, 3, 1, 2).float()
+        x = torch.from_numpy(pixels[rows])
+        if device.type == "cuda":  # the copy goes on while the GPU computes on the last batch
+            x = x.pin_memory()
+        x = x.to(device, non_blocking=True).permute(0, 3, 1, 2).float()
         if seed is not None:
             generator = torch.Generator().manual_seed(seed)
             x = random_crop_flip(x, settings.crop_scale, settings.flip, generator)
@@ -102,8 +114,8 @@ def assemble(
         The backbone, by its torchvision or timm name.
     classes : int
     pixels : ndarray of shape (photos, size, size, 3), uint8
-    features : ndarray of shape (photos, features), float32
-        Of the same photos, from the frozen backbone.
+    features : ndarray of shape (photos, 1 + views, features), float32
+        Of the same photos and of augmented views of them, from the frozen backbone.
     settings : Training
     device : torch.device
     pretrained : mapping of str to Tensor or None
@@ -111,7 +123,7 @@ def assemble(
         global generator.
     """
     if strategy.cached:
-        head = build_head(features.shape[1], classes)
+        head = build_head(features.shape[2], classes)
         return head.to(device), load_features(features, device)
     # Imported here: timm takes seconds to import, more than a head takes to train.
     from shotcount.backbones import build_backbone
@@ -191,7 +203,7 @@ class Progress:
     """Where a run stands. With the states of network and optimiser, all that it takes to go on."""
 
     step: int = 0
-    losses: list[float] = field(default_factory=list)  # since the last look at validation
+    losses: list[torch.Tensor] = field(default_factory=list)  # since the last look at validation
     history: list[dict[str, float]] = field(default_factory=list)
     best_loss: float = math.inf  # on validation
     best_network: dict[str, torch.Tensor] = field(default_factory=dict)
@@ -207,6 +219,8 @@ def fit(
     seed_key: tuple[str | int, ...],
     checkpoint: Checkpoint | None = None,
     piece: int | None = None,
+    precision: torch.dtype = torch.float32,
+    compiled: bool = False,
     on_step: Callable[[Progress, int], None] = lambda progress, steps: None,
 ) -> pd.DataFrame:
     """Train `network` in place and leave it with the weights of the lowest validation loss.
@@ -229,6 +243,11 @@ def fit(
     piece : int or None
         Photos to compute on at once: a larger batch's gradient is summed over pieces. Only
         BatchNorm, which averages over a piece, and dropout can tell. None: the batch.
+    precision : {torch.float32, torch.bfloat16}
+        Of the training steps. In bfloat16, weights, their updates and the loss stay in float32
+        (Micikevicius et al., "Mixed Precision Training", ICLR 2018), and so does validation.
+    compiled : bool
+        Whether torch compiles the training step.
     on_step : callable
         Told (progress, steps) before the first step and after each, for a display: where the run
         stands, and where it will end if it is not stopped before.
@@ -253,6 +272,7 @@ def fit(
         optimizer.load_state_dict(saved.pop("optimizer"))
         progress = Progress(**saved)
 
+    forward = torch.compile(network) if compiled else network
     on_step(progress, steps)
     while progress.step < steps and progress.looks_since_best < settings.patience:
         chosen = batch(progress.step, photos, settings.batch_size, seed_key)
@@ -263,14 +283,15 @@ def fit(
         x = load(train.rows[chosen], seed_for("augmentation", *seed_key, progress.step))
         target = torch.from_numpy(train.targets[chosen]).to(x.device)
         reseed(seed_for("dropout", *seed_key, progress.step), x.device)
-        loss = _step(network, optimizer, x, target, piece or len(x))
+        network.train()
+        loss = _step(forward, optimizer, x, target, piece or len(x), precision)
         progress.step += 1
         progress.losses.append(loss)
 
         if progress.step % look_every == 0 or progress.step == steps:
             probabilities = predict(network, load, val.rows)
             val_loss = cross_entropy(probabilities, val.targets)
-            if not math.isfinite(loss + val_loss):
+            if not math.isfinite(loss.item() + val_loss):
                 raise UserError(
                     f"training ran away: the loss at step {progress.step} is {loss}: lower "
                     f"learning_rate ({settings.learning_rate}) of this strategy in params.yaml"
@@ -280,7 +301,7 @@ def fit(
                     "step": progress.step,
                     "epoch": progress.step * len(chosen) / photos,
                     "learning_rate": rate,
-                    "train_loss": float(np.mean(progress.losses)),
+                    "train_loss": torch.stack(progress.losses).double().mean().item(),
                     "val_loss": val_loss,
                     "val_accuracy": float(np.mean(probabilities.argmax(axis=1) == val.targets)),
                 }
@@ -299,21 +320,26 @@ def fit(
 
 
 def _step(
-    network: nn.Module,
+    forward: Callable[[torch.Tensor], torch.Tensor],
     optimizer: torch.optim.Optimizer,
     x: torch.Tensor,
     target: torch.Tensor,
     piece: int,
-) -> float:
-    """Take one step down the mean loss of a batch; return that loss."""
-    network.train()
+    precision: torch.dtype,
+) -> torch.Tensor:
+    """Take one step down the mean loss of a batch; return that loss, left on the device.
+
+    Asking for its value would make a GPU wait for the step to end before the next is prepared.
+    """
     optimizer.zero_grad()
-    total = 0.0
+    total = torch.zeros((), device=x.device)
     pieces = math.ceil(len(x) / piece)  # of equal size: BatchNorm needs more than one photo
     for part, true in zip(x.tensor_split(pieces), target.tensor_split(pieces), strict=True):
-        loss = F.cross_entropy(network(part), true, reduction="sum") / len(x)
+        with torch.autocast(x.device.type, precision, enabled=precision != torch.float32):
+            logits = forward(part)
+        loss = F.cross_entropy(logits.float(), true, reduction="sum") / len(x)
         loss.backward()
-        total += loss.item()
+        total += loss.detach()
     optimizer.step()
     return total
 
@@ -326,8 +352,12 @@ def _state(
 
 
 @torch.inference_mode()
-def predict(network: nn.Module, load: Load, rows: np.ndarray, batch_size: int = 256) -> np.ndarray:
-    """Return the probability of every class: ndarray of shape (len(rows), classes), float64."""
+def predict(network: nn.Module, load: Load, rows: np.ndarray, batch_size: int = 64) -> np.ndarray:
+    """Return the probability of every class: ndarray of shape (len(rows), classes), float64.
+
+    The activations of larger batches than the default overflow a CPU's cache: 256 take half as
+    long again.
+    """
     network.eval()
 
     def compute(piece: int) -> np.ndarray:
