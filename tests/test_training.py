@@ -534,7 +534,7 @@ def test_the_memory_layout_changes_rounding_alone(pixels: np.ndarray) -> None:
 def test_bfloat16_trains_as_float32_does(pixels: np.ndarray) -> None:
     losses = {}
     for precision in (torch.float32, torch.bfloat16):
-        network, history = fine_tune(pixels, "finetune", min_steps=12, precision=precision)[2:]
+        network, history = fine_tune(pixels, "finetune", min_steps=20, precision=precision)[2:]
         assert {value.dtype for value in network.parameters()} == {torch.float32}
         losses[precision] = history["train_loss"].iloc[-1]
     assert losses[torch.float32] < 0.4  # of 0.69 for guessing: it has learned
@@ -549,8 +549,10 @@ def test_a_compiled_step_is_the_same_step() -> None:
     own = settings("frozen", epochs=5, min_steps=5, batch_size=20, validations=1)
     weights = []
     for compiled in (False, True):
-        network = small_network()
-        network[3].p = 0.0  # a compiled network drops out others
+        with seeded(0):
+            network = torch.nn.Sequential(
+                torch.nn.Linear(8, 16), torch.nn.Tanh(), torch.nn.Linear(16, 2)
+            )
         fit(network, load, photos, photos, own, ("test",), compiled=compiled)
         weights.append(network.state_dict())
     assert list(weights[0]) == list(weights[1])
