@@ -1,7 +1,7 @@
 """How fast is Shotcount, compared with the recipe it grew from? Prints Markdown.
 
     python benchmarks/bench.py > speed.md             some ten minutes on two CPU cores
-    python benchmarks/bench.py --quick                one or two
+    python benchmarks/bench.py --quick                one or two, to see that it works
     python benchmarks/bench.py photos --size 224      your own photos, else those of params.yaml
 
 docs/speed.md says what is compared and how to read it.
@@ -13,7 +13,7 @@ import platform
 import statistics
 import sys
 import warnings
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -50,6 +50,7 @@ PUBLISHED = "recipe"
 HONEST = "recipe, honest frozen"
 EQUAL = "Shotcount, the recipe's settings"
 OWN = "Shotcount"
+BARE = "bare loop"
 Way = tuple[str, str]  # strategy, whose
 Row = dict[str, str]
 
@@ -66,17 +67,18 @@ class Sizes:
     epochs: int  # of the recipe's whole runs
     column_measured: int  # smallest sizes of the frozen column at which the recipe runs
     growth_photos: int  # at 4x
+    growth_shares: tuple[int, ...]  # quarters of them
     finetune_steps: int  # of the growth table
     small_peak: bool = False
 
 
 DEFAULT = Sizes(
     samples=240, angles=2, blog_px=224, timed=32, repeats=2, epochs=recipe.EPOCHS,
-    column_measured=2, growth_photos=2400, finetune_steps=4,
+    column_measured=1, growth_photos=2400, growth_shares=(1, 2, 4), finetune_steps=4,
 )  # fmt: skip
 QUICK = Sizes(
-    samples=24, angles=2, blog_px=64, timed=16, repeats=1, epochs=recipe.EPOCHS,
-    column_measured=1, growth_photos=240, finetune_steps=2, small_peak=True,
+    samples=24, angles=2, blog_px=64, timed=16, repeats=1, epochs=2, column_measured=1,
+    growth_photos=240, growth_shares=(1, 4), finetune_steps=2, small_peak=True,
 )  # fmt: skip
 QUICK_PX = 64
 
@@ -125,14 +127,19 @@ def accuracy(runs: Sequence[Run], samples: np.ndarray) -> str:
 
 
 def recipe_seconds(
-    photos: int, judged: int, training: float, judging: float, epochs: int = recipe.EPOCHS
+    photos: int, judged: int, training: Rate, judging: Rate, epochs: int = recipe.EPOCHS
 ) -> float:
-    """Compute a run of the recipe from its rates in photos/s; starting its workers is left out.
+    """Compute a run of the recipe from its rates.
 
-    >>> recipe_seconds(photos=1000, judged=500, training=100, judging=500)
-    110.0
+    Each epoch starts workers three times: to train, to validate, to test.
+
+    >>> rate = Rate(photos_per_second=100, waiting=0, first=0.5)
+    >>> recipe_seconds(photos=1000, judged=500, training=rate, judging=rate)
+    165.0
     """
-    return epochs * (photos / training + judged / judging)
+    starting = training.first + 2 * judging.first
+    passes = photos / training.photos_per_second + judged / judging.photos_per_second
+    return epochs * (starting + passes)
 
 
 def cell_seconds(
@@ -169,7 +176,7 @@ class Rates:
 
     training: Mapping[Way, Rate]
     bare: Mapping[str, Rate]  # strategy → the bare loop
-    judging: float  # the recipe's validation and test
+    judging: Rate  # the recipe's validation and test
     preparing: float
     extracting: float
 
@@ -178,37 +185,31 @@ def measure_rates(plan: Plan, setting: Setting) -> Rates:
     """Time all ways of training a network, taking turns."""
     say(f"rates of {setting.network} at {setting.px} px")
     collection, timed = plan.collection, plan.sizes.timed
-    training: dict[Way, Callable[[], Rate]] = {}
-    bare: dict[str, Callable[[], Rate]] = {}
+    measures: dict[Way, Callable[[], Rate]] = {}
     with TemporaryDirectory() as folder:
         store = measure.fill(setting, collection, Path(folder))
         for name, strategy in STRATEGIES.items():
-            training[name, PUBLISHED] = partial(
-                measure.recipe_rate, setting, collection, name, timed
-            )
-            if strategy.cached:
-                training[name, HONEST] = partial(
-                    measure.recipe_rate, setting, collection, "honest frozen", timed
-                )
+            own: Training = getattr(plan.params.train, name)
+            equal: Training = getattr(plan.blog.train, name)
+            published = partial(measure.recipe_rate, setting, collection)
+            shotcount = partial(measure.shotcount_rate, setting, collection, store, name)
+            bare = partial(measure.bare_rate, setting, collection, store, name)
             # A head's steps take a thousandth of a network's: more of them for a steady clock.
             own_timed = 100 * timed if strategy.cached else timed
-            for whose, params in ((EQUAL, plan.blog), (OWN, plan.params)):
-                training[name, whose] = partial(
-                    measure.shotcount_rate, setting, collection, store, name,
-                    getattr(params.train, name), own_timed,
-                )  # fmt: skip
+            measures[name, PUBLISHED] = partial(published, name, timed)
+            if strategy.cached:
+                measures[name, HONEST] = partial(published, "honest frozen", timed)
+            measures[name, EQUAL] = partial(shotcount, equal, own_timed)
+            measures[name, OWN] = partial(shotcount, own, own_timed)
             if not strategy.cached:
-                bare[name] = partial(
-                    measure.bare_rate, setting, collection, store, name,
-                    getattr(plan.params.train, name), timed,
-                )  # fmt: skip
-        judging = partial(measure.recipe_judging_rate, setting, collection, timed)
-        measures: dict[Hashable, Callable[[], Rate]] = {**training, **bare, "judging": judging}
+                measures[name, BARE] = partial(bare, own, timed)
+        judging = ("", PUBLISHED)
+        measures[judging] = partial(measure.recipe_judging_rate, setting, collection, timed)
         taken = measure.alternate(measures, plan.sizes.repeats)
     return Rates(
-        {way: taken[way] for way in training},
-        {name: taken[name] for name in bare},
-        taken["judging"].photos_per_second,
+        {way: rate for way, rate in taken.items() if way != judging and way[1] != BARE},
+        {name: rate for (name, whose), rate in taken.items() if whose == BARE},
+        taken[judging],
         store.preparing,
         store.extracting,
     )
@@ -218,7 +219,7 @@ def rate_columns(rates: Rates, way: Way) -> Row:
     rate, base = rates.training[way], rates.training[way[0], PUBLISHED]
     return {
         "photos/s": number(rate.photos_per_second),
-        "of it waiting for photos": f"{100 * rate.waiting:.0f} %",
+        "waiting for photos": f"{100 * rate.waiting:.0f} %",
         "× recipe": number(rate.photos_per_second / base.photos_per_second),
     }
 
@@ -271,8 +272,10 @@ def strategies(plan: Plan, rates: Rates) -> str:
         for name, whose in runs:
             say(f"whole run, seed {seed}: {name}, {whose}")
             if whose in (EQUAL, OWN):
-                params = plan.blog if whose == EQUAL else plan.params
-                settings = getattr(params.train, name)
+                settings: Training = getattr(plan.params.train, name)
+                if whose == EQUAL:
+                    epochs = {"epochs": plan.sizes.epochs, "validations": plan.sizes.epochs}
+                    settings = getattr(plan.blog.train, name).model_copy(update=epochs)
                 run = measure.shotcount_run(setting, collection, name, settings, seed)
             else:
                 variant = "honest frozen" if whose == HONEST else name
@@ -298,9 +301,10 @@ def strategies(plan: Plan, rates: Rates) -> str:
     ]
     return f"""## Strategies
 
-Training rates, and whole runs from photos on the disk to test accuracy: {plan.seeds} seed(s),
-median time, mean accuracy with its 95 % interval. Shotcount's runs include decoding all photos
-and, for frozen, the backbone's one pass; a head's rate is of cached features.
+Training rates, and whole runs from photos on the disk to test accuracy ({plan.sizes.epochs} epochs
+of the recipe): {plan.seeds} seed(s), median time, mean accuracy with its 95 % interval. Shotcount's
+runs include decoding all photos and, for frozen, the backbone's one pass; a head's rate is of
+cached features.
 
 {markdown(rows)}
 """
@@ -317,7 +321,7 @@ def frozen_column(plan: Plan, rates: Rates) -> str:
         return COLUMN_SEEDS * recipe_seconds(
             len(measure.subset(collection, size, 0).parts["train"]),
             collection.judged,
-            rates.training["frozen", whose].photos_per_second,
+            rates.training["frozen", whose],
             rates.judging,
             plan.sizes.epochs,
         )
@@ -362,8 +366,8 @@ def frozen_column(plan: Plan, rates: Rates) -> str:
     return f"""## The frozen column
 
 {len(sizes)} sizes × {COLUMN_SEEDS} seeds of {setting.network} at {setting.px} px, trained and
-tested. Computed times rest on the rates above, and leave out what starting workers costs the
-recipe.
+tested. Computed times rest on the rates above and on the
+{duration(rates.judging.first)} that it takes to start a loader's workers, three times an epoch.
 
 {markdown(rows)}
 """
@@ -389,7 +393,7 @@ def bare_loop(plan: Plan, rates: Sequence[tuple[Setting, Rates]]) -> str:
     most = max(peaks.values())
     rows = []
     for setting, own in rates:
-        flops = measure.training_flops(setting, len(plan.collection.classes))
+        flops = measure.training_flops(setting)
         for name, bare in own.bare.items():
             ours = own.training[name, OWN].photos_per_second
             rows.append(
@@ -419,10 +423,12 @@ all that surrounds it: the batch picked, augmented, moved. This machine's peak i
 
 
 def growth(plan: Plan) -> str:
-    """Time and memory at once, twice and four times the photos."""
+    """Time and memory of the phases, as the photos become more."""
     angles = int(plan.found.groupby("sample").size().max())
     most = min(plan.found["sample"].nunique(), max(8, plan.sizes.growth_photos // angles))
-    parts = [measure.take(plan.found, most * share // 4, angles) for share in (1, 2, 4)]
+    parts = [
+        measure.take(plan.found, most * share // 4, angles) for share in plan.sizes.growth_shares
+    ]
     phases = []
     for part in parts:
         say(f"growth: {len(part)} photos")
@@ -466,16 +472,17 @@ def blog_study(plan: Plan, rates: Rates) -> str:
         for whose in sums:
             # Only frozen has an honest variant: the others' time is as published.
             way = (name, whose) if (name, whose) in rates.training else (name, PUBLISHED)
-            rate = rates.training[way].photos_per_second
+            rate = rates.training[way]
             if whose in (PUBLISHED, HONEST):
                 seconds[whose] = recipe_seconds(photos, 2 * BLOG_JUDGED, rate, rates.judging)
             else:
                 params = plan.blog if whose == EQUAL else plan.params
                 # A head judges at least as fast as it trains.
-                judging = rate if STRATEGIES[name].cached else rates.extracting
+                training = rate.photos_per_second
+                looks = training if STRATEGIES[name].cached else rates.extracting
                 settings: Training = getattr(params.train, name)
                 seconds[whose] = cell_seconds(
-                    photos, settings, rate, judging, BLOG_JUDGED, BLOG_JUDGED
+                    photos, settings, training, looks, BLOG_JUDGED, BLOG_JUDGED
                 )
             sums[whose] += seconds[whose]
         rows.append(blog_row(name, f"{photos:,}", seconds))
@@ -488,7 +495,7 @@ def blog_study(plan: Plan, rates: Rates) -> str:
         {"strategy": name, "trained by": whose, **rate_columns(rates, (name, whose))}
         for name, whose in rates.training
     ]
-    setting = plan.blog_setting
+    setting, judging = plan.blog_setting, rates.judging
     return f"""## A study of the blog's size
 
 Computed, not run: {len(STRATEGIES)} strategies × {len(BLOG_THOUSANDS)} sizes of {setting.network}
@@ -500,7 +507,8 @@ the recipe more, which decodes each of them in every epoch.
 
 {markdown(rows)}
 
-The rates behind it. Besides: the recipe judges {number(rates.judging)} photos/s; Shotcount decodes
+The rates behind it. Besides: the recipe judges {number(judging.photos_per_second)} photos/s, after
+{duration(judging.first)} to start its workers each time; Shotcount decodes
 {number(rates.preparing)} photos/s, extracts the features of {number(rates.extracting)} photos/s,
 and judges with a whole network as fast.
 
@@ -514,7 +522,7 @@ def blog_row(title: str, photos: str, seconds: Mapping[str, float]) -> Row:
         row[whose] = duration(seconds[whose]) if whose in seconds else ""
         if whose in (EQUAL, OWN):
             ratio = number(seconds[PUBLISHED] / seconds[whose]) if PUBLISHED in seconds else ""
-            row["× recipe" if whose == EQUAL else "× the recipe"] = ratio
+            row[f"recipe ÷ {'these' if whose == EQUAL else whose}"] = ratio
     return row
 
 
@@ -535,7 +543,7 @@ def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace
     add("--network", help="of torchvision or timm (default: model.name)")
     add("--weights", help="as model.weights, or random, for rates alone (default: model.weights)")
     add("--size", type=int, help="px that the network sees (default: data.size)")
-    add("--device", default="cpu", choices=["auto", "cpu", "cuda", "mps"], help="(default: cpu)")
+    add("--device", choices=["auto", "cpu", "cuda", "mps"], help="(default: device)")
     add("--seeds", type=int, default=1, help="of the whole runs (default: 1)")
     add("--full", action="store_true", help="run the recipe at every size of the frozen column")
     add("--quick", action="store_true", help="few photos of few pixels: does it work?")
@@ -560,7 +568,7 @@ def make_plan(options: argparse.Namespace, sizes: Sizes) -> Plan:
     part = measure.take(found, sizes.samples, sizes.angles)
     network = options.network or params.model.name
     size = options.size or (QUICK_PX if options.quick else params.data.size)
-    device = pick_device(options.device)
+    device = pick_device(options.device or params.device)
     return Plan(
         root=root,
         found=found,
@@ -603,8 +611,8 @@ def bench(plan: Plan) -> Iterator[str]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = read_arguments(arguments)
-    # As published, the recipe's scheduler steps before its optimiser.
-    warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
+    # As published: the scheduler steps before the optimiser, four workers however many the cores.
+    warnings.filterwarnings("ignore", message=r".*(lr_scheduler\.step|worker processes in total)")
     try:
         for section in bench(make_plan(options, QUICK if options.quick else DEFAULT)):
             print(section, flush=True)

@@ -101,6 +101,7 @@ def split(root: Path, found: pd.DataFrame, val: float | str, test: float | str) 
 class Rate:
     photos_per_second: float
     waiting: float  # share of the time in which training waits for its next batch
+    first: float = 0.0  # seconds until the first batch came: a loader's workers start
 
 
 def synchronise(device: torch.device) -> None:
@@ -144,7 +145,8 @@ class Stopwatch:
         """Leave the first steps out: they load libraries, choose algorithms, start workers."""
         steps = len(self.waited) - WARM_UP
         seconds = self.asked[len(self.waited)] - self.asked[WARM_UP]
-        return Rate(steps * batch_size / seconds, sum(self.waited[WARM_UP:]) / seconds)
+        waiting = sum(self.waited[WARM_UP:]) / seconds
+        return Rate(steps * batch_size / seconds, waiting, self.waited[0])
 
 
 def alternate(measures: Mapping[K, Callable[[], Rate]], repeats: int) -> dict[K, Rate]:
@@ -160,6 +162,7 @@ def alternate(measures: Mapping[K, Callable[[], Rate]], repeats: int) -> dict[K,
         key: Rate(
             statistics.median(rate.photos_per_second for rate in rates),
             statistics.median(rate.waiting for rate in rates),
+            statistics.median(rate.first for rate in rates),
         )
         for key, rates in taken.items()
     }
@@ -347,7 +350,7 @@ def bare_rate(
     optimizer = build_optimizer(network, settings)
     train = Photos.of(collection.parts["train"], collection.classes)
     x = load(train.rows[: settings.batch_size], None)
-    target = torch.from_numpy(train.targets[: settings.batch_size]).to(setting.device)
+    target = torch.tensor(train.targets[: settings.batch_size]).to(setting.device)
     steps = steps_for(timed, len(x))
     network.train()
     start = 0.0
@@ -359,20 +362,20 @@ def bare_rate(
         F.cross_entropy(network(x), target).backward()
         optimizer.step()
     synchronise(setting.device)
-    return Rate(steps * len(x) / (time.perf_counter() - start), 0.0)
+    return Rate(steps * len(x) / (time.perf_counter() - start), waiting=0.0)
 
 
-def training_flops(setting: Setting, classes: int) -> float:
+def training_flops(setting: Setting) -> float:
     """Count the floating-point operations of forward and backward, per photo.
 
     Of convolutions and matrix products, a multiplication and an addition each counted as one.
+    Backward, which makes the gradients of inputs and of weights, takes twice what forward takes.
+    torch's counter isn't asked for it: it overrates the backward pass of grouped convolutions.
     """
-    built = build_backbone(setting.network)
-    network = nn.Sequential(built, nn.Linear(built.features, classes)).train()
-    x, target = torch.zeros(2, 3, setting.px, setting.px), torch.zeros(2, dtype=torch.int64)
-    with FlopCounterMode(display=False) as counter:
-        F.cross_entropy(network(x), target).backward()
-    return counter.get_total_flops() / len(x)
+    network = build_backbone(setting.network).eval()
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        network(torch.zeros(1, 3, setting.px, setting.px))
+    return 3.0 * counter.get_total_flops()
 
 
 def peak_flops(device: torch.device, small: bool) -> dict[str, float]:
