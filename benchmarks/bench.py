@@ -522,7 +522,7 @@ def blog_row(title: str, photos: str, seconds: Mapping[str, float]) -> Row:
         row[whose] = duration(seconds[whose]) if whose in seconds else ""
         if whose in (EQUAL, OWN):
             ratio = number(seconds[PUBLISHED] / seconds[whose]) if PUBLISHED in seconds else ""
-            row[f"recipe ÷ {'these' if whose == EQUAL else whose}"] = ratio
+            row[f"recipe ÷ {'Shotcount at its settings' if whose == EQUAL else whose}"] = ratio
     return row
 
 
