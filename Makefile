@@ -3,13 +3,14 @@ PYTHON ?= python3
 ready := .venv/ready
 run := . .venv/bin/activate &&
 
-.PHONY: help check-data study test test-faults lint clean
+.PHONY: help check-data study test test-faults bench lint clean
 
 help:
 	@echo "make study   set up, run whatever is out of date, print the answer"
 	@echo "make check-data   show how your photos are read and what would stop the study"
 	@echo "make test    set up, run linters and tests"
 	@echo "make test-faults   kill every stage many times, fuzz every parser: some 20 minutes"
+	@echo "make bench   set up, measure Shotcount's speed against the recipe's: some 10 minutes"
 	@echo "make lint    set up, check style and types"
 	@echo "make clean   remove .venv and unfinished work (data and metrics stay)"
 
@@ -27,6 +28,10 @@ test: lint
 test-faults: $(ready)
 	$(run) pytest --no-cov -s -m slow
 	$(run) pytest --no-cov -k any --hypothesis-profile=thorough --hypothesis-show-statistics tests/test_bad_input.py
+
+bench: $(ready)
+	@$(run) dvc repro prepare >&2
+	@$(run) python benchmarks/bench.py
 
 lint: $(ready)
 	$(run) ruff check . && ruff format --check . && mypy

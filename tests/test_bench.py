@@ -1,0 +1,230 @@
+"""The recipe does what is said of it; the benchmark's quick mode fills its tables."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import bench
+import measure
+import numpy as np
+import pytest
+import recipe
+import torch
+from conftest import make_collection
+from PIL import Image
+
+from shotcount.devices import seeded
+from shotcount.params import Params
+from shotcount.photos import find_photos
+from shotcount.training import STRATEGIES
+
+CPU = torch.device("cpu")
+PX = 32
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+@pytest.fixture(scope="module")
+def collection(tmp_path_factory: pytest.TempPathFactory) -> measure.Collection:
+    root = make_collection(tmp_path_factory.mktemp("photos"), samples=4, angles=2)
+    return measure.split(root, find_photos(root, None), 0.25, 0.25)
+
+
+@pytest.fixture(scope="module")
+def setting() -> measure.Setting:
+    return measure.Setting("resnet18", PX, CPU, bench.read_weights("resnet18", "random"))
+
+
+def train(
+    name: str, setting: measure.Setting, collection: measure.Collection, epochs: int = 1
+) -> tuple[set[str], list[recipe.Epoch], recipe.Network]:
+    """Run a variant, and name what in the network's state has changed."""
+    variant = recipe.VARIANTS[name]
+    with seeded(0):
+        network = measure.recipe_network(setting, 2, variant)
+        before = {key: value.clone() for key, value in network.state_dict().items()}
+        files = measure.recipe_files(collection, network, PX)
+        history = recipe.fit(network, variant, files, CPU, epochs, workers=0)
+    after = network.state_dict()
+    return {key for key in after if not torch.equal(after[key], before[key])}, history, network
+
+
+def is_statistic(key: str) -> bool:
+    return key.endswith(STATISTICS)
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of")
+class TestVariants:
+    @pytest.mark.parametrize("name", ["frozen", "finetune"])
+    def test_as_published_only_the_head_learns_and_batchnorm_drifts(
+        self, name: str, setting: measure.Setting, collection: measure.Collection
+    ) -> None:
+        changed, _, network = train(name, setting, collection)
+        assert {key for key in changed if not is_statistic(key)} == {"head.weight", "head.bias"}
+        statistics = {key for key in network.state_dict() if is_statistic(key)}
+        assert statistics and statistics <= changed
+        assert all(p.grad is not None for p in network.parameters())  # computed, thrown away
+
+    def test_honest_frozen_moves_nothing_but_the_head(
+        self, setting: measure.Setting, collection: measure.Collection
+    ) -> None:
+        changed, _, network = train("honest frozen", setting, collection)
+        assert changed == {"head.weight", "head.bias"}
+        assert all(p.grad is None for p in network.backbone.parameters())
+
+    def test_scratch_moves_every_parameter(
+        self, setting: measure.Setting, collection: measure.Collection
+    ) -> None:
+        changed, _, network = train("scratch", setting, collection)
+        assert {name for name, _ in network.named_parameters()} <= changed
+
+    def test_only_scratch_leaves_the_pretrained_weights_aside(
+        self, setting: measure.Setting
+    ) -> None:
+        for name, variant in recipe.VARIANTS.items():
+            with seeded(1):
+                network = measure.recipe_network(setting, 2, variant)
+            own = network.backbone.conv1.weight
+            given = setting.pretrained["network.conv1.weight"]
+            assert torch.equal(own, given) == (name != "scratch"), name
+
+    def test_learning_rate_falls_an_epoch_early(
+        self, setting: measure.Setting, collection: measure.Collection
+    ) -> None:
+        _, history, _ = train("honest frozen", setting, collection, epochs=8)
+        rates = [epoch.learning_rate for epoch in history]
+        assert rates == pytest.approx([0.001] * 6 + [0.0001] * 2)
+
+    def test_best_validation_weights_are_kept(
+        self,
+        setting: measure.Setting,
+        collection: measure.Collection,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        right = iter([1, 0, 2, 0, 1, 4])  # validation, test, validation, ...
+        heads = []
+
+        def judge(network: recipe.Network, *_: object) -> int:
+            heads.append(network.head.weight.detach().clone())
+            return next(right)
+
+        monkeypatch.setattr(recipe, "count_right", judge)
+        _, _, network = train("honest frozen", setting, collection, epochs=3)
+        assert torch.equal(network.head.weight, heads[2])
+        assert not torch.equal(heads[2], heads[4])
+
+
+@pytest.mark.parametrize("size", [(40, 36), (500, 300)])
+def test_transforms_give_normalised_squares(size: tuple[int, int]) -> None:
+    grey = Image.fromarray(np.full((size[1], size[0], 3), 255, np.uint8))
+    for make in (recipe.train_transform, recipe.eval_transform):
+        x = make(224, [0.5] * 3, [0.25] * 3)(grey)
+        assert x.shape == (3, 224, 224) and x.dtype == torch.float32
+        assert torch.allclose(x, torch.full_like(x, 2.0))
+    crop = recipe.train_transform(224, [0.5] * 3, [0.25] * 3).transforms[0]
+    assert crop.size == (256, 256)
+
+
+def test_timed_steps_leave_the_warm_up_out() -> None:
+    watch = measure.Stopwatch(CPU)
+    watch.asked, watch.waited = [0.0, 50.0, 100.0, 101.0, 102.0], [49.0, 1.0, 0.25, 0.25]
+    assert watch.rate(batch_size=8) == measure.Rate(8.0, waiting=0.25, first=49.0)
+
+
+def test_medians_are_taken_of_turns() -> None:
+    order = []
+
+    def timing(name: str, values: list[float]) -> measure.Rate:
+        order.append(name)
+        return measure.Rate(values.pop(0), 0)
+
+    slow, fast = [1.0, 9.0, 2.0], [10.0, 30.0, 20.0]
+    measures = {"slow": lambda: timing("slow", slow), "fast": lambda: timing("fast", fast)}
+    taken = measure.alternate(measures, repeats=3)
+    assert order == ["slow", "fast"] * 3
+    assert {name: rate.photos_per_second for name, rate in taken.items()} == {
+        "slow": 2.0,
+        "fast": 20.0,
+    }
+
+
+def test_flops_are_those_in_the_literature(setting: measure.Setting) -> None:
+    """ResNet-18 takes 1.8 billion multiply-adds at 224 px (He et al., CVPR 2016)."""
+    at_224 = measure.Setting("resnet18", 224, CPU, setting.pretrained)
+    assert measure.training_flops(at_224) == pytest.approx(3 * 2 * 1.8e9, rel=0.02)
+
+
+def test_collection_is_cut_to_samples_and_angles(collection: measure.Collection) -> None:
+    part = measure.take(collection.found, samples=4, angles=1)
+    assert part["sample"].nunique() == len(part) == 4
+    assert part["label"].value_counts().to_dict() == {"blue": 2, "red": 2}
+    samples = [set(rows["sample"]) for rows in collection.parts.values()]
+    assert sum(map(len, samples)) == len(set.union(*samples)) == 8
+
+
+def few_steps(params: Params) -> Params:
+    few = {"epochs": 0.5, "min_steps": 4, "validations": 2}
+    sections = {name: getattr(params.train, name).model_copy(update=few) for name in STRATEGIES}
+    return params.model_copy(update={"train": params.train.model_copy(update=sections)})
+
+
+def test_quick_mode_fills_every_table(tmp_path: Path) -> None:
+    root = make_collection(tmp_path, samples=8, angles=2)
+    arguments = ["--network", "resnet18", "--weights", "random", "--size", str(PX), "--quick"]
+    sizes = replace(bench.QUICK, timed=4, blog_px=PX)
+    plan = bench.make_plan(bench.read_arguments([str(root), *arguments]), sizes)
+    plan = replace(plan, params=few_steps(plan.params), blog=few_steps(plan.blog))
+    heading, *sections = bench.bench(plan)
+    assert f"torch {torch.__version__}" in heading and "thread(s)" in heading
+    assert [section.splitlines()[0] for section in sections] == [
+        "## Strategies",
+        "## The frozen column",
+        "## The bare loop",
+        "## Growth",
+        "## A study of the blog's size",
+    ]
+    tables = [
+        [[cell.strip() for cell in row.strip("|").split("|")] for row in block.splitlines()]
+        for block in re.findall(r"(?:^\|.*\n)+", "\n".join(sections), re.M)
+    ]
+    assert len(tables) == 6
+    for names, _, *rows in tables:
+        assert rows and all(len(row) == len(names) for row in rows)
+        for name, cell in ((n, c) for row in rows for n, c in zip(names, row, strict=True)):
+            assert not re.search(r"nan|inf|-\d", cell), name
+            if "photos/s" in name or "÷" in name or name.startswith("×"):
+                assert cell == "" or float(cell.rstrip(" %").replace(",", "")) > 0, name
+    names, _, *rows = tables[0]
+    assert [tuple(row[:2]) for row in rows] == STRATEGY_ROWS
+    for row in rows:
+        facts = dict(zip(names, row, strict=True))
+        assert 0 <= int(facts["waiting for photos"].rstrip(" %")) <= 100
+        value, low, high = map(float, re.findall(r"[\d.]+", row[-1]))
+        assert 0 <= round(low) <= value <= round(high) <= 100
+        if facts["trained by"] == "recipe":
+            assert facts["× recipe"] == facts["recipe's wall ÷ this"] == "1"
+    measured, *computed = [row[3] for row in tables[1][2:-3]]
+    assert measured.startswith("measured") and set(computed) == {"computed"}
+    assert sum(row[0] == "all" for row in tables[4]) == 1 and len(tables[4]) == 2 + 15 + 3
+
+
+STRATEGY_ROWS = [
+    ("scratch", "recipe"),
+    ("scratch", "Shotcount, the recipe's settings"),
+    ("scratch", "Shotcount"),
+    ("frozen", "recipe"),
+    ("frozen", "recipe, honest frozen"),
+    ("frozen", "Shotcount, the recipe's settings"),
+    ("frozen", "Shotcount"),
+    ("finetune", "recipe"),
+    ("finetune", "Shotcount, the recipe's settings"),
+    ("finetune", "Shotcount"),
+]
+
+
+def test_missing_photos_end_in_one_message(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        bench.main([str(tmp_path / "nowhere"), "--quick"])
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.startswith("error: data.path:")
