@@ -31,7 +31,7 @@ import torchvision
 from measure import Collection, Rate, Run, Setting, Size
 
 from shotcount.backbones import build_backbone, fetch_weights, input_size
-from shotcount.devices import pick_device, seeded
+from shotcount.devices import pick_device, pick_precision, seeded
 from shotcount.errors import UserError
 from shotcount.intervals import accuracy_interval, bootstrap_mean, draw
 from shotcount.params import Params, Training, load_params
@@ -107,6 +107,10 @@ def duration(seconds: float) -> str:
 
 def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
+
+
+def named(precision: torch.dtype) -> str:
+    return str(precision).removeprefix("torch.")
 
 
 def markdown(rows: Sequence[Row]) -> str:
@@ -246,7 +250,8 @@ it. Rates are medians of {plan.sizes.repeats} timing(s) taken in turns; what is 
 says so.
 
 - Machine: {processor()}, {os.cpu_count()} CPUs, {platform.system()} {platform.machine()}{gpu}
-- Device: {device.type}, float32; torch uses {torch.get_num_threads()} thread(s), the recipe's
+- Device: {device.type}, Shotcount trains networks in {named(plan.setting.precision)}, the recipe in
+  float32; torch uses {torch.get_num_threads()} thread(s), the recipe's
   loaders {recipe.WORKERS} workers
 - {", ".join(f"{name} {version}" for name, version in versions.items())}
 - Photos: {len(plan.found):,} of {sizes:,} samples in `{plan.root.name}`, of which training uses
@@ -389,7 +394,8 @@ def column_sizes(plan: Plan) -> list[Size]:
 def bare_loop(plan: Plan, rates: Sequence[tuple[Setting, Rates]]) -> str:
     """Compare Shotcount's training step with what this machine could do."""
     say("the machine at best")
-    peaks = measure.peak_flops(plan.setting.device, plan.sizes.small_peak)
+    precision = plan.setting.precision
+    peaks = measure.peak_flops(plan.setting.device, precision, plan.sizes.small_peak)
     most = max(peaks.values())
     rows = []
     for setting, own in rates:
@@ -416,7 +422,7 @@ def bare_loop(plan: Plan, rates: Sequence[tuple[Setting, Rates]]) -> str:
 
 Forward, backward and step on one batch that never changes, against Shotcount's training step with
 all that surrounds it: the batch picked, augmented, moved. This machine's peak is the better of
-{reached}, float32.
+{reached}, {named(precision)}.
 
 {markdown(rows)}
 """
@@ -544,6 +550,7 @@ def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace
     add("--weights", help="as model.weights, or random, for rates alone (default: model.weights)")
     add("--size", type=int, help="px that the network sees (default: data.size)")
     add("--device", choices=["auto", "cpu", "cuda", "mps"], help="(default: device)")
+    add("--precision", choices=["auto", "float32", "bfloat16"], help="(default: precision)")
     add("--seeds", type=int, default=1, help="of the whole runs (default: 1)")
     add("--full", action="store_true", help="run the recipe at every size of the frozen column")
     add("--quick", action="store_true", help="few photos of few pixels: does it work?")
@@ -569,6 +576,7 @@ def make_plan(options: argparse.Namespace, sizes: Sizes) -> Plan:
     network = options.network or params.model.name
     size = options.size or (QUICK_PX if options.quick else params.data.size)
     device = pick_device(options.device or params.device)
+    precision = pick_precision(options.precision or params.precision, device)
     return Plan(
         root=root,
         found=found,
@@ -580,9 +588,10 @@ def make_plan(options: argparse.Namespace, sizes: Sizes) -> Plan:
             input_size(network, size),
             device,
             read_weights(network, options.weights or params.model.weights),
+            precision,
         ),
         blog_setting=Setting(
-            BLOG_NETWORK, sizes.blog_px, device, read_weights(BLOG_NETWORK, "random")
+            BLOG_NETWORK, sizes.blog_px, device, read_weights(BLOG_NETWORK, "random"), precision
         ),
         sizes=sizes,
         seeds=options.seeds,

@@ -53,15 +53,17 @@ def extract(folder: Path, job: dict[str, Any]) -> Work:
     backbone.load_state_dict(load_file(folder / "backbone.safetensors"))
     pixels = np.load(folder / "pixels.npy", mmap_mode="r")
     device = pick_device(job["device"])
-    return lambda: list(features.write(folder / "features.npy", backbone, pixels, device))
+    own = load_params(ROOT / "params.yaml").features
+    return lambda: list(features.write(folder / "features.npy", backbone, pixels, own, device))
 
 
 def train(strategy: str, folder: Path, job: dict[str, Any]) -> Work:
     from safetensors.torch import load_file
 
     from shotcount.cells import Study, train_cell
-    from shotcount.devices import pick_device
+    from shotcount.devices import pick_device, pick_precision
 
+    device = pick_device(job["device"])
     manifest = pd.DataFrame(json.loads((folder / "manifest.json").read_text()))
     parts = splits.split_samples(manifest, 0.2, 0.2, 0)
     val, changes = parts["val"], dict[str, float]({"seeds": 1})
@@ -73,7 +75,9 @@ def train(strategy: str, folder: Path, job: dict[str, Any]) -> Work:
         getattr(load_params(ROOT / "params.yaml").train, strategy).model_copy(update=changes),
         0,
         job["network"],
-        pick_device(job["device"]),
+        device,
+        pick_precision("float32" if strategy == "frozen" else job["precision"], device),
+        False,
         np.load(folder / "pixels.npy", mmap_mode="r"),
         np.load(folder / "features.npy", mmap_mode="r"),
         load_file(folder / "backbone.safetensors") if strategy == "finetune" else None,

@@ -31,8 +31,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from shotcount import features, photos, splits, tables
 from shotcount.backbones import build_backbone
 from shotcount.cells import Study, train_cell
-from shotcount.devices import seeded
-from shotcount.params import Training
+from shotcount.devices import exempt_depthwise, seeded
+from shotcount.params import Features, Training
 from shotcount.training import (
     STRATEGIES,
     Load,
@@ -58,6 +58,7 @@ class Setting:
     px: int
     device: torch.device
     pretrained: Mapping[str, torch.Tensor]  # the backbone's state
+    precision: torch.dtype  # of Shotcount's training on photos; the recipe's is float32
 
 
 @dataclass(frozen=True)
@@ -130,9 +131,6 @@ class Stopwatch:
         self.waited.append(self.now() - self.asked[-1])
         return item
 
-    def stop(self) -> None:
-        self.asked.append(self.now())
-
     def watch(self, items: Iterator[T]) -> Iterator[T]:
         while True:
             try:
@@ -142,10 +140,13 @@ class Stopwatch:
             yield item
 
     def rate(self, batch_size: int) -> Rate:
-        """Leave the first steps out: they load libraries, choose algorithms, start workers."""
-        steps = len(self.waited) - WARM_UP
-        seconds = self.asked[len(self.waited)] - self.asked[WARM_UP]
-        waiting = sum(self.waited[WARM_UP:]) / seconds
+        """Leave the first steps out: they load libraries, choose algorithms, start workers.
+
+        A step ends when the next batch is asked for.
+        """
+        steps = len(self.asked) - 1 - WARM_UP
+        seconds = self.asked[-1] - self.asked[WARM_UP]
+        waiting = sum(self.waited[WARM_UP : WARM_UP + steps]) / seconds
         return Rate(steps * batch_size / seconds, waiting, self.waited[0])
 
 
@@ -260,7 +261,7 @@ class Store:
     """What Shotcount makes of the photos once, and how fast."""
 
     pixels: np.ndarray  # (photos, px, px, 3) uint8
-    features: np.ndarray  # (photos, features) float32
+    features: np.ndarray  # (photos, 1, features) float32
     preparing: float  # photos/s
     extracting: float  # photos/s
 
@@ -276,7 +277,8 @@ def extract(setting: Setting, pixels: np.ndarray, folder: Path) -> np.ndarray:
     """Pass every photo through the frozen backbone, as stage features does."""
     backbone = build_backbone(setting.network)
     backbone.load_state_dict(setting.pretrained)
-    for _ in features.write(folder / "features.npy", backbone, pixels, setting.device):
+    clean = Features(views=0, crop_scale=1.0, flip=False)
+    for _ in features.write(folder / "features.npy", backbone, pixels, clean, setting.device):
         pass
     return np.load(folder / "features.npy", mmap_mode="r")
 
@@ -297,10 +299,18 @@ def ready(
 ) -> tuple[nn.Module, Load]:
     """Assemble a strategy's network and inputs, as `shotcount.cells` does."""
     with seeded(0):
-        return assemble(
+        network, load = assemble(
             STRATEGIES[strategy], setting.network, len(collection.classes), store.pixels,
             store.features, settings, setting.device, setting.pretrained,
         )  # fmt: skip
+    if precision_of(setting, strategy) != torch.float32:
+        exempt_depthwise(network, setting.device)
+    return network, load
+
+
+def precision_of(setting: Setting, strategy: str) -> torch.dtype:
+    """Heads are trained in float32 whatever networks are."""
+    return torch.float32 if STRATEGIES[strategy].cached else setting.precision
 
 
 def shotcount_rate(
@@ -315,7 +325,7 @@ def shotcount_rate(
     train = Photos.of(collection.parts["train"], collection.classes)
     val = Photos(train.rows[:1], train.targets[:1])
     batch_size = min(settings.batch_size, len(train.rows))
-    steps = WARM_UP + steps_for(timed, batch_size)
+    steps = WARM_UP + steps_for(timed, batch_size) + 1  # the last one is followed by validation
     few = settings.model_copy(update={"epochs": 1e-9, "min_steps": steps, "validations": 1})
     network, load = ready(setting, collection, store, strategy, settings)
     watch = Stopwatch(setting.device)
@@ -325,12 +335,11 @@ def shotcount_rate(
             return load(rows, seed)
         return watch.wait_for(lambda: load(rows, seed))
 
-    def on_step(step: int, steps: int, loss: float) -> None:
-        if step == steps:
-            watch.stop()
-
     with seeded(0):
-        fit(network, watched, train, val, few, ("bench", strategy), on_step=on_step)
+        fit(
+            network, watched, train, val, few, ("bench", strategy),
+            precision=precision_of(setting, strategy),
+        )  # fmt: skip
     return watch.rate(batch_size)
 
 
@@ -352,6 +361,7 @@ def bare_rate(
     x = load(train.rows[: settings.batch_size], None)
     target = torch.tensor(train.targets[: settings.batch_size]).to(setting.device)
     steps = steps_for(timed, len(x))
+    precision = precision_of(setting, strategy)
     network.train()
     start = 0.0
     for step in range(WARM_UP + steps):
@@ -359,7 +369,9 @@ def bare_rate(
             synchronise(setting.device)
             start = time.perf_counter()
         optimizer.zero_grad()
-        F.cross_entropy(network(x), target).backward()
+        with torch.autocast(x.device.type, precision, enabled=precision != torch.float32):
+            logits = network(x)
+        F.cross_entropy(logits.float(), target).backward()
         optimizer.step()
     synchronise(setting.device)
     return Rate(steps * len(x) / (time.perf_counter() - start), waiting=0.0)
@@ -378,16 +390,17 @@ def training_flops(setting: Setting) -> float:
     return 3.0 * counter.get_total_flops()
 
 
-def peak_flops(device: torch.device, small: bool) -> dict[str, float]:
-    """Return the operations a second of a large matrix product and a large convolution, float32.
+def peak_flops(device: torch.device, precision: torch.dtype, small: bool) -> dict[str, float]:
+    """Return the operations a second of a large matrix product and a large convolution.
 
-    The best of several tries, with torch's default precision.
+    The best of several tries.
     """
     # So large that a GPU takes milliseconds, so small that two CPU cores take a second at most.
     side, batch = (8192, 256) if device.type == "cuda" else (512, 1) if small else (2048, 16)
-    a = torch.rand(side, side, device=device)
-    x = torch.rand(batch, 256, 28, 28, device=device).contiguous(memory_format=torch.channels_last)
-    kernel = torch.rand(256, 256, 3, 3, device=device).contiguous(memory_format=torch.channels_last)
+    a = torch.rand(side, side, device=device).to(precision)
+    x = torch.rand(batch, 256, 28, 28, device=device).to(precision)
+    kernel = torch.rand(256, 256, 3, 3, device=device).to(precision)
+    x, kernel = (t.contiguous(memory_format=torch.channels_last) for t in (x, kernel))
     work: dict[str, Callable[[], torch.Tensor]] = {
         "matrix product": lambda: a @ a,
         "convolution": lambda: F.conv2d(x, kernel, padding=1),
@@ -443,7 +456,9 @@ def shotcount_run(
         start = time.perf_counter()
         pixels = prepare(setting, collection, work)
         cached = STRATEGIES[strategy].cached
-        made = extract(setting, pixels, work) if cached else np.empty((len(pixels), 0), np.float32)
+        made = (
+            extract(setting, pixels, work) if cached else np.empty((len(pixels), 1, 0), np.float32)
+        )
         one = settings.model_copy(update={"seeds": 1})
         study = _study(setting, collection, strategy, one, pixels, made, seed)
         right = train_and_test(study, collection, 1.0, collection.angles, work)[0]
@@ -465,8 +480,9 @@ def _study(
     pretrained = setting.pretrained if STRATEGIES[strategy].pretrained else None
     subsets = splits.nested_subsets(collection.parts["train"], "spread", settings.seeds, seed)
     return Study(
-        strategy, settings, seed, setting.network, setting.device, pixels, made, pretrained,
-        subsets, collection.parts["val"],
+        strategy, settings, seed, setting.network, setting.device,
+        precision_of(setting, strategy), False, pixels, made, pretrained, subsets,
+        collection.parts["val"],
     )  # fmt: skip
 
 
@@ -554,6 +570,7 @@ def growth(
         "px": setting.px,
         "network": setting.network,
         "device": setting.device.type,
+        "precision": str(setting.precision).removeprefix("torch."),
         "finetune_steps": finetune_steps,
     }
     script = Path(__file__).with_name("growth.py")

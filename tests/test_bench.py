@@ -31,7 +31,8 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> measure.Collection:
 
 @pytest.fixture(scope="module")
 def setting() -> measure.Setting:
-    return measure.Setting("resnet18", PX, CPU, bench.read_weights("resnet18", "random"))
+    weights = bench.read_weights("resnet18", "random")
+    return measure.Setting("resnet18", PX, CPU, weights, torch.bfloat16)
 
 
 def train(
@@ -149,7 +150,7 @@ def test_medians_are_taken_of_turns() -> None:
 
 def test_flops_are_those_in_the_literature(setting: measure.Setting) -> None:
     """ResNet-18 takes 1.8 billion multiply-adds at 224 px (He et al., CVPR 2016)."""
-    at_224 = measure.Setting("resnet18", 224, CPU, setting.pretrained)
+    at_224 = replace(setting, px=224)
     assert measure.training_flops(at_224) == pytest.approx(3 * 2 * 1.8e9, rel=0.02)
 
 
@@ -168,7 +169,7 @@ def few_steps(params: Params) -> Params:
 
 
 def test_quick_mode_fills_every_table(tmp_path: Path) -> None:
-    root = make_collection(tmp_path, samples=8, angles=2)
+    root = make_collection(tmp_path, samples=12, angles=2)
     arguments = ["--network", "resnet18", "--weights", "random", "--size", str(PX), "--quick"]
     sizes = replace(bench.QUICK, timed=4, blog_px=PX)
     plan = bench.make_plan(bench.read_arguments([str(root), *arguments]), sizes)
