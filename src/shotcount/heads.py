@@ -43,7 +43,10 @@ def solve_head(
 
     (x, y), (x_val, y_val) = train, val
     models = [LogisticRegression(C=c, max_iter=1000).fit(x, y) for c in np.logspace(-4, 2, 7)]
-    best = min(models, key=lambda model: log_loss(y_val, model.predict_proba(x_val)))
+    best = min(
+        models,
+        key=lambda model: log_loss(y_val, model.predict_proba(x_val), labels=model.classes_),
+    )
     weight, bias = best.coef_, best.intercept_
     if classes == 2:  # solved as one logit
         weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
