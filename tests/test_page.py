@@ -104,7 +104,7 @@ def make_page(folder: Path, certain: bool = True, **gallery_of: int) -> str:
         charts.save(figure, folder / f"{name}.svg")
     model = {
         "strategy": "frozen", "network": "resnet18", "photos": 128, "samples": 32, "angles": 4,
-        "size": 40, "seed": 2, "device": "cpu", "classes": LABELS,
+        "size": 40, "seed": 2, "device": "cpu", "precision": "bfloat16", "classes": LABELS,
     }  # fmt: skip
     left_out = pd.DataFrame({"path": [f"{n}.jpg" for n in range(300)], "reason": REASON})
     run = page.Run(

@@ -352,13 +352,13 @@ def _state(
 
 
 @torch.inference_mode()
-def predict(network: nn.Module, load: Load, rows: np.ndarray, batch_size: int = 64) -> np.ndarray:
-    """Return the probability of every class: ndarray of shape (len(rows), classes), float64.
-
-    The activations of larger batches than the default overflow a CPU's cache: 256 take half as
-    long again.
-    """
+def predict(
+    network: nn.Module, load: Load, rows: np.ndarray, batch_size: int | None = None
+) -> np.ndarray:
+    """Return the probability of every class: ndarray of shape (len(rows), classes), float64."""
     network.eval()
+    if batch_size is None:  # activations overflow a CPU's cache: of 256 photos, by half of the time
+        batch_size = 64 if next(network.parameters()).device.type == "cpu" else 512
 
     def compute(piece: int) -> np.ndarray:
         parts = [
