@@ -1,5 +1,6 @@
 """A cell's seeds, one after the other; a stopped cell goes on."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,11 @@ from conftest import ROOT, make_manifest
 from safetensors.torch import load_file
 
 from shotcount import cells, splits, tables
+from shotcount.backbones import build_backbone
 from shotcount.errors import UserError
 from shotcount.params import load_params
+
+PARAMS = load_params(ROOT / "params.yaml")
 
 
 @pytest.fixture
@@ -19,7 +23,7 @@ def cell() -> cells.Study:
     photos = make_manifest({"blue": 6, "red": 6})
     features = np.random.default_rng(0).normal(size=(len(photos), 8)).astype(np.float32)
     features[photos["label"] == "red", 0] += 2
-    params = load_params(ROOT / "params.yaml")
+    params = PARAMS
     parts = splits.split_samples(photos, 0.2, 0.2, seed=0)
     subsets = splits.nested_subsets(parts["train"], "spread", draws=3, seed=0)
     settings = params.train.frozen.model_copy(update={"seeds": 3, "min_steps": 40, "epochs": 1})
@@ -118,3 +122,36 @@ def test_a_model_is_never_tested_on_what_it_was_trained_on() -> None:
     with pytest.raises(UserError, match="m has seen 1 sample.* of the test split .*'blue/0'"):
         splits.check_apart(["blue/0", "red/3"], pd.DataFrame({"sample": ["blue/0"]}), Path("m"))
     splits.check_apart(["red/3"], pd.DataFrame({"sample": ["blue/0"]}), Path("m"))
+
+
+@pytest.mark.parametrize("start", ["zeros", "frozen"])
+def test_fine_tuning_starts_from_the_head_that_is_asked_for(
+    cell: cells.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: str
+) -> None:
+    few = {"seeds": 1, "epochs": 0.01, "min_steps": 1, "validations": 1, "init_head": start}
+    features = np.random.default_rng(1).normal(size=(len(cell.pixels), 1, 512)).astype(np.float32)
+    known = set(cell.subsets["photo"]) | set(cell.val["photo"])
+    labels = (
+        pd.concat([cell.subsets, cell.val]).drop_duplicates("photo").set_index("photo")["label"]
+    )
+    red = np.array([n in known and labels[n] == "red" for n in range(len(features))])
+    features[red, 0, 0] += 20
+    study = replace(
+        cell, strategy="finetune", settings=PARAMS.train.finetune.model_copy(update=few),
+        pretrained=build_backbone("resnet18").state_dict(), features=features,
+    )  # fmt: skip
+    heads: list[torch.Tensor] = []
+    fit = cells.fit
+
+    def watched(network: torch.nn.Module, *arguments: object) -> pd.DataFrame:
+        heads.append(network.head.weight.detach().clone())
+        return fit(network, *arguments)
+
+    monkeypatch.setattr(cells, "fit", watched)
+    cells.train_cell(study, 1.0, 2, tmp_path / "cell", tmp_path)
+    (head,) = heads
+    if start == "zeros":
+        assert not head.any()
+    else:
+        towards_red = (head[1] - head[0]).abs()
+        assert int(towards_red.argmax()) == 0  # the feature that tells them apart

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from shotcount.errors import UserError
 from shotcount.params import StepDecay, load_params
@@ -45,6 +46,10 @@ def test_yaml_1_2_floats_and_a_step_schedule_are_read(tmp_path: Path, params_tex
         ("device: auto", "device: gpu", "device: expected 'auto', .*, got 'gpu'"),
         ("val: 0.1", "val: [0.1]", r"split.val: expected .*, got \[0.1\]"),
         ("samples: [0.5, 1.0]", "samples: [[1]]", r"study.samples.0: expected"),
+        ("precision: auto", "precision: half", "precision: expected 'auto', 'float32' or 'bfloat16'"),
+        ("compile: false", "compile: 1", "compile: expected a valid boolean"),
+        ("views: 0", "views: -1", "features.views: expected"),
+        ("init_head: frozen", "init_head: solved", "init_head: expected 'zeros' or 'frozen'"),
         ("schedule: cosine", "schedule: [1]", r"train.scratch.schedule: expected"),
         ("schedule: cosine", "schedule: {every: 7}", r"train.scratch.schedule.factor: missing"),
         ("device: auto", "", "device: missing; add it"),
@@ -67,11 +72,20 @@ def test_message_gives_the_line(tmp_path: Path, params_text: str) -> None:
 
 
 def test_all_faults_are_told_at_once(tmp_path: Path, params_text: str) -> None:
-    text = params_text.replace("epochs: 30", "epochs: 0").replace("seed: 0", "seed: -1", 1)
+    text = params_text.replace("epochs: 15", "epochs: 0").replace("seed: 0", "seed: -1", 1)
     with pytest.raises(UserError) as error:
         load(tmp_path, text)
     assert "demo.seed" in str(error.value)
     assert "train.frozen.epochs" in str(error.value)
+
+
+def test_views_that_would_all_be_the_photo_itself_are_refused(
+    tmp_path: Path, params_text: str
+) -> None:
+    content = yaml.safe_load(params_text)
+    content["features"] = {"views": 2, "crop_scale": 1.0, "flip": False}
+    with pytest.raises(UserError, match="features: 2 augmented views, .*: set views: 0"):
+        load(tmp_path, yaml.safe_dump(content))
 
 
 def test_empty_and_absent_files_are_refused(tmp_path: Path) -> None:
