@@ -455,10 +455,9 @@ def shotcount_run(
         work = Path(name)
         start = time.perf_counter()
         pixels = prepare(setting, collection, work)
-        cached = STRATEGIES[strategy].cached
-        made = (
-            extract(setting, pixels, work) if cached else np.empty((len(pixels), 1, 0), np.float32)
-        )
+        none = np.empty((len(pixels), 1, 0), np.float32)
+        asked = STRATEGIES[strategy].cached or getattr(settings, "init_head", "") == "frozen"
+        made = extract(setting, pixels, work) if asked else none
         one = settings.model_copy(update={"seeds": 1})
         study = _study(setting, collection, strategy, one, pixels, made, seed)
         right = train_and_test(study, collection, 1.0, collection.angles, work)[0]

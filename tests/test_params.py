@@ -40,7 +40,7 @@ def test_yaml_1_2_floats_and_a_step_schedule_are_read(tmp_path: Path, params_tex
         ("angles: [1, 10]", "angles: [10, 10]", "study: angles .* lists a value twice"),
         ("samples: [0.5, 1.0]", "samples: [1.5]", "study.samples.0: expected"),
         ("angles: [1, 2, 3", "angles: [3, 2, 3", "frozen_grid: angles .* lists a value twice"),
-        ("target_accuracy: 0.83", "target_accuracy: 83", "answer.target_accuracy: expected"),
+        ("target_accuracy: 0.78", "target_accuracy: 83", "answer.target_accuracy: expected"),
         ("val: 0.1", "val: 0.7", "split: val and test together must stay below 1"),
         ("seeds: 10", "seeds: 11", r"train.frozen.seeds \(11\) exceeds study.draws \(10\)"),
         ("device: auto", "device: gpu", "device: expected 'auto', .*, got 'gpu'"),
