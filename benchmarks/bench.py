@@ -62,7 +62,7 @@ class Sizes:
     samples: int  # of the collection
     angles: int
     blog_px: int
-    timed: int  # photos of one timing, two steps at least
+    timed: int  # photos of one timing, six steps at least
     repeats: int  # timings of which the median counts
     epochs: int  # of the recipe's whole runs
     column_measured: int  # smallest sizes of the frozen column at which the recipe runs
@@ -73,7 +73,7 @@ class Sizes:
 
 
 DEFAULT = Sizes(
-    samples=240, angles=2, blog_px=224, timed=32, repeats=2, epochs=recipe.EPOCHS,
+    samples=240, angles=2, blog_px=224, timed=32, repeats=3, epochs=recipe.EPOCHS,
     column_measured=1, growth_photos=2400, growth_shares=(1, 2, 4), finetune_steps=4,
 )  # fmt: skip
 QUICK = Sizes(
@@ -245,8 +245,7 @@ def heading(plan: Plan) -> str:
     sizes = plan.found["sample"].nunique()
     return f"""# Speed: Shotcount and the recipe
 
-Made by `python benchmarks/{" ".join(["bench.py", *sys.argv[1:]])}`; docs/speed.md says how to read
-it. Rates are medians of {plan.sizes.repeats} timing(s) taken in turns; what is computed from rates
+Made by `python benchmarks/{" ".join(["bench.py", *sys.argv[1:]])}`; docs/speed.md says how to read it. Rates are medians of {plan.sizes.repeats} timing(s) taken in turns; what is computed from rates
 says so.
 
 - Machine: {processor()}, {os.cpu_count()} CPUs, {platform.system()} {platform.machine()}{gpu}

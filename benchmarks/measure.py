@@ -170,8 +170,8 @@ def alternate(measures: Mapping[K, Callable[[], Rate]], repeats: int) -> dict[K,
 
 
 def steps_for(timed: int, batch_size: int) -> int:
-    """Steps that show `timed` photos, two at least."""
-    return max(2, math.ceil(timed / batch_size))
+    """Steps that show `timed` photos, a few at least: single ones vary."""
+    return max(6, math.ceil(timed / batch_size))
 
 
 # ---------------------------------------------------------------------------- the recipe's rates
