@@ -245,7 +245,8 @@ def heading(plan: Plan) -> str:
     sizes = plan.found["sample"].nunique()
     return f"""# Speed: Shotcount and the recipe
 
-Made by `python benchmarks/{" ".join(["bench.py", *sys.argv[1:]])}`; docs/speed.md says how to read it. Rates are medians of {plan.sizes.repeats} timing(s) taken in turns; what is computed from rates
+Made by `python benchmarks/{" ".join(["bench.py", *sys.argv[1:]])}`; docs/speed.md says how to read
+it. Rates are medians of {plan.sizes.repeats} timing(s) taken in turns; what is computed from rates
 says so.
 
 - Machine: {processor()}, {os.cpu_count()} CPUs, {platform.system()} {platform.machine()}{gpu}
