@@ -26,7 +26,9 @@ def cell() -> cells.Study:
     params = PARAMS
     parts = splits.split_samples(photos, 0.2, 0.2, seed=0)
     subsets = splits.nested_subsets(parts["train"], "spread", draws=3, seed=0)
-    settings = params.train.frozen.model_copy(update={"seeds": 3, "min_steps": 40, "epochs": 1})
+    settings = params.train.frozen.model_copy(
+        update={"seeds": 3, "min_steps": 40, "epochs": 1, "patience": 20}
+    )
     pixels = np.zeros((len(photos), 16, 16, 3), np.uint8)
     return cells.Study(
         "frozen", settings, 0, "resnet18", torch.device("cpu"), torch.float32, False, pixels,

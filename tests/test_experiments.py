@@ -107,7 +107,7 @@ def test_an_experiment_runs_what_it_changes_and_shows_in_every_diff(
     assert "| frozen.log_loss" in clone.run("dvc", "metrics", "diff", "--md", "--no-path")
     changed = clone.run("dvc", "params", "diff").splitlines()
     assert [line.split() for line in changed[1:] if line] == [
-        ["params.yaml", "train.frozen.learning_rate", "0.001", "0.5"]
+        ["params.yaml", "train.frozen.learning_rate", "0.002", "0.5"]
     ]
     clone.run("dvc", "plots", "diff", "HEAD", "workspace", "--out", str(tmp_path))
     accuracy, training, _ = specs(tmp_path / "index.html")
@@ -192,7 +192,7 @@ def test_comment_on_a_changed_parameter(clone: Existing, tmp_path: Path) -> None
     assert "commit `dvc.lock`" in stale
     assert "- `train@frozen-0.5-1`: train.frozen" in stale
     assert "train@finetune" not in stale
-    assert rows(stale, "Parameters") == {"train.frozen.learning_rate": ["0.001", "0.5"]}
+    assert rows(stale, "Parameters") == {"train.frozen.learning_rate": ["0.002", "0.5"]}
     assert rows(stale, "Metrics") == {}
 
     clone.repro()
@@ -201,7 +201,7 @@ def test_comment_on_a_changed_parameter(clone: Existing, tmp_path: Path) -> None
     clone.commit()
     told = comment(clone)
     assert "[!WARNING]" not in told
-    assert rows(told, "Parameters") == {"train.frozen.learning_rate": ["0.001", "0.5"]}
+    assert rows(told, "Parameters") == {"train.frozen.learning_rate": ["0.002", "0.5"]}
     before, now, change = map(float, rows(told, "Metrics")["frozen.log_loss"])
     assert change == pytest.approx(now - before, abs=1e-4)
     assert (change > 0) == (now > before)

@@ -67,7 +67,6 @@ def load_features(features: np.ndarray, device: torch.device) -> Load:
     Augmented: one of the augmented views of each photo. Unaltered, or where there are none: the
     photo's own features.
     """
-
     views = features.shape[1] - 1
 
     def load(rows: np.ndarray, seed: int | None) -> torch.Tensor:
@@ -289,6 +288,8 @@ def fit(
         progress.losses.append(loss)
 
         if progress.step % look_every == 0 or progress.step == steps:
+            # Those from before a checkpoint are on the CPU.
+            losses = torch.stack([loss.cpu() for loss in progress.losses])
             probabilities = predict(network, load, val.rows)
             val_loss = cross_entropy(probabilities, val.targets)
             if not math.isfinite(loss.item() + val_loss):
@@ -301,7 +302,7 @@ def fit(
                     "step": progress.step,
                     "epoch": progress.step * len(chosen) / photos,
                     "learning_rate": rate,
-                    "train_loss": torch.stack(progress.losses).double().mean().item(),
+                    "train_loss": losses.double().mean().item(),
                     "val_loss": val_loss,
                     "val_accuracy": float(np.mean(probabilities.argmax(axis=1) == val.targets)),
                 }
