@@ -73,7 +73,7 @@ class Sizes:
 
 
 DEFAULT = Sizes(
-    samples=240, angles=2, blog_px=224, timed=32, repeats=3, epochs=recipe.EPOCHS,
+    samples=240, angles=2, blog_px=224, timed=32, repeats=2, epochs=recipe.EPOCHS,
     column_measured=1, growth_photos=2400, growth_shares=(1, 2, 4), finetune_steps=4,
 )  # fmt: skip
 QUICK = Sizes(
