@@ -103,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
         help="cells at once, at most (default: as many as there is room for)",
     )  # fmt: skip
     grid.add_argument(
-        "--retries", metavar="N", type=int, default=2,
+        "--retries", metavar="N", type=int, choices=range(11), default=2,
         help="further attempts at a cell whose process or machine died (default: %(default)s)",
     )  # fmt: skip
     grid.add_argument(
