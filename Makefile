@@ -3,10 +3,11 @@ PYTHON ?= python3
 ready := .venv/ready
 run := . .venv/bin/activate &&
 
-.PHONY: help check-data study test test-faults bench lint clean
+.PHONY: help check-data study grid test test-faults bench lint clean
 
 help:
 	@echo "make study   set up, run whatever is out of date, print the answer"
+	@echo "make grid    set up, train and evaluate cells side by side; OPTIONS='--gpus 0.25'"
 	@echo "make check-data   show how your photos are read and what would stop the study"
 	@echo "make test    set up, run linters and tests"
 	@echo "make test-faults   kill every stage many times, fuzz every parser: some 20 minutes"
@@ -18,6 +19,9 @@ study: $(ready)
 	$(run) dvc repro
 	@cat metrics/study.md
 	@echo "Chart: metrics/accuracy_vs_size.svg (and .png). All of it, as a page: metrics/report.html"
+
+grid: $(ready)
+	$(run) python -m shotcount grid $(OPTIONS)
 
 check-data: $(ready)
 	$(run) python -m shotcount check-data
@@ -36,7 +40,7 @@ bench: $(ready)
 lint: $(ready)
 	$(run) ruff check . && ruff format --check . && mypy
 
-$(ready): requirements.txt requirements-dev.txt pyproject.toml
+$(ready): requirements.txt requirements-dev.txt requirements-cluster.txt pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(run) python -m pip install --quiet -r requirements.txt -r requirements-dev.txt
 	$(run) python -m pip install --quiet --no-deps --editable .

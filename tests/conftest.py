@@ -132,9 +132,10 @@ class Clone:
 
     @property
     def environment(self) -> dict[str, str]:
-        """With the clone's own sources, and this environment's programs, first."""
+        """With the clone's own sources, and this environment's programs, first; one thread."""
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        return os.environ | {"PATH": path, "PYTHONPATH": str(self.folder / "src")}
+        own = {"PATH": path, "PYTHONPATH": str(self.folder / "src"), "OMP_NUM_THREADS": "1"}
+        return os.environ | own
 
     def run(self, *command: str, code: int = 0) -> str:
         """Run a command in the clone to its end and return what it prints."""

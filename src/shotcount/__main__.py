@@ -1,4 +1,7 @@
-"""Beside a study: look at its photos first, use its classifier after. python -m shotcount ..."""
+"""Beside a study: check its photos, train on a cluster, use its classifier.
+
+python -m shotcount ...
+"""
 
 import argparse
 import os
@@ -36,6 +39,12 @@ by how much they differ is printed, and where that is more than rounding, nothin
 JPEGs are decoded at a fraction of their size by training and predict; decoded whole, their
 probabilities may differ by some 0.02.)
 """
+GRID = """\
+Run the study's cells side by side, on a cluster or on this machine: what `dvc repro` would train
+and evaluate, one after the other, to the same bytes. Whatever is out of date before training is run
+here first; each cell is recorded with DVC as it ends; `dvc repro` then does the rest. Stopped or
+killed, it goes on where it was when it is run again. Needs requirements-cluster.txt, and Linux.
+"""
 MODEL = "the folder that the stage `classifier` makes, data/classifier, or a copy of it"
 
 
@@ -43,9 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
     given = _parser().parse_args(arguments)
     try:
-        status = {"check-data": _check_data, "predict": _predict, "export": _export}[given.command](
-            given
-        )
+        commands = {
+            "check-data": _check_data, "grid": _grid, "predict": _predict, "export": _export,
+        }  # fmt: skip
+        status = commands[given.command](given)
         sys.stdout.flush()
         return status
     except UserError as error:
@@ -65,11 +75,58 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "python -m shotcount", description="Check a study's photos, use its classifier."
+        "python -m shotcount",
+        description="Check a study's photos, train it on a cluster, use its classifier.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
 
     commands.add_parser("check-data", help="show how the photos are read", description=CHECK)
+
+    grid = commands.add_parser("grid", help="train cells side by side", description=GRID)
+    grid.add_argument(
+        "--on", choices=["ray", "slurm", "local"], default="ray",
+        help="ray (default); slurm: one job a cell, through submitit; local: processes of this "
+        "machine, through submitit",
+    )  # fmt: skip
+    grid.add_argument(
+        "--cpus", metavar="N", type=_count, default=1,
+        help="CPUs for each cell, and threads: results are those of OMP_NUM_THREADS=N dvc repro "
+        "(default: %(default)s)",
+    )  # fmt: skip
+    grid.add_argument(
+        "--gpus", metavar="N", type=_share,
+        help="GPUs for each cell. With Ray, 0.25 lets four cells share one, and the default is 1 "
+        "where the cluster has any; otherwise the default is 0",
+    )  # fmt: skip
+    grid.add_argument(
+        "--jobs", metavar="N", type=_count,
+        help="cells at once, at most (default: as many as there is room for)",
+    )  # fmt: skip
+    grid.add_argument(
+        "--retries", metavar="N", type=int, choices=range(11), default=2,
+        help="further attempts at a cell whose process or machine died (default: %(default)s)",
+    )  # fmt: skip
+    grid.add_argument(
+        "--pull", action="store_true",
+        help="as in dvc repro: take from the DVC remote what was computed elsewhere",
+    )  # fmt: skip
+    grid.add_argument(
+        "--address", metavar="HOST:PORT",
+        help="ray: of the cluster; auto: that of this machine (default: start Ray here)",
+    )  # fmt: skip
+    grid.add_argument(
+        "--files", choices=["shared", "remote"],
+        help="ray: shared (default): every node sees this folder under the same path; remote: "
+        "nodes have folders of their own, and fetch the inputs from the DVC remote",
+    )  # fmt: skip
+    grid.add_argument(
+        "--minutes", metavar="N", type=_count,
+        help="slurm, local: time limit of a job, which is then requeued and goes on (default: 60)",
+    )  # fmt: skip
+    grid.add_argument(
+        "--sbatch", metavar="OPTION=VALUE", action="append",
+        help="slurm: a further option of sbatch, as partition=gpu; may be given several times",
+    )  # fmt: skip
 
     predict = commands.add_parser(
         "predict", help="name what photos show", description=PREDICT, epilog=EXIT
@@ -117,6 +174,16 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value <= 1 and not (value > 1 and value.is_integer()):
+        raise argparse.ArgumentTypeError(f"a share (0 to 1) or a whole number, not {text!r}")
+    return value
+
+
 def _check_data(given: argparse.Namespace) -> int:
     from shotcount.params import load_params
     from shotcount.survey import survey
@@ -126,6 +193,37 @@ def _check_data(given: argparse.Namespace) -> int:
     if problems:
         raise UserError("\n       ".join(["this would stop the study:", *problems]))
     print("\nNothing would stop the study.")
+    return 0
+
+
+def _grid(given: argparse.Namespace) -> int:
+    from shotcount import engines, grid
+
+    def engine() -> engines.Engine:
+        if given.on == "ray":
+            return engines.OnRay(given.address or "local", given.cpus, given.gpus)
+        gpus, options = int(given.gpus or 0), dict(o.split("=", 1) for o in given.sbatch or [])
+        return engines.OnSubmitit(given.on, given.cpus, gpus, given.minutes or 60, options)
+
+    others = {"ray": ["minutes", "sbatch"], "slurm": ["address", "files"]}
+    others["local"] = [*others["slurm"], "sbatch"]
+    for option in others[given.on]:
+        if getattr(given, option) is not None:
+            raise UserError(f"--{option} is not for --on {given.on}: leave it out")
+    if given.on != "ray" and (given.gpus or 0) % 1:
+        raise UserError(f"--gpus {given.gpus:g}: a job gets whole GPUs; Ray alone shares them")
+    if bad := [option for option in given.sbatch or [] if "=" not in option]:
+        raise UserError(f"--sbatch {bad[0]}: write it as OPTION=VALUE")
+    grid.run(
+        grid.Settings(
+            threads=given.cpus,
+            jobs=given.jobs,
+            retries=given.retries,
+            shared=given.files != "remote",
+            pull=given.pull,
+        ),
+        engine,
+    )
     return 0
 
 

@@ -1,0 +1,344 @@
+"""Cells side by side: the same bytes as `dvc repro`, recorded, whatever dies meanwhile."""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+from conftest import ROOT, Clone
+
+from shotcount import engines, grid
+from shotcount.__main__ import main
+from shotcount.errors import UserError
+
+pytest.importorskip("ray", reason="needs requirements-cluster.txt")
+pytest.importorskip("submitit", reason="needs requirements-cluster.txt")
+
+GRID = ("python", "-m", "shotcount", "grid")
+REST = ["classifier", "gallery", "plot"]
+
+
+class Untrained(Clone):
+    """A copy of the finished study that knows nothing from training on."""
+
+    def __init__(self, study: Clone, folder: Path) -> None:
+        self.folder = folder
+        shutil.copytree(study.folder, folder, ignore=shutil.ignore_patterns("runs"))
+        for made in ("data/models", "data/evaluation", "data/classifier", "data/gallery"):
+            shutil.rmtree(folder / made)
+        lock = folder / "dvc.lock"
+        content = yaml.safe_load(lock.read_text(encoding="utf-8"))
+        later = ("train", "evaluate", *REST)
+        kept = {k: v for k, v in content["stages"].items() if not k.startswith(later)}
+        lock.write_text(yaml.safe_dump(content | {"stages": kept}), encoding="utf-8")
+
+    def one_strategy(self) -> None:
+        """Leave six stages to run: four cells, train_grid, evaluate."""
+        self.set_params(study__strategies=["frozen"])
+
+    def made(self, *folders: str) -> dict[str, bytes]:
+        """The files in these folders that tell no time."""
+        paths = [path for name in folders for path in (self.folder / name).rglob("*")]
+        return {
+            path.relative_to(self.folder).as_posix(): path.read_bytes()
+            for path in paths
+            if path.is_file() and path.name != "report.html"
+        }
+
+
+@pytest.fixture
+def untrained(study: Clone, tmp_path: Path) -> Untrained:
+    return Untrained(study, tmp_path / "an untrained study")
+
+
+made = Untrained.made
+FROZEN = ("data/models/frozen", "data/evaluation/frozen")
+
+
+def recorded(shown: str) -> list[str]:
+    """The stages that the grid says it has run."""
+    return re.findall(r"^\[\d+/\d+\] (\S+): [\d.]+ s on ", shown, re.M)
+
+
+def read_until(process: subprocess.Popen[str], pattern: str) -> str:
+    """Read what a process prints, until a line has the pattern."""
+    assert process.stdout is not None
+    shown = ""
+    for line in process.stdout:
+        shown += line
+        if re.search(pattern, line):
+            return shown
+    raise AssertionError(shown)
+
+
+def processes(pattern: str, folder: Path) -> list[psutil.Process]:
+    """Those whose command line has the pattern and which work in the folder."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        line = " ".join(process.info["cmdline"] or [])
+        if re.search(pattern, line) and Path(process.info["cwd"] or "/").is_relative_to(folder):
+            found.append(process)
+    return found
+
+
+def one_of(pattern: str, folder: Path) -> psutil.Process:
+    """The first such process, once there is one."""
+    while not (found := processes(pattern, folder)):
+        time.sleep(0.05)
+    return found[0]
+
+
+# ---- one machine --------------------------------------------------------------------
+
+
+def test_interrupted_on_ray_it_goes_on_to_the_same_bytes_and_then_does_nothing(
+    study: Clone, untrained: Untrained
+) -> None:
+    untrained.one_strategy()
+    process = untrained.start(*GRID)
+    first = recorded(read_until(process, r"^\[1/5\]"))
+    os.killpg(process.pid, signal.SIGINT)
+    shown = process.communicate()[0]
+    assert process.returncode == 130, shown
+    assert "interrupted: run again to go on" in shown
+    assert not processes(r"stages/train\.py", untrained.folder)
+    first += recorded(shown)
+
+    shown = untrained.run(*GRID)
+    assert f"train: {5 - len(first)} stages out of date" in shown
+    assert sorted([*first, *recorded(shown)]) == [
+        "evaluate@frozen", "train@frozen-0.5-1", "train@frozen-0.5-3",
+        "train@frozen-1.0-1", "train@frozen-1.0-3", "train_grid",
+    ]  # fmt: skip
+    assert shown.endswith("left for dvc repro: classifier, gallery, plot\n")
+    assert untrained.made(*FROZEN) == made(study, *FROZEN)
+
+    shown = untrained.run(*GRID)
+    assert "train: up to date\nevaluate: up to date\n" in shown
+    assert recorded(shown) == []
+
+    # Another parameter and back: the run cache knows the cells, as after `dvc repro`.
+    shutil.rmtree(untrained.folder / "data/models")
+    lock = untrained.folder / "dvc.lock"
+    content = yaml.safe_load(lock.read_text(encoding="utf-8"))
+    content["stages"] = {k: v for k, v in content["stages"].items() if k[:5] != "train"}
+    lock.write_text(yaml.safe_dump(content), encoding="utf-8")
+    shown = untrained.run(*GRID)
+    assert "train: 5 stages were in the run cache\ntrain: up to date\n" in shown
+    assert untrained.made(*FROZEN) == made(study, *FROZEN)
+    assert untrained.repro() == REST
+
+
+def test_a_requeued_job_goes_on_to_the_same_bytes(study: Clone, untrained: Untrained) -> None:
+    untrained.one_strategy()
+    process = untrained.start(*GRID, "--on", "local", "--jobs", "2")
+    read_until(process, "^train: 5 stages")
+    stage = one_of(r"stages/train\.py", untrained.folder)
+    job = stage.parent()
+    assert job is not None
+    job.send_signal(signal.SIGUSR2)  # as SLURM does before the time limit
+    shown = process.communicate()[0]
+    assert process.returncode == 0, shown
+    logs = "".join(
+        path.read_text(encoding="utf-8")
+        for path in (untrained.folder / engines.JOBS).glob("*_log.*")
+    )
+    assert logs.count("Requeued job") == 1
+    assert "another process is at work" not in logs
+    assert untrained.made(*FROZEN) == made(study, *FROZEN)
+    assert untrained.repro() == REST
+
+
+def test_what_fails_is_named_and_the_rest_recorded(untrained: Untrained) -> None:
+    untrained.one_strategy()
+    untrained.set_params(train__frozen__learning_rate=1e30, train__frozen__min_steps=20)
+    cell = untrained.folder / "data/models/frozen/0.5x1"
+    shown = untrained.run(*GRID, "--on", "local", code=2)
+    assert re.search(r"^error: \d of 5 stages failed, the others are recorded:$", shown, re.M)
+    assert re.search(
+        r"^ +train@frozen-1.0-3: training ran away: .* lower learning_rate", shown, re.M
+    )
+    assert "Traceback" not in shown
+    assert ": again" not in shown  # since it would fail again
+    assert not cell.exists() or "train@frozen-0.5-1" in recorded(shown)
+
+
+# ---- two nodes ----------------------------------------------------------------------
+
+
+class Cluster:
+    """Two Ray nodes on this machine, of one CPU each, started in folders of their own."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.address = f"127.0.0.1:{port}"
+        self.folders = [folder / "node one", folder / "node two"]
+        self.nodes = [
+            self._start(self.folders[0], "--head", f"--port={port}", "--include-dashboard=false"),
+            self._start(self.folders[1], f"--address={self.address}"),
+        ]
+
+    def _start(self, folder: Path, *options: str) -> subprocess.Popen[str]:
+        folder.mkdir()
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        node = subprocess.Popen(
+            ["ray", "start", "--block", "--num-cpus=1", "--disable-usage-stats", *options],
+            cwd=folder,
+            env=os.environ | {"PATH": path, "PYTHONPATH": str(ROOT / "src")},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        read_until(node, "Ray runtime started")
+        return node
+
+    def stop(self) -> None:
+        for node in reversed(self.nodes):
+            below = psutil.Process(node.pid).children(recursive=True)
+            node.terminate()
+            node.communicate()
+            for process in below:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    started = Cluster(tmp_path, port)
+    yield started
+    started.stop()
+
+
+def test_nodes_with_folders_of_their_own_and_a_killed_worker_give_the_same_bytes(
+    study: Clone, untrained: Untrained, cluster: Cluster, tmp_path: Path
+) -> None:
+    there = (*GRID, "--address", cluster.address)
+    shown = untrained.run(*there, "--cpus", "2", code=2)
+    assert "error: --cpus 2: no node of the cluster has more than 1" in shown
+    shown = untrained.run(*there, "--files", "remote", code=2)
+    assert "error: DVC: no remote specified" in shown
+
+    untrained.run("dvc", "remote", "add", "--default", "storage", str(tmp_path / "remote"))
+    process = untrained.start(*there, "--files", "remote")
+    own = [folder / "shotcount-grid" for folder in cluster.folders]
+    stages = [one_of(r"stages/train\.py", folder) for folder in own]
+    worker = stages[1].parent()
+    assert worker is not None
+    worker.kill()
+    shown = process.communicate()[0]
+    assert process.returncode == 0, shown
+    assert len(re.findall(r"^train\S+: its worker died .*: again \(1 of 2\)$", shown, re.M)) == 1
+    assert len(recorded(shown)) == len(set(recorded(shown))) == 12 + 1 + 3
+    for folder in own:  # where DVC's cache is, and nothing of the other node
+        assert (folder / "data/pixels.npy").exists()
+        assert not (folder / ".git").exists()
+
+    assert "up to date" in untrained.run("dvc", "status", "train", "train_grid", "evaluate")
+    assert untrained.repro() == REST
+    everything = ("data/models", "data/evaluation", "data/classifier", "metrics")
+    assert untrained.made(*everything) == made(study, *everything)
+    shown = untrained.run(*there, "--files", "remote")
+    assert "train: up to date\nevaluate: up to date\nleft for dvc repro: nothing\n" in shown
+    untrained.run("dvc", "push", "--run-cache")
+    assert "in sync" in untrained.run("dvc", "status", "--cloud")
+
+
+# ---- what people type, and what dies ------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--on", "slurm", "--address", "auto"], "--address is not for --on slurm: leave it out"),
+        (["--on", "local", "--sbatch", "qos=low"], "--sbatch is not for --on local: leave it out"),
+        (["--minutes", "5"], "--minutes is not for --on ray: leave it out"),
+        (["--on", "slurm", "--gpus", "0.5"], "--gpus 0.5: a job gets whole GPUs"),
+        (["--on", "slurm", "--sbatch", "qos"], "--sbatch qos: write it as OPTION=VALUE"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(
+    options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["grid", *options]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("gpus", ["1.5", "-1", "half", "nan"])
+def test_gpus_are_a_share_or_a_whole_number(gpus: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["grid", f"--gpus={gpus}"])
+    assert "a share (0 to 1) or a whole number" in capsys.readouterr().err
+
+
+def test_no_slurm_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match="--on slurm: .*srun"):
+        engines.OnSubmitit("slurm", 1, 0, 60, {})
+
+
+def test_a_node_that_does_not_see_the_folder_says_so(tmp_path: Path) -> None:
+    task = engines.Task(name="train", command="true", folder=tmp_path / "elsewhere", threads=1)
+    outcome = engines.perform(task)
+    assert outcome.status == 2
+    assert re.search("error: .* doesn't see .*elsewhere: .* --files remote", outcome.said)
+
+
+class Fickle(engines.Engine):
+    """Its tasks end at once, some of them badly."""
+
+    limit = 1
+    description = "fickle"
+
+    def __init__(self, outcomes: dict[str, list[engines.Outcome | str]]) -> None:
+        self.outcomes = outcomes
+
+    def start(self, task: engines.Task) -> str:
+        return task.name
+
+    def wait(self, handles: Sequence[str]) -> Sequence[str]:
+        return handles
+
+    def outcome(self, handle: str) -> engines.Outcome | str:
+        return self.outcomes[handle].pop(0)
+
+
+def test_what_dies_is_tried_again_but_not_for_ever(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    commits: list[str] = []
+    monkeypatch.setattr(grid, "_commit", commits.extend)
+    good = engines.Outcome(status=0, said="", node="n")
+    killed = engines.Outcome(status=-9, said="step 1\n", node="n")
+    wrong = engines.Outcome(status=2, said="step 1\nerror: lower it\n", node="n")
+    fickle = Fickle({"a": ["gone", good], "b": [killed] * 3, "c": [good], "d": [wrong]})
+    tasks = [
+        engines.Task(name=name, command="", folder=Path("/"), threads=1) for name in fickle.outcomes
+    ]
+    settings = grid.Settings(threads=1, jobs=None, retries=2, shared=True, pull=False)
+    with pytest.raises(UserError) as failed:
+        grid._run_all(tasks, fickle, settings)
+    assert str(failed.value).splitlines() == [
+        "2 of 4 stages failed, the others are recorded:",
+        "       d: lower it",
+        "       b: status -9 on n (step 1)",
+    ]
+    assert commits == ["c", "a"]
+    shown = capsys.readouterr().out
+    assert re.findall(r"^\w: .*: again .*$", shown, re.M) == [
+        "a: its worker died (gone): again (1 of 2)",
+        "b: status -9 on n (step 1): again (1 of 2)",
+        "b: status -9 on n (step 1): again (2 of 2)",
+    ]
