@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from shotcount import files, scoring, splits, tables
 from shotcount.devices import pick_device
 from shotcount.params import load_params
+from shotcount.pixels import Pixels
 from shotcount.progress import watch
 from shotcount.running import run_stage
 from shotcount.training import STRATEGIES, assemble, predict
@@ -23,7 +24,7 @@ def main() -> None:
     name = sys.argv[1]
     params = load_params(Path("params.yaml"))
     settings, device = getattr(params.train, name), pick_device(params.device)
-    pixels = np.load("data/pixels.npy", mmap_mode="r")
+    pixels = Pixels.open(Path("data/pixels"))
     features = np.load("data/features.npy", mmap_mode="r")
     test = tables.read(Path("data/splits/test.csv"), tables.SPLIT)
     predictions, scores, confusions = [], [], []

@@ -15,11 +15,12 @@ from shotcount import files, tables
 from shotcount.cells import Study, train_cell
 from shotcount.devices import pick_device
 from shotcount.params import load_params
+from shotcount.pixels import INDEX, Pixels
 from shotcount.running import run_stage
 from shotcount.splits import cell_name, further_cells
 from shotcount.training import STRATEGIES
 
-PIXELS, FEATURES = Path("data/pixels.npy"), Path("data/features.npy")
+PIXELS, FEATURES = Path("data/pixels"), Path("data/features.npy")
 SUBSETS, VAL = Path("data/subsets.csv"), Path("data/splits/val.csv")
 BACKBONE = Path("data/backbone.safetensors")
 
@@ -34,7 +35,7 @@ def main() -> None:
         params.study.seed,
         params.model.name,
         pick_device(params.device),
-        np.load(PIXELS, mmap_mode="r"),
+        Pixels.open(PIXELS),
         np.load(FEATURES, mmap_mode="r"),
         load_file(BACKBONE) if own.pretrained and not own.cached else None,
         tables.read(SUBSETS, tables.SUBSETS),
@@ -47,7 +48,7 @@ def main() -> None:
         samples, angles = map(yaml.safe_load, size)
         name = cell_name(samples, angles)
         cells = {name: (samples, angles)}
-    inputs = (FEATURES if own.cached else PIXELS, SUBSETS, VAL, BACKBONE)
+    inputs = (FEATURES if own.cached else PIXELS / INDEX, SUBSETS, VAL, BACKBONE)
     key = (cells, study.settings, study.seed, study.network, study.device)
     with files.workspace(f"train-{strategy}-{name}", *key, *inputs) as work:
         (work / name).mkdir(exist_ok=True)

@@ -94,7 +94,7 @@ def test_another_clone_gives_the_same_bytes(study: Clone, tmp_path: Path) -> Non
     (other.folder / "params.yaml").write_bytes((study.folder / "params.yaml").read_bytes())
     other.repro("train@finetune-0.5-3", "train@frozen-1.0-1", "train@scratch-0.5-1")
     for name in (
-        "data/pixels.npy",
+        "data/pixels/00000.npy",
         "data/features.npy",
         "data/subsets.csv",
         "data/models/finetune/0.5x3/seed1.safetensors",

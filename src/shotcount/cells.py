@@ -16,6 +16,7 @@ from shotcount import files, tables
 from shotcount.checkpoints import Checkpoint
 from shotcount.devices import describe, in_pieces, seeded
 from shotcount.params import Training
+from shotcount.pixels import Pixels
 from shotcount.progress import Meter
 from shotcount.seeds import seed_for
 from shotcount.splits import sample_count, take_subset
@@ -31,7 +32,7 @@ class Study:
     seed: int
     network: str  # the backbone's torchvision or timm name
     device: torch.device
-    pixels: np.ndarray  # (photos, size, size, 3) uint8
+    pixels: Pixels
     features: np.ndarray  # (photos, features) float32
     pretrained: Mapping[str, torch.Tensor] | None
     subsets: pd.DataFrame  # tables.SUBSETS

@@ -11,20 +11,21 @@ import torch
 from shotcount import files
 from shotcount.backbones import Backbone
 from shotcount.devices import in_pieces
+from shotcount.pixels import Pixels
 
 BATCH = 128
 
 
 @torch.inference_mode()
 def extract(
-    backbone: Backbone, pixels: np.ndarray, device: torch.device, start: int = 0
+    backbone: Backbone, pixels: Pixels, device: torch.device, start: int = 0
 ) -> Iterator[np.ndarray]:
     """Yield the features of the photos from `start` on, BATCH at a time.
 
     Parameters
     ----------
-    pixels : ndarray of shape (photos, size, size, 3), uint8
-        May be memory-mapped: one batch at a time is read.
+    pixels : Pixels
+        One batch at a time is read.
     start : int
         A multiple of BATCH: the last bits of a photo's features depend on its batch.
 
@@ -45,9 +46,7 @@ def extract(
         yield in_pieces(partial(compute, photos), BATCH, "computing the features")
 
 
-def write(
-    path: Path, backbone: Backbone, pixels: np.ndarray, device: torch.device
-) -> Iterator[int]:
+def write(path: Path, backbone: Backbone, pixels: Pixels, device: torch.device) -> Iterator[int]:
     """Extract the features into a .npy file, going on where an interrupted call stopped.
 
     Yields how many photos are done.

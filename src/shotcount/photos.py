@@ -1,4 +1,4 @@
-"""A folder of photos → a manifest and one array of pixels. Nothing later opens a photo."""
+"""A folder of photos → a manifest and an array of pixels. Nothing later opens a photo."""
 
 import hashlib
 import io
@@ -17,6 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from shotcount import files
 from shotcount.errors import UserError
+from shotcount.pixels import write_shards
 
 CHUNK = 256  # photos decoded before they are put on the disk
 SMALLEST = 16  # px: what is smaller shows nothing
@@ -283,7 +284,7 @@ def prepare(
     size: int,
     on_bad_photo: str,
     work: Path,
-    pixels: Path,
+    folder: Path,
     watch: Callable[[Iterator["Facts"]], Iterable["Facts"]] = iter,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Decode the photos that `find_photos` has found into a uint8 array, and describe them.
@@ -294,8 +295,8 @@ def prepare(
     work : Path
         A folder that keeps what is decoded, so that nothing is decoded twice when an interruption
         or a bad photo stops the first call.
-    pixels : Path
-        Where the array (photos, size, size, 3) goes.
+    folder : Path
+        Where the pixels go, for `pixels.Pixels` to read.
     watch : callable
         Wraps the iterator over the photos, for a progress display.
 
@@ -313,7 +314,11 @@ def prepare(
     """
     facts = list(watch(decode(root, photos, size, work)))
     usable, left_out = judge(photos, facts, on_bad_photo)
-    gather(work, usable["place"], size, pixels)
+    # Shards that an interruption left are of use as long as the same photos are.
+    name = hashlib.sha256("".join(usable["sha256"]).encode()).hexdigest()
+    decoded = np.memmap(work / "pixels", np.uint8, mode="r").reshape(-1, size, size, 3)
+    write_shards(work / name, decoded, usable["place"].to_numpy())
+    files.publish(work / name, folder)
     return usable.assign(photo=range(len(usable))), left_out
 
 
@@ -436,16 +441,6 @@ def judge(
         raise UserError(f"data.path: none of the {len(table)} photos can be used")
     left_out = pd.DataFrame({"path": bad["path_shown"], "reason": bad["fault"]})
     return table[table["fault"] == ""].reset_index(drop=True), left_out
-
-
-def gather(work: Path, places: pd.Series, size: int, path: Path) -> None:
-    """Write the decoded photos of these places as a uint8 array (photos, size, size, 3)."""
-    decoded = np.memmap(work / "pixels", np.uint8, mode="r").reshape(-1, size, size, 3)
-    with files.atomic(path) as temporary, temporary.open("wb") as file:
-        # Not through a memory map: on a full disk that ends in a bus error, not in a message.
-        file.write(files.npy_header("|u1", (len(places), size, size, 3)))
-        for start in range(0, len(places), CHUNK):
-            file.write(decoded[places.iloc[start : start + CHUNK]].tobytes())
 
 
 def remarks(manifest: pd.DataFrame, left_out: pd.DataFrame, size: int) -> list[str]:

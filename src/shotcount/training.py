@@ -26,6 +26,7 @@ from shotcount.devices import in_pieces, reseed
 from shotcount.errors import UserError
 from shotcount.heads import Classifier, build_head
 from shotcount.params import PixelTraining, StepDecay, Training
+from shotcount.pixels import Pixels
 from shotcount.seeds import seed_for
 
 
@@ -70,7 +71,7 @@ def load_features(features: np.ndarray, device: torch.device) -> Load:
     return load
 
 
-def load_pixels(pixels: np.ndarray, settings: PixelTraining, device: torch.device) -> Load:
+def load_pixels(pixels: Pixels | np.ndarray, settings: PixelTraining, device: torch.device) -> Load:
     """Inputs of a whole network: rows of `pixels` (photos, H, W, 3) as (B, 3, H, W)."""
 
     def load(rows: np.ndarray, seed: int | None) -> torch.Tensor:
@@ -87,7 +88,7 @@ def assemble(
     strategy: Strategy,
     model_name: str,
     classes: int,
-    pixels: np.ndarray,
+    pixels: Pixels | np.ndarray,
     features: np.ndarray,
     settings: Training,
     device: torch.device,
@@ -101,7 +102,7 @@ def assemble(
     model_name : str
         The backbone, by its torchvision or timm name.
     classes : int
-    pixels : ndarray of shape (photos, size, size, 3), uint8
+    pixels : Pixels or ndarray of shape (photos, size, size, 3), uint8
     features : ndarray of shape (photos, features), float32
         Of the same photos, from the frozen backbone.
     settings : Training
