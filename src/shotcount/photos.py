@@ -7,9 +7,8 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -198,7 +197,10 @@ def is_photo(path: Path) -> bool:
 
 def printable(path: object) -> str:
     """Escape what would break a line or a terminal, as file names may hold anything."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(path))
+    text = str(path)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def natural(text: str) -> list[tuple[int, str]]:
@@ -322,8 +324,7 @@ def prepare(
     return usable.assign(photo=range(len(usable))), left_out
 
 
-@dataclass(frozen=True)
-class Facts:
+class Facts(NamedTuple):
     """What opening a photo has shown."""
 
     width: int = 0  # px, upright, as on disk
@@ -368,10 +369,10 @@ def decode(root: Path, photos: pd.DataFrame, size: int, work: Path) -> Iterator[
             ):
                 found[n] = facts
                 if square is not None:
-                    found[n] = replace(facts, place=len(known))
+                    found[n] = facts._replace(place=len(known))
                     known[identities[n]] = found[n]
                     pixels.append(square.tobytes())
-                    lines.append(json.dumps([identities[n], asdict(found[n])]) + "\n")
+                    lines.append(json.dumps([identities[n], found[n]._asdict()]) + "\n")
             # In this order: what the index names is there.
             files.append(work / "pixels", b"".join(pixels))
             files.append(work / "index", "".join(lines).encode())
@@ -419,7 +420,9 @@ def judge(
     UserError
         If there are any and `on_bad_photo` is "error", naming all of them.
     """
-    table = pd.concat([photos.reset_index(drop=True), pd.DataFrame(map(asdict, facts))], axis=1)
+    table = pd.concat(
+        [photos.reset_index(drop=True), pd.DataFrame(facts, columns=Facts._fields)], axis=1
+    )
     table["path_shown"] = table["path"].map(printable)
     readable = table[table["fault"] == ""]
     for _, copies in readable[readable.duplicated("sha256", keep=False)].groupby("sha256"):
