@@ -20,7 +20,15 @@ from shotcount.pixels import Pixels
 from shotcount.progress import Meter
 from shotcount.seeds import seed_for
 from shotcount.splits import sample_count, take_subset
-from shotcount.training import STRATEGIES, Photos, Progress, assemble, fit, training_steps
+from shotcount.training import (
+    STRATEGIES,
+    WINDOW,
+    Photos,
+    Progress,
+    assemble,
+    fit,
+    training_steps,
+)
 
 
 @dataclass(frozen=True)
@@ -69,7 +77,10 @@ def train_cell(
     with Meter(f"{study.strategy} {samples}x{angles}", own.seeds * steps, "step") as meter:
         for seed in range(len(ended), own.seeds):
             start = time.perf_counter()
-            train = Photos.of(subset[subset["seed"] == seed], classes)
+            rows = subset[subset["seed"] == seed]
+            if len(rows) > WINDOW:  # in the order of the array, so that a window's are neighbours
+                rows = rows.sort_values("photo")
+            train = Photos.of(rows, classes)
             on_step = partial(_show, meter, tuple(ended), own.seeds)
             history = _train_seed(study, cell, seed, train, val, folder, checkpoints, on_step)
             histories.append(history.assign(seed=seed, **cell))
