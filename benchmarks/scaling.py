@@ -3,11 +3,13 @@
     python benchmarks/scaling.py stages 1000 10000 100000
     python benchmarks/scaling.py tables 1000000
     python benchmarks/scaling.py photo
+    python benchmarks/scaling.py reads 20000
 
 `stages` runs the stages of a frozen study on tiny photos, which cost nothing to decode or to
 compute on, so that what it measures is all the rest: files, tables, statistics. `photo` measures
 what was left out, on a photo as a phone takes it. `tables` has no photos at all: the tables and
-the statistics of a collection of that size. Each prints a table in Markdown.
+the statistics of a collection of that size. `reads` takes photos of 224 px from a disk whose cache
+was emptied of them, in several orders. Each prints a table in Markdown.
 """
 
 import os
@@ -28,6 +30,7 @@ from PIL import Image
 
 from shotcount import answers, photos, scoring, splits, tables
 from shotcount.params import load_params
+from shotcount.pixels import Pixels, write_shards
 
 ROOT = Path(__file__).resolve().parents[1]
 ANGLES = 10  # photos of each sample
@@ -276,11 +279,44 @@ def measure_photo(count: int = 64) -> str:
     return "\n".join(lines)
 
 
+# ---------------------------------------------------------------------------- from a cold disk
+
+
+def measure_reads(count: int, most: int = 8000, batch: int = 32) -> str:
+    """Read photos in batches, in the order of the array, at random, and as training draws them."""
+    from shotcount import training
+
+    rng = np.random.default_rng(0)
+    decoded = rng.integers(0, 255, (64, 224, 224, 3), dtype=np.uint8)
+    training.WINDOW = 4096  # a few windows of so few photos
+    orders = {
+        "in the order of the array": np.arange(count),
+        "at random": rng.permutation(count),
+        "by windows of 4,096": training.batch(0, count, count, ("reads",)),
+    }
+    lines = ["| order | photos/s |", "|---|--:|"]
+    with TemporaryDirectory(dir=ROOT) as name:  # not in memory, as /tmp may be
+        start = time.perf_counter()
+        write_shards(folder := Path(name, "pixels"), decoded, rng.integers(0, 64, count))
+        lines.append(f"| (written and hashed) | {count / (time.perf_counter() - start):.0f} |")
+        for order, rows in orders.items():
+            for path in folder.iterdir():
+                with path.open("rb") as file:
+                    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            pixels, start = Pixels.open(folder), time.perf_counter()
+            for first in range(0, min(most, count), batch):
+                pixels[rows[first : first + batch]].sum()
+            lines.append(f"| {order} | {most / (time.perf_counter() - start):.0f} |")
+    return "\n".join(lines)
+
+
 if __name__ == "__main__":
     what, *counts = sys.argv[1:]
     if what == "stages":
         print(measure_stages([int(count) for count in counts]))
     elif what == "tables":
         print(measure_tables(int(counts[0])))
+    elif what == "reads":
+        print(measure_reads(int(counts[0])))
     else:
         print(measure_photo())
