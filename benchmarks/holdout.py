@@ -29,6 +29,7 @@ from shotcount.curves import FAMILIES
 from shotcount.features import extract
 from shotcount.intervals import draw, interval
 from shotcount.params import Training, load_params
+from shotcount.pixels import Pixels
 from shotcount.seeds import seed_for
 from shotcount.training import STRATEGIES, Photos, assemble, fit, predict
 
@@ -53,11 +54,11 @@ def read_collection(root: Path, pattern: str, size: int) -> Collection:
     backbone = build_backbone("tf_efficientnet_lite0")
     backbone.load_state_dict(fetch_weights("tf_efficientnet_lite0", "shipped", Path()))
     with TemporaryDirectory() as folder:
-        work, array = Path(folder), Path(folder, "pixels.npy")
-        manifest, _ = photos.prepare(root, found, size, "error", work, array)
-        pixels = np.load(Path(folder, "pixels.npy"))
-    params = load_params(ROOT / "params.yaml")
-    features = np.concatenate(list(extract(backbone, pixels, params.features, CPU)))
+        work, made = Path(folder, "work"), Path(folder, "pixels")
+        work.mkdir()
+        manifest, _ = photos.prepare(root, found, size, "error", work, made)
+        params = load_params(ROOT / "params.yaml")
+        features = np.concatenate(list(extract(backbone, Pixels.open(made), params.features, CPU)))
     return Collection(manifest, features, params.train.frozen)
 
 

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 
 from shotcount import classifier, files, gallery, tables
 from shotcount.devices import pick_device
 from shotcount.params import load_params
+from shotcount.pixels import Pixels
 from shotcount.running import run_stage
 
 
@@ -16,7 +16,7 @@ def main() -> None:
     device = pick_device(load_params(Path("params.yaml")).device)
     network, model = classifier.load(Path("data/classifier"), device)
     classes = model["classes"]
-    pixels = np.load("data/pixels.npy", mmap_mode="r")
+    pixels = Pixels.open(Path("data/pixels"))
     manifest = tables.read(Path("data/manifest.csv"), tables.MANIFEST).set_index("photo")
     train = tables.read(Path("data/splits/train.csv"), tables.SPLIT)
 

@@ -12,16 +12,15 @@ from shotcount.running import recorded_seconds, run_stage
 from shotcount.seeds import seed_for
 
 PARAMS, MANIFEST, METRICS = Path("params.yaml"), Path("data/manifest.csv"), Path("metrics")
+EVALUATION = Path("data/evaluation")
 
 
 def main() -> None:
     params = load_params(PARAMS)
-    evaluated = [Path("data/evaluation", strategy) for strategy in params.study.strategies]
+    evaluated = [EVALUATION / strategy for strategy in params.study.strategies]
     scores = pd.concat([tables.read(e / "scores.csv", tables.SCORES) for e in evaluated])
     confusion = pd.concat([tables.read(e / "confusion.csv", tables.CONFUSION) for e in evaluated])
     classes = list(confusion["actual"].unique())
-    columns = tables.predictions(classes)
-    predictions = pd.concat([tables.read(e / "predictions.csv", columns) for e in evaluated])
     folders = (
         Path("data/models", strategy, cell)
         for strategy in params.study.strategies
@@ -30,15 +29,12 @@ def main() -> None:
     columns = tables.METRICS["history"]
     history = pd.concat([tables.read(folder / "history.csv", columns) for folder in folders])
 
-    runs = dict(iter(predictions.groupby(["strategy", "samples", "angles"])))
-    hits = {cell: scoring.hits(rows, classes) for cell, rows in runs.items()}
-    learnings = answers.learn_all(
-        scores,
-        {cell: right for cell, (right, _) in hits.items()},
-        next(shown for _, shown in hits.values()),
-        params.answer.replicates,
-        np.random.default_rng(seed_for("answer", params.study.seed)),
-    )
+    hits, columns = {}, tables.predictions(classes)
+    for name, *size in scores[["strategy", "samples", "angles"]].itertuples(index=False):
+        predictions = tables.read(tables.tested(EVALUATION / name, *size), columns)
+        hits[name, *size], samples = scoring.hits(predictions, classes)
+    rng = np.random.default_rng(seed_for("answer", params.study.seed))
+    learnings = answers.learn_all(scores, hits, samples, params.answer.replicates, rng)
     test = predictions.drop_duplicates("photo")
     guessing = test["label"].value_counts(normalize=True).max()
     curve = answers.with_intervals(scores, learnings)
@@ -54,9 +50,10 @@ def main() -> None:
 
     seen = []
     for own in learnings:
-        largest = (own.strategy, int(own.samples[own.largest]), int(own.angles[own.largest]))
+        largest = (own.samples[own.largest], own.angles[own.largest])
+        predictions = tables.read(tables.tested(EVALUATION / own.strategy, *largest), columns)
         rng = np.random.default_rng(seed_for("views", params.study.seed, own.strategy))
-        seen += answers.views(own, *scoring.views(runs[largest], classes, rng))
+        seen += answers.views(own, *scoring.views(predictions, classes, rng))
     results = {"curve": curve, "confusion": confusion, "history": history}
     results |= answers.details(learnings, answer)
     results["views"] = answers.table(seen, tables.VIEWS)

@@ -1,4 +1,4 @@
-"""Photos → data/manifest.csv and data/pixels.npy: every photo checked and decoded once."""
+"""Photos → data/manifest.csv and data/pixels: every photo checked and decoded once."""
 
 import json
 from functools import partial
@@ -20,7 +20,7 @@ def main() -> None:
     with files.workspace("prepare", str(root.resolve()), size) as work:
         shown = partial(watch, title="photos", total=len(found), unit="photo")
         manifest, left_out = photos.prepare(
-            root, found, size, data.on_bad_photo, work, Path("data/pixels.npy"), shown
+            root, found, size, data.on_bad_photo, work, Path("data/pixels"), shown
         )
         columns = list(tables.MANIFEST)
         tables.write(Path("data/manifest.csv"), manifest[columns], tables.MANIFEST)

@@ -15,11 +15,12 @@ from shotcount import files, tables
 from shotcount.cells import Study, train_cell
 from shotcount.devices import pick_device, pick_precision
 from shotcount.params import FineTuning, load_params
+from shotcount.pixels import INDEX, Pixels
 from shotcount.running import run_stage
 from shotcount.splits import cell_name, further_cells
 from shotcount.training import STRATEGIES
 
-PIXELS, FEATURES = Path("data/pixels.npy"), Path("data/features.npy")
+PIXELS, FEATURES = Path("data/pixels"), Path("data/features.npy")
 SUBSETS, VAL = Path("data/subsets.csv"), Path("data/splits/val.csv")
 BACKBONE = Path("data/backbone.safetensors")
 
@@ -37,7 +38,7 @@ def main() -> None:
         device,
         pick_precision("float32" if own.cached else params.precision, device),
         params.compile and not own.cached,
-        np.load(PIXELS, mmap_mode="r"),
+        Pixels.open(PIXELS),
         np.load(FEATURES, mmap_mode="r"),
         load_file(BACKBONE) if own.pretrained and not own.cached else None,
         tables.read(SUBSETS, tables.SUBSETS),
@@ -52,7 +53,7 @@ def main() -> None:
         cells = {name: (samples, angles)}
     solved = isinstance(settings, FineTuning) and settings.init_head == "frozen"
     inputs = [SUBSETS, VAL, BACKBONE]
-    inputs += [FEATURES] * (own.cached or solved) + [PIXELS] * (not own.cached)
+    inputs += [FEATURES] * (own.cached or solved) + [PIXELS / INDEX] * (not own.cached)
     key = (cells, settings, study.seed, study.network, device, study.precision, study.compiled)
     with files.workspace(f"train-{strategy}-{name}", *key, *inputs) as work:
         (work / name).mkdir(exist_ok=True)

@@ -25,6 +25,7 @@ from PIL import Image
 from shotcount import photos, tables
 from shotcount.errors import UserError
 from shotcount.params import load_params
+from shotcount.pixels import Pixels
 from shotcount.running import run_stage
 
 
@@ -234,7 +235,7 @@ def test_skipping_leaves_bad_photos_out_and_lists_them(project: Path, capsys) ->
         "red/05/1.png": "a copy of red/03/1.png, of another sample",
     }
     manifest = tables.read(Path("data/manifest.csv"), tables.MANIFEST)
-    assert len(manifest) == len(np.load("data/pixels.npy")) == 33
+    assert len(manifest) == len(Pixels.open(Path("data/pixels"))) == 33
     assert not set(left_out["path"]) & set(manifest["path"])
     assert "note: left out: red/02/1.png: the file is empty" in capsys.readouterr().out
 
@@ -272,7 +273,7 @@ def test_a_collection_that_dvc_holds_by_links_is_read(project: Path) -> None:
     PLACE.rename(cached)
     PLACE.symlink_to(cached)
     run("prepare")
-    assert len(np.load("data/pixels.npy")) == 36
+    assert len(Pixels.open(Path("data/pixels"))) == 36
 
 
 # ---- layouts and splits -------------------------------------------------------------

@@ -15,7 +15,7 @@ from conftest import Clone
 # A stage's command: what it makes, and whether it goes on where it was stopped.
 STAGES = {
     "demo.py": (["data/demo"], True),
-    "prepare.py": (["data/manifest.csv", "data/left_out.csv", "data/pixels.npy"], True),
+    "prepare.py": (["data/manifest.csv", "data/left_out.csv", "data/pixels"], True),
     "split.py": (["data/splits"], False),
     "subsample.py": (["data/subsets.csv"], False),
     "backbone.py": (["data/backbone.safetensors"], False),

@@ -13,6 +13,7 @@ from shotcount import classifier, gallery, tables
 from shotcount.backbones import build_backbone
 from shotcount.devices import seeded
 from shotcount.heads import Classifier
+from shotcount.pixels import Pixels
 
 # ---- which mistakes -----------------------------------------------------------------
 
@@ -202,7 +203,7 @@ def test_gallery_shows_mistakes_of_the_classifier_itself(study: Clone) -> None:
     network, model = classifier.load(study.folder / "data/classifier", torch.device("cpu"))
     wrong = study.table("data/gallery/mistakes.csv", tables.MISTAKES)
     assert len(wrong), "as good as untrained, it errs"
-    pixels = np.load(study.folder / "data/pixels.npy")[wrong["photo"]]
+    pixels = Pixels.open(study.folder / "data/pixels")[wrong["photo"].to_numpy()]
     with torch.inference_mode():
         p = network(torch.from_numpy(pixels).permute(0, 3, 1, 2)).softmax(dim=1).numpy()
     assert [model["classes"][n] for n in p.argmax(axis=1)] == list(wrong["predicted"])

@@ -10,6 +10,7 @@ from PIL import Image, ImageOps
 
 from shotcount import photos
 from shotcount.errors import UserError
+from shotcount.pixels import Pixels
 
 
 def prepared(
@@ -18,9 +19,9 @@ def prepared(
     """The pixels, the manifest, what was left out."""
     (tmp_path / "work").mkdir(exist_ok=True)
     found = photos.find_photos(root, None)
-    array = tmp_path / "pixels.npy"
-    made = photos.prepare(root, found, size, on_bad_photo, tmp_path / "work", array)
-    return np.load(array), *made
+    folder = tmp_path / "pixels"
+    made = photos.prepare(root, found, size, on_bad_photo, tmp_path / "work", folder)
+    return Pixels.open(folder)[:], *made
 
 
 # ---- finding ------------------------------------------------------------------------
@@ -262,7 +263,7 @@ def test_every_broken_photo_is_named(tmp_path: Path) -> None:
     for name in ("red/01/0.png", "blue/00/1.png", "blue/02/1.png"):
         assert re.search(rf"^\s*{name}: ", str(error.value), re.MULTILINE)
     assert "3 of the 12 photos can't be used" in str(error.value)
-    assert not (tmp_path / "pixels.npy").exists()
+    assert not (tmp_path / "pixels").exists()
 
 
 def test_a_photo_of_another_suffix_is_read_by_its_content(tmp_path: Path) -> None:
@@ -302,9 +303,9 @@ def test_only_what_is_new_is_decoded_after_an_interruption(
                 file.write(b"[half a line")
         decoded.clear()
         found = photos.find_photos(root, None)
-        again, _ = photos.prepare(root, found, 20, "error", work, tmp_path / "again.npy")
+        again, _ = photos.prepare(root, found, 20, "error", work, tmp_path / "again")
         assert len(decoded) == 12 - 4 * -(-stop // 4)
-        assert np.array_equal(np.load(tmp_path / "again.npy"), whole)
+        assert np.array_equal(Pixels.open(tmp_path / "again")[:], whole)
         assert again["sha256"].equals(table["sha256"])
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torchvision
@@ -53,8 +54,9 @@ def test_predictions_are_of_the_test_split_and_give_the_scores(study: Clone) -> 
     columns = tables.predictions(["natural", "plastic"])
     curve = study.table("metrics/curve.csv", tables.CURVE)
     for strategy in ("scratch", "frozen", "finetune"):
-        p = study.table(f"data/evaluation/{strategy}/predictions.csv", columns)
         cells = curve[curve["strategy"] == strategy]
+        folder = study.folder / f"data/evaluation/{strategy}/predictions"
+        p = pd.concat([tables.read(path, columns) for path in folder.iterdir()])
         assert len(p) == len(cells) * 2 * len(test)
         assert set(p["photo"]) == set(test["photo"])
         both = p[["p(natural)", "p(plastic)"]]
@@ -94,7 +96,7 @@ def test_another_clone_gives_the_same_bytes(study: Clone, tmp_path: Path) -> Non
     (other.folder / "params.yaml").write_bytes((study.folder / "params.yaml").read_bytes())
     other.repro("train@finetune-0.5-3", "train@frozen-1.0-1", "train@scratch-0.5-1")
     for name in (
-        "data/pixels.npy",
+        "data/pixels/00000.npy",
         "data/features.npy",
         "data/subsets.csv",
         "data/models/finetune/0.5x3/seed1.safetensors",

@@ -129,6 +129,12 @@ def test_spread_angles_leave_no_large_gap(count: int, start: int) -> None:
         assert gaps.max() <= 2 * np.ceil(count / k)
 
 
+def test_a_sample_of_many_angles_is_spread_too() -> None:
+    order = splits.farthest_first(3000, start=5)
+    assert order[:4] == (5, 1505, 755, 2255)
+    assert sorted(order) == list(range(3000))
+
+
 def study(samples: list, angles: list[int], **changes: object) -> Study:
     shipped = load_params(ROOT / "params.yaml").study
     grid = Grid(samples=[], angles=[])

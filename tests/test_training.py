@@ -26,6 +26,7 @@ from shotcount.errors import UserError
 from shotcount.features import write
 from shotcount.heads import build_head, solve_head
 from shotcount.params import Features, StepDecay, load_params
+from shotcount.seeds import seed_for
 from shotcount.training import STRATEGIES, Photos, fit
 
 CPU = torch.device("cpu")
@@ -60,12 +61,51 @@ def train_head(seed: int = 0, **changes: object) -> tuple[torch.nn.Module, pd.Da
 # ---- what goes in -------------------------------------------------------------------
 
 
-@given(st.integers(2, 50), st.integers(2, 60))
-def test_batches_are_full_and_show_every_photo_once_a_pass(photos: int, size: int) -> None:
-    drawn = [training.batch(step, photos, size, ("test",)) for step in range(20)]
+def batches(photos: int, size: int, window: int) -> list[np.ndarray]:
+    """The first 20 batches, where a window holds so many photos and a block 3."""
+    training._shuffled.cache_clear()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "WINDOW", window)
+        patch.setattr(training, "BLOCK", 3)
+        drawn = [training.batch(step, photos, size, ("test",)) for step in range(20)]
+    training._shuffled.cache_clear()
+    return drawn
+
+
+@given(st.integers(2, 50), st.integers(2, 60), st.sampled_from([12, 100]))
+def test_batches_are_full_and_show_every_photo_once_a_pass(
+    photos: int, size: int, window: int
+) -> None:
+    drawn = batches(photos, size, window)
     assert all(len(batch) == min(size, photos) for batch in drawn)
     counts = np.bincount(np.concatenate(drawn), minlength=photos)
     assert counts.max() - counts.min() <= 1
+
+
+@pytest.mark.parametrize("photos", [50, 2**14 + 1])
+def test_a_step_can_be_drawn_without_those_before_it(photos: int) -> None:
+    drawn = [training.batch(step, photos, photos // 3, ("test",)) for step in range(8)]
+    training._shuffled.cache_clear()
+    assert np.array_equal(training.batch(7, photos, photos // 3, ("test",)), drawn[7])
+    assert not np.array_equal(training.batch(7, photos, photos // 3, ("other",)), drawn[7])
+
+
+def test_few_photos_are_shuffled_as_a_whole() -> None:
+    rng = np.random.default_rng(seed_for("order", "test", 1))
+    assert np.array_equal(training.batch(1, 30, 30, ("test",)), rng.permutation(30))
+
+
+def test_many_photos_come_in_windows_of_a_few_neighbourhoods() -> None:
+    photos = 3 * training.WINDOW + 5
+    epochs = [training.batch(step, photos, photos, ("test",)) for step in range(2)]
+    for order in epochs:
+        window = order[training.WINDOW : 2 * training.WINDOW]
+        blocks = np.unique(window // training.BLOCK)
+        assert len(blocks) < 1.1 * training.WINDOW / training.BLOCK  # of three times as many
+        assert blocks[-1] - blocks[0] > 0.9 * photos / training.BLOCK  # from everywhere
+        assert np.abs(np.diff(window[:100])).min() > 1  # mixed among themselves
+    again = np.intersect1d(epochs[0][: training.WINDOW], epochs[1][: training.WINDOW])
+    assert len(again) == pytest.approx(training.WINDOW / 3, rel=0.2)  # other ones each time
 
 
 def test_augmentation_is_for_training_only() -> None:

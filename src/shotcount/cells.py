@@ -17,10 +17,19 @@ from shotcount.checkpoints import Checkpoint
 from shotcount.devices import describe, exempt_depthwise, in_pieces, seeded
 from shotcount.heads import Classifier, solve_head
 from shotcount.params import FineTuning, Training
+from shotcount.pixels import Pixels
 from shotcount.progress import Meter
 from shotcount.seeds import seed_for
 from shotcount.splits import sample_count, take_subset
-from shotcount.training import STRATEGIES, Photos, Progress, assemble, fit, training_steps
+from shotcount.training import (
+    STRATEGIES,
+    WINDOW,
+    Photos,
+    Progress,
+    assemble,
+    fit,
+    training_steps,
+)
 
 
 @dataclass(frozen=True)
@@ -34,7 +43,7 @@ class Study:
     device: torch.device
     precision: torch.dtype  # of the steps of a network that sees photos
     compiled: bool  # whether those steps are
-    pixels: np.ndarray  # (photos, size, size, 3) uint8
+    pixels: Pixels
     features: np.ndarray  # (photos, 1 + views, features) float32
     pretrained: Mapping[str, torch.Tensor] | None
     subsets: pd.DataFrame  # tables.SUBSETS
@@ -71,7 +80,10 @@ def train_cell(
     with Meter(f"{study.strategy} {samples}x{angles}", own.seeds * steps, "step") as meter:
         for seed in range(len(ended), own.seeds):
             start = time.perf_counter()
-            train = Photos.of(subset[subset["seed"] == seed], classes)
+            rows = subset[subset["seed"] == seed]
+            if len(rows) > WINDOW:  # in the order of the array, so that a window's are neighbours
+                rows = rows.sort_values("photo")
+            train = Photos.of(rows, classes)
             on_step = partial(_show, meter, tuple(ended), own.seeds)
             history = _train_seed(study, cell, seed, train, val, folder, checkpoints, on_step)
             histories.append(history.assign(seed=seed, **cell))

@@ -65,9 +65,9 @@ def tested(evaluation: Path, model: Mapping[str, Any]) -> pd.DataFrame:
         As in ``tables.predictions(model["classes"])``: its rows alone.
     """
     columns = tables.predictions(model["classes"])
-    predictions = tables.read(evaluation / model["strategy"] / "predictions.csv", columns)
-    run = ["samples", "angles", "seed"]
-    return predictions[(predictions[run] == [model[key] for key in run]).all(axis=1)]
+    path = tables.tested(evaluation / model["strategy"], model["samples"], model["angles"])
+    predictions = tables.read(path, columns)
+    return predictions[predictions["seed"] == model["seed"]]
 
 
 def join(

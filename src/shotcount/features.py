@@ -13,6 +13,7 @@ from shotcount.augment import random_crop_flip
 from shotcount.backbones import Backbone
 from shotcount.devices import in_pieces
 from shotcount.params import Features
+from shotcount.pixels import Pixels
 from shotcount.seeds import seed_for
 
 BATCH = 128
@@ -20,14 +21,14 @@ BATCH = 128
 
 @torch.inference_mode()
 def extract(
-    backbone: Backbone, pixels: np.ndarray, own: Features, device: torch.device, start: int = 0
+    backbone: Backbone, pixels: Pixels, own: Features, device: torch.device, start: int = 0
 ) -> Iterator[np.ndarray]:
     """Yield the features of the photos, and of augmented views, from `start` on, BATCH at a time.
 
     Parameters
     ----------
-    pixels : ndarray of shape (photos, size, size, 3), uint8
-        May be memory-mapped: one batch at a time is read.
+    pixels : Pixels
+        One batch at a time is read.
     start : int
         A multiple of BATCH: the last bits of a photo's features depend on its batch.
 
@@ -53,7 +54,7 @@ def extract(
 
 
 def write(
-    path: Path, backbone: Backbone, pixels: np.ndarray, own: Features, device: torch.device
+    path: Path, backbone: Backbone, pixels: Pixels, own: Features, device: torch.device
 ) -> Iterator[int]:
     """Extract the features into a .npy file, going on where an interrupted call stopped.
 

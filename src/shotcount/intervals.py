@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+PIECE = 2**28  # bytes of weights at once
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -33,8 +35,8 @@ class Draws:
     vary can't be seen from a single seed, and counts as nothing.
     """
 
-    samples: np.ndarray  # (replicates, samples): weights, each row sums to 1
-    seeds: tuple[np.ndarray, ...]  # (replicates, seeds) of each strategy involved, likewise
+    samples: np.ndarray  # (replicates, samples): times
+    seeds: tuple[np.ndarray, ...]  # (replicates, seeds) of each strategy involved: shares
 
 
 def draw(
@@ -42,12 +44,14 @@ def draw(
 ) -> list[Draws]:
     """Draw `samples` test samples, the same for all strategies, and each strategy's seeds."""
 
-    def weights(count: int) -> np.ndarray:
-        draws = max(count - 1, 1)
-        return rng.multinomial(draws, np.full(count, 1 / count), replicates) / draws
+    def times(count: int, replicates: int) -> np.ndarray:
+        return rng.multinomial(max(count - 1, 1), np.full(count, 1 / count), replicates)
 
-    shared = weights(samples)
-    return [Draws(shared, (weights(count),)) for count in seeds]
+    # As bytes, since many test samples make a large table: no sample is drawn 256 times.
+    shared = np.empty((replicates, samples), np.uint8)
+    for piece in _pieces(shared):
+        shared[piece] = times(samples, len(shared[piece]))
+    return [Draws(shared, (times(count, replicates) / max(count - 1, 1),)) for count in seeds]
 
 
 def bootstrap_mean(hits: np.ndarray, samples: np.ndarray, draws: Draws) -> np.ndarray:
@@ -69,11 +73,23 @@ def bootstrap_mean(hits: np.ndarray, samples: np.ndarray, draws: Draws) -> np.nd
     -------
     ndarray of shape (cells, replicates), float64
     """
-    names, cluster = np.unique(samples, return_inverse=True)
-    membership = np.eye(len(names))[cluster]  # (photos, clusters)
-    per_seed = (hits @ membership) @ draws.samples.T  # (cells, seeds, replicates)
-    photos = draws.samples @ membership.sum(axis=0)  # (replicates,)
-    return np.asarray(np.einsum("csr,rs->cr", per_seed, draws.seeds[0]) / photos)
+    _, cluster, photos = np.unique(samples, return_inverse=True, return_counts=True)
+    order, starts = np.argsort(cluster, kind="stable"), np.cumsum(photos) - photos
+    per_sample = np.add.reduceat(hits[..., order], starts, axis=-1, dtype=np.float64)
+    replicates = []
+    for piece in _pieces(draws.samples):
+        weights = draws.samples[piece] / draws.samples[piece].sum(axis=1, keepdims=True)
+        per_seed = per_sample @ weights.T  # (cells, seeds, replicates)
+        mean = np.einsum("csr,rs->cr", per_seed, draws.seeds[0][piece])
+        replicates.append(mean / (weights @ photos.astype(np.float64)))
+    return np.concatenate(replicates, axis=1)
+
+
+def _pieces(samples: np.ndarray) -> list[slice]:
+    """Divide the replicates so that those of a piece, as float64, take at most `PIECE` bytes."""
+    replicates, count = samples.shape
+    step = max(1, PIECE // (8 * count))
+    return [slice(start, start + step) for start in range(0, replicates, step)]
 
 
 def difference(one: Draws, other: Draws) -> Draws:

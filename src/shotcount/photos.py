@@ -1,4 +1,4 @@
-"""A folder of photos → a manifest and one array of pixels. Nothing later opens a photo."""
+"""A folder of photos → a manifest and an array of pixels. Nothing later opens a photo."""
 
 import hashlib
 import io
@@ -7,9 +7,8 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,6 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from shotcount import files
 from shotcount.errors import UserError
+from shotcount.pixels import write_shards
 
 CHUNK = 256  # photos decoded before they are put on the disk
 SMALLEST = 16  # px: what is smaller shows nothing
@@ -197,7 +197,10 @@ def is_photo(path: Path) -> bool:
 
 def printable(path: object) -> str:
     """Escape what would break a line or a terminal, as file names may hold anything."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(path))
+    text = str(path)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def natural(text: str) -> list[tuple[int, str]]:
@@ -283,7 +286,7 @@ def prepare(
     size: int,
     on_bad_photo: str,
     work: Path,
-    pixels: Path,
+    folder: Path,
     watch: Callable[[Iterator["Facts"]], Iterable["Facts"]] = iter,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Decode the photos that `find_photos` has found into a uint8 array, and describe them.
@@ -294,8 +297,8 @@ def prepare(
     work : Path
         A folder that keeps what is decoded, so that nothing is decoded twice when an interruption
         or a bad photo stops the first call.
-    pixels : Path
-        Where the array (photos, size, size, 3) goes.
+    folder : Path
+        Where the pixels go, for `pixels.Pixels` to read.
     watch : callable
         Wraps the iterator over the photos, for a progress display.
 
@@ -313,12 +316,15 @@ def prepare(
     """
     facts = list(watch(decode(root, photos, size, work)))
     usable, left_out = judge(photos, facts, on_bad_photo)
-    gather(work, usable["place"], size, pixels)
+    # Shards that an interruption left are of use as long as the same photos are.
+    name = hashlib.sha256("".join(usable["sha256"]).encode()).hexdigest()
+    decoded = np.memmap(work / "pixels", np.uint8, mode="r").reshape(-1, size, size, 3)
+    write_shards(work / name, decoded, usable["place"].to_numpy())
+    files.publish(work / name, folder)
     return usable.assign(photo=range(len(usable))), left_out
 
 
-@dataclass(frozen=True)
-class Facts:
+class Facts(NamedTuple):
     """What opening a photo has shown."""
 
     width: int = 0  # px, upright, as on disk
@@ -363,10 +369,10 @@ def decode(root: Path, photos: pd.DataFrame, size: int, work: Path) -> Iterator[
             ):
                 found[n] = facts
                 if square is not None:
-                    found[n] = replace(facts, place=len(known))
+                    found[n] = facts._replace(place=len(known))
                     known[identities[n]] = found[n]
                     pixels.append(square.tobytes())
-                    lines.append(json.dumps([identities[n], asdict(found[n])]) + "\n")
+                    lines.append(json.dumps([identities[n], found[n]._asdict()]) + "\n")
             # In this order: what the index names is there.
             files.append(work / "pixels", b"".join(pixels))
             files.append(work / "index", "".join(lines).encode())
@@ -414,7 +420,9 @@ def judge(
     UserError
         If there are any and `on_bad_photo` is "error", naming all of them.
     """
-    table = pd.concat([photos.reset_index(drop=True), pd.DataFrame(map(asdict, facts))], axis=1)
+    table = pd.concat(
+        [photos.reset_index(drop=True), pd.DataFrame(facts, columns=Facts._fields)], axis=1
+    )
     table["path_shown"] = table["path"].map(printable)
     readable = table[table["fault"] == ""]
     for _, copies in readable[readable.duplicated("sha256", keep=False)].groupby("sha256"):
@@ -436,16 +444,6 @@ def judge(
         raise UserError(f"data.path: none of the {len(table)} photos can be used")
     left_out = pd.DataFrame({"path": bad["path_shown"], "reason": bad["fault"]})
     return table[table["fault"] == ""].reset_index(drop=True), left_out
-
-
-def gather(work: Path, places: pd.Series, size: int, path: Path) -> None:
-    """Write the decoded photos of these places as a uint8 array (photos, size, size, 3)."""
-    decoded = np.memmap(work / "pixels", np.uint8, mode="r").reshape(-1, size, size, 3)
-    with files.atomic(path) as temporary, temporary.open("wb") as file:
-        # Not through a memory map: on a full disk that ends in a bus error, not in a message.
-        file.write(files.npy_header("|u1", (len(places), size, size, 3)))
-        for start in range(0, len(places), CHUNK):
-            file.write(decoded[places.iloc[start : start + CHUNK]].tobytes())
 
 
 def remarks(manifest: pd.DataFrame, left_out: pd.DataFrame, size: int) -> list[str]:

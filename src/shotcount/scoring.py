@@ -1,10 +1,14 @@
 """Predictions on the test split → the metrics of each cell."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 from sklearn import metrics
 
 from shotcount import tables
+
+VIEWED = 50  # samples at once, to bound the memory that their orders take
 
 
 def hits(predictions: pd.DataFrame, labels: list[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -21,11 +25,11 @@ def hits(predictions: pd.DataFrame, labels: list[str]) -> tuple[np.ndarray, np.n
     samples : ndarray of shape (photos,)
         In order of the photos.
     """
-    ordered = predictions.sort_values(["seed", "photo"])
-    chosen = np.array(labels)[probabilities(ordered, labels).argmax(axis=1)]
-    seeds = ordered["seed"].nunique()
-    correct = (chosen == ordered["label"].to_numpy()).reshape(seeds, -1)
-    return correct, ordered["sample"].to_numpy()[: correct.shape[1]]
+    order = np.lexsort((predictions["photo"], predictions["seed"]))
+    chosen = probabilities(predictions, labels).argmax(axis=1)
+    right = chosen == places(predictions["label"], labels)
+    correct = right[order].reshape(predictions["seed"].nunique(), -1)
+    return correct, predictions["sample"].to_numpy()[order[: correct.shape[1]]]
 
 
 def score(predictions: pd.DataFrame, labels: list[str]) -> dict[str, float]:
@@ -35,16 +39,16 @@ def score(predictions: pd.DataFrame, labels: list[str]) -> dict[str, float]:
     log-loss is in nats; ECE as `calibration_error` has it.
     """
     correct, _ = hits(predictions, labels)
-    per_seed = []
+    per_seed, classes = [], range(len(labels))
     for _, run in predictions.groupby("seed"):
-        truth, p = run["label"], probabilities(run, labels)
-        chosen = np.array(labels)[p.argmax(axis=1)]
+        truth, p = places(run["label"], labels), probabilities(run, labels)
+        chosen = p.argmax(axis=1)
         per_seed.append(
             {
                 "balanced_accuracy": metrics.balanced_accuracy_score(truth, chosen),
-                "macro_f1": metrics.f1_score(truth, chosen, labels=labels, average="macro"),
-                "log_loss": metrics.log_loss(truth, p, labels=labels),
-                "ece": calibration_error(p.max(axis=1), chosen == truth.to_numpy()),
+                "macro_f1": metrics.f1_score(truth, chosen, labels=classes, average="macro"),
+                "log_loss": metrics.log_loss(truth, p, labels=classes),
+                "ece": calibration_error(p.max(axis=1), chosen == truth),
             }
         )
     return {
@@ -92,18 +96,25 @@ def views(
     samples : ndarray of shape (samples,)
     """
     ordered = predictions.sort_values(["seed", "sample", "photo"])
-    most = ordered.groupby(["seed", "sample"]).size().min()
+    counts = ordered.groupby(["seed", "sample"]).size().to_numpy()  # photos of each
+    starts, most = np.cumsum(counts) - counts, counts.min()
     log_p = np.log(np.clip(probabilities(ordered, labels), 1e-15, None))
-    truth = ordered["label"].map(labels.index).to_numpy()
+    truth = places(ordered["label"], labels)
     seeds, samples = ordered["seed"].nunique(), ordered["sample"].unique()
-    right = np.zeros((most, seeds, len(samples)))
-    groups = ordered.groupby(["seed", "sample"]).indices
-    for cell, (_, rows) in enumerate(sorted(groups.items())):
-        shuffled = np.stack([rng.permutation(rows)[:most] for _ in range(orders)])
-        summed = log_p[shuffled].cumsum(axis=1)  # (orders, views, classes)
-        hit = summed.argmax(axis=2) == truth[rows[0]]
-        right[:, cell // len(samples), cell % len(samples)] = hit.mean(axis=0)
-    return right, samples
+    right = np.empty((most, seeds * len(samples)))
+    for own in _alike(counts, VIEWED):
+        rows = np.tile(np.arange(counts[own[0]]), (len(own) * orders, 1))
+        rows = rng.permuted(rows, axis=1)[:, :most].reshape(len(own), orders, most)
+        summed = log_p[rows + starts[own][:, None, None]].cumsum(axis=2)
+        hit = summed.argmax(axis=3) == truth[starts[own]][:, None, None]  # (own, orders, views)
+        right[:, own] = hit.mean(axis=1).T
+    return right.reshape(most, seeds, len(samples)), samples
+
+
+def _alike(counts: np.ndarray, most: int) -> Iterator[np.ndarray]:
+    """Yield the places of neighbours of the same count, `most` at a time."""
+    for run in np.split(np.arange(len(counts)), np.flatnonzero(np.diff(counts)) + 1):
+        yield from np.split(run, range(most, len(run), most))
 
 
 def confusion(predictions: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
@@ -114,8 +125,9 @@ def confusion(predictions: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
     DataFrame
         actual, predicted, photos_per_seed: one row a pair of classes.
     """
-    chosen = np.array(labels)[probabilities(predictions, labels).argmax(axis=1)]
-    counts = metrics.confusion_matrix(predictions["label"], chosen, labels=labels)
+    chosen = probabilities(predictions, labels).argmax(axis=1)
+    truth = places(predictions["label"], labels)
+    counts = metrics.confusion_matrix(truth, chosen, labels=range(len(labels)))
     return pd.DataFrame(
         {
             "actual": np.repeat(labels, len(labels)),
@@ -123,6 +135,14 @@ def confusion(predictions: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
             "photos_per_seed": counts.ravel() / predictions["seed"].nunique(),
         }
     )
+
+
+def places(column: pd.Series, labels: list[str]) -> np.ndarray:
+    """Return the place of each class in `labels`: ndarray of shape (rows,), int64.
+
+    Millions of numbers are compared in no time; of texts, it takes minutes.
+    """
+    return np.asarray(pd.Index(labels).get_indexer(column))
 
 
 def probabilities(predictions: pd.DataFrame, labels: list[str]) -> np.ndarray:

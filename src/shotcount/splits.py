@@ -116,10 +116,12 @@ def farthest_first(count: int, start: int) -> tuple[int, ...]:
     >>> farthest_first(8, start=0)
     (0, 4, 2, 6, 1, 3, 5, 7)
     """
-    order = [start % count]
+    places, order = np.arange(count), [start % count]
+    gaps = np.full(count, count)  # of each position to the nearest so far
     while len(order) < count:
-        gaps = [min(min((p - q) % count, (q - p) % count) for q in order) for p in range(count)]
-        order.append(int(np.argmax(gaps)))
+        steps = (places - order[-1]) % count
+        gaps = np.minimum(gaps, np.minimum(steps, count - steps))
+        order.append(int(gaps.argmax()))
     return tuple(order)
 
 
@@ -165,22 +167,34 @@ def nested_subsets(train: pd.DataFrame, angle_order: str, draws: int, seed: int)
         As in `tables.SUBSETS`.
     """
     labels = train.drop_duplicates("sample").set_index("sample")["label"]
-    rows = []
+    views = train.groupby("sample").indices  # rows of each sample
+
+    def angles(sample: str, draw: int) -> np.ndarray:
+        rng, count = (
+            np.random.default_rng(seed_for("angles", seed, draw, sample)),
+            len(views[sample]),
+        )
+        if angle_order == "spread":
+            return np.array(farthest_first(count, start=int(rng.integers(count))))
+        return rng.permutation(count)
+
+    tables = []
     for draw in range(draws):
         rng = np.random.default_rng(seed_for("samples", seed, draw))
-        ranks = {sample: rank for rank, sample in enumerate(stratified_order(labels, rng))}
-        for sample, views in train.groupby("sample", sort=False):
-            rng = np.random.default_rng(seed_for("angles", seed, draw, str(sample)))
-            if angle_order == "spread":
-                order = list(farthest_first(len(views), start=int(rng.integers(len(views)))))
-            else:
-                order = [int(i) for i in rng.permutation(len(views))]
-            chosen = views.iloc[order][["photo", "label", "sample"]]
-            rows.append(
-                chosen.assign(seed=draw, sample_rank=ranks[sample], angle_rank=range(len(views)))
+        samples = stratified_order(labels, rng)
+        orders = [angles(sample, draw) for sample in samples]
+        rows = [views[sample][order] for sample, order in zip(samples, orders, strict=True)]
+        counts = [len(order) for order in orders]
+        tables.append(
+            train[["photo", "label", "sample"]]
+            .iloc[np.concatenate(rows)]
+            .assign(
+                seed=draw,
+                sample_rank=np.repeat(np.arange(len(samples)), counts),
+                angle_rank=np.concatenate([np.arange(count) for count in counts]),
             )
-    table = pd.concat(rows)
-    return table.sort_values(["seed", "sample_rank", "angle_rank"]).reset_index(drop=True)
+        )
+    return pd.concat(tables, ignore_index=True)
 
 
 def take_subset(subsets: pd.DataFrame, samples: int, angles: int) -> pd.DataFrame:

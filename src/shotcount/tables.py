@@ -136,6 +136,14 @@ def predictions(labels: list[str]) -> Table:
     return key | {probability(label): "float64" for label in labels}
 
 
+def tested(strategy: Path, samples: int, angles: int) -> Path:
+    """Name a cell's predictions, in the folder of what its strategy was tested for.
+
+    A file of its own, since memory may not hold the predictions of all cells.
+    """
+    return strategy / "predictions" / f"{samples}x{angles}.csv"
+
+
 def probability(label: str) -> str:
     """Name the column that holds the predicted probability of `label`."""
     return f"p({label})"

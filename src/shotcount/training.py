@@ -26,6 +26,7 @@ from shotcount.devices import in_pieces, reseed
 from shotcount.errors import UserError
 from shotcount.heads import Classifier, build_head
 from shotcount.params import PixelTraining, StepDecay, Training
+from shotcount.pixels import Pixels
 from shotcount.seeds import seed_for
 
 
@@ -78,7 +79,7 @@ def load_features(features: np.ndarray, device: torch.device) -> Load:
     return load
 
 
-def load_pixels(pixels: np.ndarray, settings: PixelTraining, device: torch.device) -> Load:
+def load_pixels(pixels: Pixels | np.ndarray, settings: PixelTraining, device: torch.device) -> Load:
     """Inputs of a whole network: rows of `pixels` (photos, H, W, 3) as (B, 3, H, W)."""
 
     def load(rows: np.ndarray, seed: int | None) -> torch.Tensor:
@@ -98,7 +99,7 @@ def assemble(
     strategy: Strategy,
     model_name: str,
     classes: int,
-    pixels: np.ndarray,
+    pixels: Pixels | np.ndarray,
     features: np.ndarray,
     settings: Training,
     device: torch.device,
@@ -112,7 +113,7 @@ def assemble(
     model_name : str
         The backbone, by its torchvision or timm name.
     classes : int
-    pixels : ndarray of shape (photos, size, size, 3), uint8
+    pixels : Pixels or ndarray of shape (photos, size, size, 3), uint8
     features : ndarray of shape (photos, 1 + views, features), float32
         Of the same photos and of augmented views of them, from the frozen backbone.
     settings : Training
@@ -163,11 +164,17 @@ def learning_rate(step: int, steps: int, epoch: float, settings: Training) -> fl
     return settings.learning_rate
 
 
+WINDOW = 2**14  # photos: 2.5 GB at 224 px
+BLOCK = 64  # neighbours that come into a window together: 10 MB at 224 px
+
+
 def batch(step: int, photos: int, batch_size: int, seed_key: tuple[str | int, ...]) -> np.ndarray:
     """Positions of the photos of step `step`: every photo once before any photo again.
 
     All batches are full: a ragged last batch would weigh its photos more, and BatchNorm needs more
-    than one photo. A function of the step alone, so that a run can go on at any step.
+    than one photo. A function of the step alone, so that a run can go on at any step. More than
+    `WINDOW` photos are drawn from window by window, so that photos in the order of the array, of
+    which memory can't hold all, aren't each sought on the disk.
     """
     batch_size = min(batch_size, photos)
     rounds, places = np.divmod(np.arange(step * batch_size, (step + 1) * batch_size), photos)
@@ -178,7 +185,16 @@ def batch(step: int, photos: int, batch_size: int, seed_key: tuple[str | int, ..
 
 @lru_cache(maxsize=2)  # a batch touches two rounds at most
 def _shuffled(photos: int, round_: int, seed_key: tuple[str | int, ...]) -> np.ndarray:
-    return np.random.default_rng(seed_for("order", *seed_key, round_)).permutation(photos)
+    rng = np.random.default_rng(seed_for("order", *seed_key, round_))
+    if photos <= WINDOW:
+        return rng.permutation(photos)
+    # Blocks, and not whole shards, since neighbours are alike: a window of few long runs would
+    # hold few classes (Xu et al., "In-database machine learning with CorgiPile", SIGMOD 2022).
+    blocks = np.array_split(np.arange(photos), math.ceil(photos / BLOCK))
+    order = np.concatenate([blocks[place] for place in rng.permutation(len(blocks))])
+    for start in range(0, photos, WINDOW):
+        rng.shuffle(order[start : start + WINDOW])  # in place
+    return order
 
 
 def build_optimizer(network: nn.Module, settings: Training) -> torch.optim.Optimizer:
