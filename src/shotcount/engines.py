@@ -19,9 +19,10 @@ from typing import Any, Protocol
 
 from filelock import FileLock
 
+from shotcount import files
 from shotcount.errors import UserError
 
-JOBS = Path("data/unfinished/jobs")  # what submitit keeps, and the output of each job
+JOBS = files.UNFINISHED / "jobs"  # what submitit keeps, and the output of each job
 MISSING = "pip install -r requirements-cluster.txt"
 
 
