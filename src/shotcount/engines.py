@@ -19,9 +19,10 @@ from typing import Any, Protocol
 
 from filelock import FileLock
 
+from shotcount import files
 from shotcount.errors import UserError
 
-JOBS = Path("data/unfinished/jobs")  # what submitit keeps, and the output of each job
+JOBS = files.UNFINISHED / "jobs"  # what submitit keeps, and the output of each job
 MISSING = "pip install -r requirements-cluster.txt"
 
 
@@ -122,7 +123,8 @@ def _prepare(task: Task) -> Path:
                 path.write_bytes(content)
         try:
             with Repo(str(folder), config={"core": {"no_scm": True}}) as repo:
-                repo.pull(task.inputs, force=True)
+                # Whole paths: DVC takes others to be relative to where this process works.
+                repo.pull([str(folder / name) for name in task.inputs], force=True)
         except DvcException as error:
             raise UserError(
                 f"{platform.node()} can't fetch the inputs from the DVC remote: {error}"
@@ -189,7 +191,7 @@ class OnRay(Engine):
                 )
         self._perform = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0)(perform)
         self.description = (
-            f"Ray, {len(nodes)} nodes, {sum(has['CPU'])} CPUs, {sum(has['GPU'])} GPUs; "
+            f"Ray, nodes: {len(nodes)}, CPUs: {sum(has['CPU'])}, GPUs: {sum(has['GPU'])}; "
             f"each task {cpus} CPUs, {gpus:g} GPUs"
         )
 

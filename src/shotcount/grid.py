@@ -89,12 +89,11 @@ def _run_all(tasks: Sequence[Task], engine: Engine, settings: Settings) -> None:
             task = todo.popleft()
             tries[task.name] += 1
             running[engine.start(task)] = task
-        recorded = []
         for handle in engine.wait(list(running)):
             task, outcome = running.pop(handle), engine.outcome(handle)
             if isinstance(outcome, Outcome) and outcome.status == 0:
                 _unpack(outcome.made, task.outputs)
-                recorded.append(task.name)
+                _commit([task.name])
                 done += 1
                 where = f"{outcome.seconds:.1f} s on {outcome.node}"
                 print(f"[{done}/{len(tasks)}] {task.name}: {where}", flush=True)
@@ -107,7 +106,6 @@ def _run_all(tasks: Sequence[Task], engine: Engine, settings: Settings) -> None:
             else:
                 todo.append(task)
                 print(f"{task.name}: {why}: again ({tries[task.name]} of {settings.retries})")
-        _commit(recorded)
     if failed:
         listing = "".join(f"\n       {name}: {why}" for name, why in failed.items())
         raise UserError(
