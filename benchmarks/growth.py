@@ -20,6 +20,7 @@ import pandas as pd
 
 from shotcount import photos, splits
 from shotcount.params import load_params
+from shotcount.pixels import Pixels
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -34,7 +35,7 @@ def prepare(folder: Path, job: dict[str, Any]) -> Work:
 
     def work() -> None:
         manifest, _ = photos.prepare(
-            Path(job["root"]), found, job["px"], "error", folder, folder / "pixels.npy"
+            Path(job["root"]), found, job["px"], "error", folder, folder / "shards"
         )
         rows = manifest[["photo", *found.columns]].to_dict("records")
         (folder / "manifest.json").write_text(json.dumps(rows))
@@ -51,7 +52,7 @@ def extract(folder: Path, job: dict[str, Any]) -> Work:
 
     backbone = build_backbone(job["network"])
     backbone.load_state_dict(load_file(folder / "backbone.safetensors"))
-    pixels = np.load(folder / "pixels.npy", mmap_mode="r")
+    pixels = Pixels.open(folder / "shards")
     device = pick_device(job["device"])
     own = load_params(ROOT / "params.yaml").features
     return lambda: list(features.write(folder / "features.npy", backbone, pixels, own, device))
@@ -78,7 +79,7 @@ def train(strategy: str, folder: Path, job: dict[str, Any]) -> Work:
         device,
         pick_precision("float32" if strategy == "frozen" else job["precision"], device),
         False,
-        np.load(folder / "pixels.npy", mmap_mode="r"),
+        Pixels.open(folder / "shards"),
         np.load(folder / "features.npy", mmap_mode="r"),
         load_file(folder / "backbone.safetensors") if strategy == "finetune" else None,
         splits.nested_subsets(parts["train"], "spread", 1, 0),

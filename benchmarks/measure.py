@@ -33,6 +33,7 @@ from shotcount.backbones import build_backbone
 from shotcount.cells import Study, train_cell
 from shotcount.devices import exempt_depthwise, seeded
 from shotcount.params import Features, Training
+from shotcount.pixels import Pixels
 from shotcount.training import (
     STRATEGIES,
     Load,
@@ -260,20 +261,20 @@ def _watched(
 class Store:
     """What Shotcount makes of the photos once, and how fast."""
 
-    pixels: np.ndarray  # (photos, px, px, 3) uint8
+    pixels: Pixels
     features: np.ndarray  # (photos, 1, features) float32
     preparing: float  # photos/s
     extracting: float  # photos/s
 
 
-def prepare(setting: Setting, collection: Collection, folder: Path) -> np.ndarray:
+def prepare(setting: Setting, collection: Collection, folder: Path) -> Pixels:
     """Decode every photo, as stage prepare does."""
-    path = folder / "pixels.npy"
+    path = folder / "shards"
     photos.prepare(collection.root, collection.found, setting.px, "error", folder, path)
-    return np.load(path, mmap_mode="r")
+    return Pixels.open(path)
 
 
-def extract(setting: Setting, pixels: np.ndarray, folder: Path) -> np.ndarray:
+def extract(setting: Setting, pixels: Pixels, folder: Path) -> np.ndarray:
     """Pass every photo through the frozen backbone, as stage features does."""
     backbone = build_backbone(setting.network)
     backbone.load_state_dict(setting.pretrained)
@@ -472,7 +473,7 @@ def _study(
     collection: Collection,
     strategy: str,
     settings: Training,
-    pixels: np.ndarray,
+    pixels: Pixels,
     made: np.ndarray,
     seed: int,
 ) -> Study:

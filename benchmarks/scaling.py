@@ -40,7 +40,7 @@ STAGES = {  # script and arguments → what it makes
     "backbone.py": "data/backbone.safetensors",
     "prepare.py": "data/pixels",
     "split.py": "data/splits",
-    "subsample.py": "data/subsets.csv",
+    "subsample.py": "data/subsets",
     "features.py": "data/features.npy",
     "train.py frozen 0.5 1": "data/models/frozen/0.5x1",
     "train.py frozen 0.5 10": "data/models/frozen/0.5x10",

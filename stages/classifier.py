@@ -15,7 +15,7 @@ from shotcount.seeds import seed_for
 from shotcount.splits import cell_name, take_subset
 from shotcount.training import STRATEGIES
 
-BACKBONE, MANIFEST = Path("data/backbone.safetensors"), Path("data/manifest.csv")
+BACKBONE, MANIFEST = Path("data/backbone.safetensors"), Path("data/manifest")
 
 
 def main() -> None:
@@ -38,18 +38,18 @@ def main() -> None:
     chosen, seed = classifier.choose(history)
     model = models[largest[chosen]]
     del model["seeds"]
-    model |= {"seed": seed, "manifest_sha256": files.sha256(MANIFEST)}
+    model |= {"seed": seed, "manifest_sha256": files.sha256(tables.table_file(MANIFEST))}
     trained = load_file(largest[chosen] / f"seed{seed}.safetensors")
     backbone = load_file(BACKBONE) if STRATEGIES[chosen].cached else None
 
     test = classifier.tested(Path("data/evaluation"), model)
     rng = np.random.default_rng(seed_for("classifier", params.study.seed))
     figures = card.measure(test, model["classes"], params.answer.replicates, rng)
-    subsets = tables.read(Path("data/subsets.csv"), tables.SUBSETS)
+    subsets = tables.read(Path("data/subsets"), tables.SUBSETS)
     train = take_subset(subsets[subsets["seed"] == seed], model["samples"], model["angles"])
     parts = {
         "training": train,
-        "validation": tables.read(Path("data/splits/val.csv"), tables.SPLIT),
+        "validation": tables.read(Path("data/splits/val"), tables.SPLIT),
         "test": test,
     }
     settings = getattr(params.train, chosen).model_dump()

@@ -26,7 +26,7 @@ def main() -> None:
     settings, device = getattr(params.train, name), pick_device(params.device)
     pixels = Pixels.open(Path("data/pixels"))
     features = np.load("data/features.npy", mmap_mode="r")
-    test = tables.read(Path("data/splits/test.csv"), tables.SPLIT)
+    test = tables.read(Path("data/splits/test"), tables.SPLIT)
     scores, confusions = [], []
     cells = splits.cell_folders(params.study, name)
     with files.atomic(Path(f"data/evaluation/{name}")) as out:

@@ -17,8 +17,8 @@ def main() -> None:
     network, model = classifier.load(Path("data/classifier"), device)
     classes = model["classes"]
     pixels = Pixels.open(Path("data/pixels"))
-    manifest = tables.read(Path("data/manifest.csv"), tables.MANIFEST).set_index("photo")
-    train = tables.read(Path("data/splits/train.csv"), tables.SPLIT)
+    manifest = tables.read(Path("data/manifest"), tables.MANIFEST).set_index("photo")
+    train = tables.read(Path("data/splits/train"), tables.SPLIT)
 
     wrong = gallery.mistakes(classifier.tested(Path("data/evaluation"), model), classes)
     photos = pixels[wrong["photo"].to_numpy()]  # (B, H, H, 3)

@@ -11,7 +11,7 @@ from shotcount.params import load_params
 from shotcount.running import recorded_seconds, run_stage
 from shotcount.seeds import seed_for
 
-PARAMS, MANIFEST, METRICS = Path("params.yaml"), Path("data/manifest.csv"), Path("metrics")
+PARAMS, MANIFEST, METRICS = Path("params.yaml"), Path("data/manifest"), Path("metrics")
 EVALUATION = Path("data/evaluation")
 
 
@@ -45,7 +45,7 @@ def main() -> None:
         "photos_left_out": len(left_out),
         "test_photos": len(test),
         "test_samples": test["sample"].nunique(),
-        "manifest_sha256": files.sha256(MANIFEST)[:12],
+        "manifest_sha256": files.sha256(tables.table_file(MANIFEST))[:12],
     }
 
     seen = []

@@ -1,4 +1,4 @@
-"""Photos → data/manifest.csv and data/pixels: every photo checked and decoded once."""
+"""Photos → data/manifest and data/pixels: every photo checked and decoded once."""
 
 import json
 from functools import partial
@@ -23,7 +23,7 @@ def main() -> None:
             root, found, size, data.on_bad_photo, work, Path("data/pixels"), shown
         )
         columns = list(tables.MANIFEST)
-        tables.write(Path("data/manifest.csv"), manifest[columns], tables.MANIFEST)
+        tables.write(Path("data/manifest"), manifest[columns], tables.MANIFEST)
         tables.write(Path("data/left_out.csv"), left_out, tables.LEFT_OUT)
     samples, classes = manifest["sample"].nunique(), manifest["label"].nunique()
     print(f"{len(manifest)} photos of {samples} samples in {classes} classes")

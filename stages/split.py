@@ -1,4 +1,4 @@
-"""data/manifest.csv → data/splits/{train,val,test}.csv, by physical sample."""
+"""data/manifest → data/splits/{train,val,test}, by physical sample."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from shotcount.running import run_stage
 
 def main() -> None:
     split = load_params(Path("params.yaml")).split
-    manifest = tables.read(Path("data/manifest.csv"), tables.MANIFEST)
+    manifest = tables.read(Path("data/manifest"), tables.MANIFEST)
     sizes = manifest.drop_duplicates("sample")["label"].value_counts()
     if sizes.iloc[0] >= 5 * sizes.iloc[-1]:
         print(
@@ -17,7 +17,7 @@ def main() -> None:
             f"{sizes.iloc[-1]}: read balanced_accuracy rather than accuracy, or even them out"
         )
     for name, rows in splits.split_samples(manifest, split.val, split.test, split.seed).items():
-        tables.write(Path(f"data/splits/{name}.csv"), rows[list(tables.SPLIT)], tables.SPLIT)
+        tables.write(Path(f"data/splits/{name}"), rows[list(tables.SPLIT)], tables.SPLIT)
         print(f"{name}: {rows['sample'].nunique()} samples, {len(rows)} photos")
 
 

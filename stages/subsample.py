@@ -1,4 +1,4 @@
-"""data/splits/train.csv → data/subsets.csv: the nested subsets by sample and by angle."""
+"""data/splits/train → data/subsets: the nested subsets by sample and by angle."""
 
 from pathlib import Path
 
@@ -9,10 +9,10 @@ from shotcount.running import run_stage
 
 def main() -> None:
     study = load_params(Path("params.yaml")).study
-    train = tables.read(Path("data/splits/train.csv"), tables.SPLIT)
+    train = tables.read(Path("data/splits/train"), tables.SPLIT)
     splits.check_grid(train, study)
     subsets = splits.nested_subsets(train, study.angle_order, study.draws, study.seed)
-    tables.write(Path("data/subsets.csv"), subsets, tables.SUBSETS)
+    tables.write(Path("data/subsets"), subsets, tables.SUBSETS)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from shotcount.splits import cell_name, further_cells
 from shotcount.training import STRATEGIES
 
 PIXELS, FEATURES = Path("data/pixels"), Path("data/features.npy")
-SUBSETS, VAL = Path("data/subsets.csv"), Path("data/splits/val.csv")
+SUBSETS, VAL = Path("data/subsets"), Path("data/splits/val")
 BACKBONE = Path("data/backbone.safetensors")
 
 
@@ -52,7 +52,7 @@ def main() -> None:
         name = cell_name(samples, angles)
         cells = {name: (samples, angles)}
     solved = isinstance(settings, FineTuning) and settings.init_head == "frozen"
-    inputs = [SUBSETS, VAL, BACKBONE]
+    inputs = [tables.table_file(SUBSETS), tables.table_file(VAL), BACKBONE]
     inputs += [FEATURES] * (own.cached or solved) + [PIXELS / INDEX] * (not own.cached)
     key = (cells, settings, study.seed, study.network, device, study.precision, study.compiled)
     with files.workspace(f"train-{strategy}-{name}", *key, *inputs) as work:

@@ -143,7 +143,7 @@ def test_a_file_that_is_no_photo_is_named(project: Path, capsys, kind: str) -> N
         "1 of the 36 photos can't be used: mend or remove them, or set data.on_"
     )
     assert re.search(rf"\n +red/02/1\.png: .*({reason})", shown), shown
-    assert not Path("data/manifest.csv").exists()
+    assert not Path("data/manifest").exists()
 
 
 def replaced_by_link(target: str | Path) -> None:
@@ -234,7 +234,7 @@ def test_skipping_leaves_bad_photos_out_and_lists_them(project: Path, capsys) ->
         "red/02/1.png": "the file is empty",
         "red/05/1.png": "a copy of red/03/1.png, of another sample",
     }
-    manifest = tables.read(Path("data/manifest.csv"), tables.MANIFEST)
+    manifest = tables.read(Path("data/manifest"), tables.MANIFEST)
     assert len(manifest) == len(Pixels.open(Path("data/pixels"))) == 33
     assert not set(left_out["path"]) & set(manifest["path"])
     assert "note: left out: red/02/1.png: the file is empty" in capsys.readouterr().out
@@ -260,7 +260,7 @@ def test_odd_names_are_no_fault(project: Path) -> None:
         photo = Path("photos") / "odd & <b>class" / name / "1\r.png"
         make_photo(photo, np.random.default_rng(number), 0.5, (40, 40))
     run("prepare")
-    manifest = tables.read(Path("data/manifest.csv"), tables.MANIFEST)
+    manifest = tables.read(Path("data/manifest"), tables.MANIFEST)
     odd = manifest[manifest["label"] == "odd & <b>class"]
     assert len(odd) == 7
     assert "odd & <b>class/line\nbreak" in set(odd["sample"])

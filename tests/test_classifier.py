@@ -156,7 +156,7 @@ def test_the_stage_keeps_the_model_that_validation_chose(study: Clone) -> None:
     looks = looks[looks["photos"] == 24]
     assert (model["strategy"], model["seed"]) == classifier.choose(looks)
     assert (model["samples"], model["angles"], model["photos"]) == (8, 3, 24)
-    manifest = study.folder / "data/manifest.csv"
+    manifest = study.folder / "data/manifest/table.csv"
     assert model["manifest_sha256"] == hashlib.sha256(manifest.read_bytes()).hexdigest()
     trained = load_file(
         study.folder / f"data/models/{model['strategy']}/1.0x3/seed{model['seed']}.safetensors"
@@ -167,7 +167,7 @@ def test_the_stage_keeps_the_model_that_validation_chose(study: Clone) -> None:
     if model["strategy"] == "frozen":
         for name, value in load_file(study.folder / "data/backbone.safetensors").items():
             assert torch.equal(state[f"backbone.{name}"], value)
-    test = set(study.table("data/splits/test.csv", tables.SPLIT)["sample"])
+    test = set(study.table("data/splits/test", tables.SPLIT)["sample"])
     splits.check_apart(model["samples_seen"], pd.DataFrame({"sample": sorted(test)}), Path("x"))
 
 

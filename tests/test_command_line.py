@@ -125,7 +125,7 @@ def test_predictions_are_those_that_the_study_tested(
         f"data/evaluation/{strategy}/predictions/8x3.csv", tables.predictions(made["classes"])
     )
     expected = expected[expected["seed"] == 1]
-    manifest = study.table("data/manifest.csv", tables.MANIFEST).set_index("photo")
+    manifest = study.table("data/manifest", tables.MANIFEST).set_index("photo")
     paths = ["data/demo/" + manifest["path"][photo] for photo in expected["photo"]]
     status, rows, _ = run(tmp_path / "made", *paths)
     assert status == 0

@@ -15,9 +15,9 @@ from conftest import Clone
 # A stage's command: what it makes, and whether it goes on where it was stopped.
 STAGES = {
     "demo.py": (["data/demo"], True),
-    "prepare.py": (["data/manifest.csv", "data/left_out.csv", "data/pixels"], True),
+    "prepare.py": (["data/manifest", "data/left_out.csv", "data/pixels"], True),
     "split.py": (["data/splits"], False),
-    "subsample.py": (["data/subsets.csv"], False),
+    "subsample.py": (["data/subsets"], False),
     "backbone.py": (["data/backbone.safetensors"], False),
     "features.py": (["data/features.npy"], True),
     "train.py scratch 1.0 3": (["data/models/scratch/1.0x3"], True),

@@ -87,6 +87,16 @@ def test_unfinished_work_is_found_again_under_the_same_key_only(
         assert not (work / "half").exists()
 
 
+def test_what_a_program_adds_to_the_search_path_makes_no_other_work(
+    tmp_path: Path, unfinished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt("train", 1)
+    (tmp_path / "added" / "thing-1.dist-info").mkdir(parents=True)
+    monkeypatch.syspath_prepend(tmp_path / "added")  # as Ray does
+    with files.workspace("train", 1) as work:
+        assert (work / "half").exists()
+
+
 def test_finished_work_leaves_nothing_of_any_key(unfinished: Path) -> None:
     interrupt("train", 1)
     interrupt("test", 1)

@@ -208,15 +208,15 @@ def test_gallery_shows_mistakes_of_the_classifier_itself(study: Clone) -> None:
         p = network(torch.from_numpy(pixels).permute(0, 3, 1, 2)).softmax(dim=1).numpy()
     assert [model["classes"][n] for n in p.argmax(axis=1)] == list(wrong["predicted"])
     assert p.max(axis=1) == pytest.approx(wrong["confidence"].to_numpy(), abs=1e-4)
-    manifest = study.table("data/manifest.csv", tables.MANIFEST).set_index("photo")
+    manifest = study.table("data/manifest", tables.MANIFEST).set_index("photo")
     assert list(manifest["label"][wrong["photo"]]) == list(wrong["actual"])
-    test = set(study.table("data/splits/test.csv", tables.SPLIT)["photo"])
+    test = set(study.table("data/splits/test", tables.SPLIT)["photo"])
     assert set(wrong["photo"]) <= test
 
 
 def test_contact_sheet_holds_training_samples_alone(study: Clone) -> None:
     sheet = study.table("data/gallery/samples.csv", tables.SHEET)
-    train = study.table("data/splits/train.csv", tables.SPLIT)
+    train = study.table("data/splits/train", tables.SPLIT)
     assert set(sheet["sample"]) <= set(train["sample"])
     assert set(sheet["label"]) == {"natural", "plastic"}
     for name in sheet["file"]:

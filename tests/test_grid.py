@@ -254,7 +254,7 @@ def test_nodes_with_folders_of_their_own_and_a_killed_worker_give_the_same_bytes
     assert len(re.findall(r"^train\S+: its worker died .*: again \(1 of 2\)$", shown, re.M)) == 1
     assert len(recorded(shown)) == len(set(recorded(shown))) == 12 + 1 + 3
     for folder in own:  # where DVC's cache is, and nothing of the other node
-        assert (folder / "data/pixels.npy").exists()
+        assert (folder / "data/pixels/index.json").exists()
         assert not (folder / ".git").exists()
 
     assert "up to date" in untrained.run("dvc", "status", "train", "train_grid", "evaluate")

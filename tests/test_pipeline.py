@@ -45,12 +45,12 @@ def test_splits_are_by_sample_and_subsets_are_of_the_training_split(study: Clone
     samples = [set(table["sample"]) for table in splits.values()]
     assert [len(s) for s in samples] == [8, 4, 4]
     assert len(set.union(*samples)) == 16
-    subsets = study.table("data/subsets.csv", tables.SUBSETS)
+    subsets = study.table("data/subsets", tables.SUBSETS)
     assert set(subsets["sample"]) == samples[0]
 
 
 def test_predictions_are_of_the_test_split_and_give_the_scores(study: Clone) -> None:
-    test = study.table("data/splits/test.csv", tables.SPLIT)
+    test = study.table("data/splits/test", tables.SPLIT)
     columns = tables.predictions(["natural", "plastic"])
     curve = study.table("metrics/curve.csv", tables.CURVE)
     for strategy in ("scratch", "frozen", "finetune"):
@@ -98,7 +98,7 @@ def test_another_clone_gives_the_same_bytes(study: Clone, tmp_path: Path) -> Non
     for name in (
         "data/pixels/00000.npy",
         "data/features.npy",
-        "data/subsets.csv",
+        "data/subsets",
         "data/models/finetune/0.5x3/seed1.safetensors",
         "data/models/scratch/0.5x1/seed0.safetensors",
         "data/models/frozen/1.0x1/history.csv",

@@ -17,6 +17,7 @@ from shotcount import photos, splits
 from shotcount.backbones import fetch_weights
 from shotcount.devices import exempt_depthwise, seeded
 from shotcount.params import load_params
+from shotcount.pixels import Pixels
 from shotcount.training import STRATEGIES, Photos, assemble, fit, predict
 
 COLLECTIONS = Path(os.environ.get("SHOTCOUNT_TEST_PHOTOS", ROOT.parent / "shared" / "data"))
@@ -71,9 +72,9 @@ def test_frozen_features_tell_ants_from_bees() -> None:
 def test_fine_tuning_in_bfloat16_reaches_what_float32_does(tmp_path: Path) -> None:
     found = photos.find_photos(folder("eth80"), ETH80)
     manifest, _ = photos.prepare(
-        COLLECTIONS / "eth80", found, 64, "error", tmp_path, tmp_path / "pixels.npy"
+        COLLECTIONS / "eth80", found, 64, "error", tmp_path, tmp_path / "shards"
     )
-    pixels = np.load(tmp_path / "pixels.npy", mmap_mode="r")
+    pixels = Pixels.open(tmp_path / "shards")
     name, device = "tf_efficientnet_lite0", torch.device("cpu")
     pretrained = fetch_weights(name, "shipped", Path())
     small = {"epochs": 1, "min_steps": 20, "batch_size": 32, "validations": 2}

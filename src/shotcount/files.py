@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shutil
+import site
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -158,7 +159,9 @@ def write_json(path: Path, content: Any) -> None:
 
 def _fingerprint(*key: object) -> str:
     code = sorted(Path(__file__).parent.glob("*.py"))
-    packages = sorted(p.name for place in sys.path for p in Path(place).glob("*.dist-info"))
+    # Where packages are installed: Ray adds packages of its own to sys.path when it is imported.
+    places = [*site.getsitepackages(), site.getusersitepackages()]
+    packages = sorted(p.name for place in places for p in Path(place).glob("*.dist-info"))
     parts = [sha256(part) if isinstance(part, Path) else part for part in (*key, *code)]
     return hashlib.blake2b(repr([parts, packages, sys.version]).encode(), digest_size=8).hexdigest()
 

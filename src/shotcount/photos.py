@@ -92,7 +92,7 @@ def find_photos(root: Path, pattern: str | None, table: str | None = None) -> pd
             )
     if not rows:
         raise UserError(_nothing_fits(root, paths, pattern, table))
-    photos = pd.DataFrame(rows)
+    photos = pd.DataFrame(rows, dtype=object)  # pandas' own texts can't hold a name not in UTF-8
     nameless = photos[(photos["label"] == "") | photos["sample"].str.endswith("/")]
     if len(nameless):
         first = nameless.iloc[0]

@@ -1,4 +1,9 @@
-"""The tables between the stages: every column and its type is declared here, once."""
+"""The tables between the stages: every column and its type is declared here, once.
+
+What a person may want to open is a CSV. What has a row a photo, or more, and may get long, is a
+folder with the one file table.csv or, beyond `LONG` rows, table.parquet: DVC knows an output by one
+name, whatever its size.
+"""
 
 from pathlib import Path
 
@@ -8,6 +13,9 @@ from shotcount import files
 from shotcount.errors import UserError
 
 Table = dict[str, str]  # column → pandas dtype
+# Rows from which on a table is Parquet: about where reading it as CSV, in every stage that does,
+# begins to take a second.
+LONG = 200_000
 
 PHOTO: Table = {
     "photo": "int64",  # row of the pixel array
@@ -141,7 +149,7 @@ def tested(strategy: Path, samples: int, angles: int) -> Path:
 
     A file of its own, since memory may not hold the predictions of all cells.
     """
-    return strategy / "predictions" / f"{samples}x{angles}.csv"
+    return strategy / "predictions" / f"{samples}x{angles}"
 
 
 def probability(label: str) -> str:
@@ -150,7 +158,7 @@ def probability(label: str) -> str:
 
 
 def read(path: Path, table: Table) -> pd.DataFrame:
-    """Read a CSV with exactly the columns of `table`.
+    """Read a CSV, or a folder with the one or the other file, with exactly the columns of `table`.
 
     Dtypes are declared, never guessed: sample "007" stays text, class "NA" is no gap.
 
@@ -159,26 +167,50 @@ def read(path: Path, table: Table) -> pd.DataFrame:
     UserError
         If the file is missing or its columns are others.
     """
+    file = table_file(path)
     try:
-        # Told where lines end, pandas leaves a carriage return in a file's name alone.
-        frame = pd.read_csv(
-            path, dtype=table, keep_default_na=False, encoding="utf-8", lineterminator="\n"
-        )
+        if file.suffix == ".parquet":
+            frame = pd.read_parquet(file)
+        else:
+            # Told where lines end, pandas leaves a carriage return in a file's name alone.
+            frame = pd.read_csv(
+                file, dtype=table, keep_default_na=False, encoding="utf-8", lineterminator="\n"
+            )
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run `dvc repro`") from None
-    except ValueError as error:
-        raise UserError(f"{path}: {error}: remove it and run `dvc repro`") from None
-    _check_columns(frame, table, path)
-    return frame
+    except (ValueError, OSError) as error:
+        raise UserError(f"{file}: {error}: remove {path} and run `dvc repro`") from None
+    _check_columns(frame, table, file)
+    return frame.astype(table)
 
 
 def write(path: Path, frame: pd.DataFrame, table: Table) -> None:
-    """Write the columns of `table` as CSV, floats with 6 significant digits."""
+    """Write the columns of `table`: a CSV if `path` has its suffix, else a folder.
+
+    CSV has floats with 6 significant digits; Parquet has them whole.
+    """
     _check_columns(frame, table, path)
+    frame = frame[list(table)].astype(table)
     with files.atomic(path) as temporary:
-        frame[list(table)].astype(table).to_csv(
-            temporary, index=False, float_format="%.6g", lineterminator="\n", encoding="utf-8"
-        )
+        if path.suffix == ".csv":
+            file = temporary
+        else:
+            temporary.mkdir()
+            file = temporary / ("table.parquet" if len(frame) > LONG else "table.csv")
+        if file.suffix == ".parquet":
+            frame.to_parquet(file, index=False)
+        else:
+            frame.to_csv(
+                file, index=False, float_format="%.6g", lineterminator="\n", encoding="utf-8"
+            )
+
+
+def table_file(path: Path) -> Path:
+    """Return the file that holds the table `path`."""
+    if path.suffix == ".csv":
+        return path
+    long = path / "table.parquet"
+    return long if long.exists() else path / "table.csv"
 
 
 def _check_columns(frame: pd.DataFrame, table: Table, path: Path) -> None:
