@@ -174,7 +174,7 @@ def test_the_stage_keeps_the_model_that_validation_chose(study: Clone) -> None:
 def test_the_card_tells_this_models_own_numbers(study: Clone) -> None:
     _, model = classifier.load(study.folder / "data/classifier", CPU)
     p = study.table(
-        f"data/evaluation/{model['strategy']}/predictions/8x3.csv",
+        f"data/evaluation/{model['strategy']}/predictions/8x3",
         tables.predictions(model["classes"]),
     )
     p = p[p["seed"] == model["seed"]]

@@ -122,7 +122,7 @@ def test_predictions_are_those_that_the_study_tested(
     classifier.save(tmp_path / "made", state, made)
 
     expected = study.table(
-        f"data/evaluation/{strategy}/predictions/8x3.csv", tables.predictions(made["classes"])
+        f"data/evaluation/{strategy}/predictions/8x3", tables.predictions(made["classes"])
     )
     expected = expected[expected["seed"] == 1]
     manifest = study.table("data/manifest", tables.MANIFEST).set_index("photo")
