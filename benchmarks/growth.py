@@ -71,14 +71,16 @@ def train(strategy: str, folder: Path, job: dict[str, Any]) -> Work:
     if strategy == "finetune":
         val = val.groupby("label").head(1)
         changes |= {"epochs": 1e-9, "min_steps": job["finetune_steps"], "validations": 1}
+    params = load_params(ROOT / "params.yaml")
     study = Study(
         strategy,
-        getattr(load_params(ROOT / "params.yaml").train, strategy).model_copy(update=changes),
+        getattr(params.train, strategy).model_copy(update=changes),
         0,
         job["network"],
         device,
         pick_precision("float32" if strategy == "frozen" else job["precision"], device),
         False,
+        params.parallel,
         Pixels.open(folder / "shards"),
         np.load(folder / "features.npy", mmap_mode="r"),
         load_file(folder / "backbone.safetensors") if strategy == "finetune" else None,

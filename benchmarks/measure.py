@@ -32,7 +32,7 @@ from shotcount import features, photos, splits, tables
 from shotcount.backbones import build_backbone
 from shotcount.cells import Study, train_cell
 from shotcount.devices import exempt_depthwise, seeded
-from shotcount.params import Features, Training
+from shotcount.params import Features, Parallel, Training
 from shotcount.pixels import Pixels
 from shotcount.training import (
     STRATEGIES,
@@ -45,6 +45,7 @@ from shotcount.training import (
 )
 
 WARM_UP = 2  # steps before the clock counts
+ONE_PROCESS = Parallel(processes=1, batch_share=1, from_photos=1)
 T = TypeVar("T")
 K = TypeVar("K")
 
@@ -331,10 +332,10 @@ def shotcount_rate(
     network, load = ready(setting, collection, store, strategy, settings)
     watch = Stopwatch(setting.device)
 
-    def watched(rows: np.ndarray, seed: int | None) -> torch.Tensor:
+    def watched(rows: np.ndarray, seed: int | None, part: slice = slice(None)) -> torch.Tensor:
         if seed is None:  # validation
-            return load(rows, seed)
-        return watch.wait_for(lambda: load(rows, seed))
+            return load(rows, seed, part)
+        return watch.wait_for(lambda: load(rows, seed, part))
 
     with seeded(0):
         fit(
@@ -481,7 +482,7 @@ def _study(
     subsets = splits.nested_subsets(collection.parts["train"], "spread", settings.seeds, seed)
     return Study(
         strategy, settings, seed, setting.network, setting.device,
-        precision_of(setting, strategy), False, pixels, made, pretrained, subsets,
+        precision_of(setting, strategy), False, ONE_PROCESS, pixels, made, pretrained, subsets,
         collection.parts["val"],
     )  # fmt: skip
 

@@ -180,9 +180,9 @@ def through_tables(
 
     def keep(name: str, frame: pd.DataFrame, columns: tables.Table) -> pd.DataFrame:
         with watch(f"write {name}, {len(frame):,} rows"):
-            tables.write(folder / f"{name}.csv", frame[list(columns)], columns)
+            tables.write(folder / name, frame[list(columns)], columns)
         with watch(f"read {name}, {len(frame):,} rows"):
-            return tables.read(folder / f"{name}.csv", columns)
+            return tables.read(folder / name, columns)
 
     found = make_manifest(count, angles)
     facts = [photos.Facts(4000, 3000, f"{place:064x}", place) for place in range(count)]
@@ -227,7 +227,7 @@ def through_tables(
 def measure_tables(count: int) -> str:
     with TemporaryDirectory() as folder:
         seconds, _ = through_tables(count, Path(folder))
-        sizes = {path.stem: path.stat().st_size / 1e6 for path in Path(folder).glob("*.csv")}
+        sizes = {p.parent.name: p.stat().st_size / 1e6 for p in Path(folder).glob("*/table.*")}
     lines = [f"| {step} | {value:.1f} |" for step, value in seconds.items()]
     notes = ", ".join(f"{name} {size:.0f} MB" for name, size in sizes.items())
     return "\n".join(["| step | s |", "|---|--:|", *lines, "", f"Files: {notes}."])

@@ -38,6 +38,7 @@ def main() -> None:
         device,
         pick_precision("float32" if own.cached else params.precision, device),
         params.compile and not own.cached,
+        params.parallel,
         Pixels.open(PIXELS),
         np.load(FEATURES, mmap_mode="r"),
         load_file(BACKBONE) if own.pretrained and not own.cached else None,
@@ -55,7 +56,7 @@ def main() -> None:
     inputs = [tables.table_file(SUBSETS), tables.table_file(VAL), BACKBONE]
     inputs += [FEATURES] * (own.cached or solved) + [PIXELS / INDEX] * (not own.cached)
     key = (cells, settings, study.seed, study.network, device, study.precision, study.compiled)
-    with files.workspace(f"train-{strategy}-{name}", *key, *inputs) as work:
+    with files.workspace(f"train-{strategy}-{name}", *key, study.parallel, *inputs) as work:
         (work / name).mkdir(exist_ok=True)
         for folder, cell in cells.items():
             train_cell(study, *cell, work / folder, work)

@@ -31,8 +31,8 @@ def cell() -> cells.Study:
     )
     pixels = np.zeros((len(photos), 16, 16, 3), np.uint8)
     return cells.Study(
-        "frozen", settings, 0, "resnet18", torch.device("cpu"), torch.float32, False, pixels,
-        features[:, None], None, subsets, parts["val"],
+        "frozen", settings, 0, "resnet18", torch.device("cpu"), torch.float32, False,
+        params.parallel, pixels, features[:, None], None, subsets, parts["val"],
     )  # fmt: skip
 
 

@@ -198,9 +198,9 @@ def test_only_training_and_validation_photos_are_read() -> None:
     features, targets = separable()
     seen: set[int] = set()
 
-    def load(rows: np.ndarray, seed: int | None) -> torch.Tensor:
+    def load(rows: np.ndarray, seed: int | None, part: slice = slice(None)) -> torch.Tensor:
         seen.update(rows.tolist())
-        return torch.from_numpy(features[rows, 0])
+        return torch.from_numpy(features[rows[part], 0])
 
     train, val = (
         Photos(np.arange(10, 30), targets[10:30]),

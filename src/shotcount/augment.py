@@ -5,7 +5,12 @@ import torch.nn.functional as F
 
 
 def random_crop_flip(
-    x: torch.Tensor, crop_scale: float, flip: bool, generator: torch.Generator
+    x: torch.Tensor,
+    crop_scale: float,
+    flip: bool,
+    generator: torch.Generator,
+    start: int = 0,
+    batch_size: int | None = None,
 ) -> torch.Tensor:
     """Crop a random square from each photo, scale it back to full size, mirror half of them.
 
@@ -19,6 +24,9 @@ def random_crop_flip(
         Smallest share of the photo's area that a crop may keep; 1 keeps it all.
     generator : torch.Generator
         On the CPU, so that every device draws the same crops.
+    start, batch_size : int
+        Where in a batch of how many photos `x` is cut from, for each to look as if the whole batch
+        were there. By default, `x` is the batch.
 
     Returns
     -------
@@ -26,7 +34,8 @@ def random_crop_flip(
     """
     if crop_scale == 1 and not flip:
         return x
-    scale, across, down, mirror = torch.rand(4, len(x), generator=generator)
+    draws = torch.rand(4, batch_size or len(x), generator=generator)
+    scale, across, down, mirror = draws[:, start : start + len(x)]
     side = (crop_scale + (1 - crop_scale) * scale).sqrt()  # of the crop; the photo's is 2
     sign = torch.where(mirror < 0.5, -1.0, 1.0) if flip else torch.ones(len(x))
     theta = torch.zeros(len(x), 2, 3)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,11 @@ import pandas as pd
 import safetensors.torch
 import torch
 
-from shotcount import files, tables
+from shotcount import files, ranks, tables
 from shotcount.checkpoints import Checkpoint
 from shotcount.devices import describe, exempt_depthwise, in_pieces, seeded
 from shotcount.heads import Classifier, solve_head
-from shotcount.params import FineTuning, Training
+from shotcount.params import FineTuning, Parallel, Training
 from shotcount.pixels import Pixels
 from shotcount.progress import Meter
 from shotcount.seeds import seed_for
@@ -43,6 +43,7 @@ class Study:
     device: torch.device
     precision: torch.dtype  # of the steps of a network that sees photos
     compiled: bool  # whether those steps are
+    parallel: Parallel
     pixels: Pixels
     features: np.ndarray  # (photos, 1 + views, features) float32
     pretrained: Mapping[str, torch.Tensor] | None
@@ -101,6 +102,7 @@ def train_cell(
         "classes": classes,
         "device": describe(study.device),
         "precision": str(study.precision).removeprefix("torch."),
+        "processes": _processes(study, photos),
         "samples_seen": sorted({*subset["sample"], *study.val["sample"]}),
     }
     files.write_json(folder / "model.json", cell | model)
@@ -116,37 +118,75 @@ def _train_seed(
     checkpoints: Path,
     on_step: Callable[[Progress, int], None],
 ) -> pd.DataFrame:
-    key = (study.seed, study.strategy, cell["samples"], cell["angles"], seed)
-    classes = study.val["label"].nunique()
+    own, key = study.settings, (study.seed, study.strategy, cell["samples"], cell["angles"], seed)
+    head, classes = None, study.val["label"].nunique()
+    if isinstance(own, FineTuning) and own.init_head == "frozen":
+        known, unseen = ((study.features[p.rows, 0], p.targets) for p in (train, val))
+        head = solve_head(known, unseen, classes)
+    batch_size, processes = min(own.batch_size, len(train.rows)), _processes(study, cell["photos"])
+    title, lean = _title(cell, seed), study
+    if processes > 1:  # what other processes need no more of, they needn't be sent
+        none = {"features": study.features[:0], "subsets": study.subsets[:0], "val": study.val[:0]}
+        lean = replace(study, **none)
 
-    def run(piece: int) -> tuple[torch.nn.Module, pd.DataFrame, Checkpoint]:
+    def run(piece: int) -> tuple[pd.DataFrame, Checkpoint]:
         # One for each piece: what began in larger pieces is no start for smaller ones.
         name = "-".join(map(str, (*key, piece)))
         checkpoint = Checkpoint(checkpoints / f"{name}.pt")
-        with seeded(seed_for("initialisation", *key)):
-            network, load = assemble(
-                STRATEGIES[study.strategy], study.network, classes, study.pixels,
-                study.features, study.settings, study.device, study.pretrained,
-            )  # fmt: skip
-            if isinstance(study.settings, FineTuning) and study.settings.init_head == "frozen":
-                known, unseen = (
-                    (study.features[photos.rows, 0], photos.targets) for photos in (train, val)
-                )
-                assert isinstance(network, Classifier)
-                network.head.load_state_dict(solve_head(known, unseen, classes))
-            if study.precision != torch.float32:
-                exempt_depthwise(network, study.device)
-            history = fit(
-                network, load, train, val, study.settings, key, checkpoint, piece,
-                study.precision, study.compiled, on_step,
-            )  # fmt: skip
-        return network, history, checkpoint
+        work = partial(
+            _fit, lean, head, classes, key, train, val, checkpoint.path, piece,
+            folder / f"seed{seed}.safetensors", on_step,
+        )  # fmt: skip
+        if processes == 1:
+            return work(), checkpoint
+        print(f"{title}: {processes} processes", flush=True)
+        return ranks.launch(work, processes, study.device, checkpoints), checkpoint
 
-    batch_size = min(study.settings.batch_size, len(train.rows))
-    network, history, checkpoint = in_pieces(run, batch_size, f"training {_title(cell, seed)}")
-    weights = {name: value.contiguous() for name, value in network.state_dict().items()}
-    files.write_bytes(folder / f"seed{seed}.safetensors", safetensors.torch.save(weights))
+    history, checkpoint = in_pieces(run, batch_size // processes, f"training {title}")
     checkpoint.clear()
+    return history
+
+
+def _processes(study: Study, photos: int) -> int:
+    own = study.settings
+    if STRATEGIES[study.strategy].cached or study.device.type == "mps":
+        return 1
+    batch_size = min(own.batch_size, photos)
+    steps = training_steps(photos, own.batch_size, own.epochs, own.min_steps)
+    gpus = torch.cuda.device_count() if study.device.type == "cuda" else 0
+    return ranks.process_count(study.parallel, gpus, batch_size, steps * batch_size)
+
+
+def _fit(
+    study: Study,
+    head: Mapping[str, torch.Tensor] | None,
+    classes: int,
+    key: tuple[str | int, ...],
+    train: Photos,
+    val: Photos,
+    checkpoint: Path,
+    piece: int,
+    weights: Path,
+    on_step: Callable[[Progress, int], None],
+) -> pd.DataFrame:
+    """Train one network, alone or as a rank, and write its weights."""
+    with seeded(seed_for("initialisation", *key)):
+        network, load = assemble(
+            STRATEGIES[study.strategy], study.network, classes, study.pixels,
+            study.features, study.settings, study.device, study.pretrained,
+        )  # fmt: skip
+        if head is not None:
+            assert isinstance(network, Classifier)
+            network.head.load_state_dict(head)
+        if study.precision != torch.float32:
+            exempt_depthwise(network, study.device)
+        history = fit(
+            network, load, train, val, study.settings, key, Checkpoint(checkpoint), piece,
+            study.precision, study.compiled, on_step,
+        )  # fmt: skip
+    if ranks.place()[0] == 0:
+        state = {name: value.contiguous() for name, value in network.state_dict().items()}
+        files.write_bytes(weights, safetensors.torch.save(state))
     return history
 
 

@@ -129,7 +129,7 @@ def in_pieces(compute: Callable[[int], Result], batch_size: int, what: str) -> R
         try:
             return compute(piece)
         except (MemoryError, RuntimeError) as error:  # torch's is a RuntimeError
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
         # Out of the handler, since the error's traceback holds the tensors that are to go.
         if piece == 1:
@@ -145,7 +145,8 @@ def in_pieces(compute: Callable[[int], Result], batch_size: int, what: str) -> R
             torch.cuda.empty_cache()
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether torch or Python raised it for want of memory."""
     # Only CUDA's own allocator has a class for it. The CPU's, cuDNN's, cuBLAS's and MPS's say it.
     words = ("allocate", "ALLOC_FAILED", "out of memory", "Invalid buffer size")
     own = isinstance(error, MemoryError | torch.OutOfMemoryError)

@@ -32,6 +32,12 @@ class Section(pydantic.BaseModel):
     )
 
 
+class Parallel(Section):
+    processes: Count | Literal["auto"]
+    batch_share: Count
+    from_photos: Count
+
+
 class Demo(Section):
     samples: Annotated[int, Field(ge=2)]
     angles: Count
@@ -159,6 +165,7 @@ class Params(Section):
     device: Literal["auto", "cpu", "cuda", "mps"]
     precision: Literal["auto", "float32", "bfloat16"]
     compile: bool
+    parallel: Parallel
     demo: Demo
     data: Data
     split: Split

@@ -81,6 +81,9 @@ class Pixels:
             raise UserError(f"{folder / INDEX} is missing: run `dvc repro`") from None
         return cls(folder, tuple(index["shape"]), index["photos_a_shard"])
 
+    def __reduce__(self) -> tuple[type, tuple[Path, tuple[int, ...], int]]:
+        return Pixels, (self._folder, self.shape, self._each)  # no pickle of what is mapped
+
     def __len__(self) -> int:
         return self.shape[0]
 

@@ -122,8 +122,10 @@ def probabilities(
         if pixels:
             x = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)  # (B, 3, H, W) uint8
 
-            def load(rows: np.ndarray, seed: int | None, x: torch.Tensor = x) -> torch.Tensor:
-                return x[torch.from_numpy(rows)].to(device)
+            def load(
+                rows: np.ndarray, seed: int | None, part: slice = slice(None), x: torch.Tensor = x
+            ) -> torch.Tensor:
+                return x[torch.from_numpy(rows[part])].to(device)
 
             found = iter(predict(network, load, np.arange(len(x)), batch_size))
         for photo, made in batch:

@@ -71,6 +71,9 @@ class Meter(AbstractContextManager["Meter"]):
             )  # fmt: skip
             print(line, flush=True)
 
+    def __reduce__(self) -> tuple[type, tuple[str, float, str]]:
+        return Meter, (self._title, self._total, self._look["unit"])  # for another process to show
+
     def __exit__(self, *_: object) -> None:
         self._bar.close()
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from shotcount import tables
+from shotcount import ranks, tables
 from shotcount.augment import random_crop_flip
 from shotcount.checkpoints import Checkpoint
 from shotcount.devices import in_pieces, reseed
@@ -42,8 +42,14 @@ STRATEGIES = {
     "finetune": Strategy(pretrained=True, cached=False),
 }
 
-# rows of the array, seed of the augmentation (None: unaltered) → the network's input
-Load = Callable[[np.ndarray, int | None], torch.Tensor]
+
+class Load(Protocol):
+    """Rows of the array → the network's input."""
+
+    def __call__(
+        self, rows: np.ndarray, seed: int | None, part: slice = slice(None)
+    ) -> torch.Tensor:
+        """Return those in `part` of the rows; `seed` draws the augmentation of all (None: none)."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +76,11 @@ def load_features(features: np.ndarray, device: torch.device) -> Load:
     """
     views = features.shape[1] - 1
 
-    def load(rows: np.ndarray, seed: int | None) -> torch.Tensor:
+    def load(rows: np.ndarray, seed: int | None, part: slice = slice(None)) -> torch.Tensor:
         view = np.zeros(len(rows), dtype=np.int64)
         if seed is not None and views:
             view = np.random.default_rng(seed).integers(1, views + 1, len(rows))
-        return torch.from_numpy(features[rows, view]).to(device)
+        return torch.from_numpy(features[rows[part], view[part]]).to(device)
 
     return load
 
@@ -82,14 +88,15 @@ def load_features(features: np.ndarray, device: torch.device) -> Load:
 def load_pixels(pixels: Pixels | np.ndarray, settings: PixelTraining, device: torch.device) -> Load:
     """Inputs of a whole network: rows of `pixels` (photos, H, W, 3) as (B, 3, H, W)."""
 
-    def load(rows: np.ndarray, seed: int | None) -> torch.Tensor:
-        x = torch.from_numpy(pixels[rows])
+    def load(rows: np.ndarray, seed: int | None, part: slice = slice(None)) -> torch.Tensor:
+        x = torch.from_numpy(pixels[rows[part]])
         if device.type == "cuda":  # the copy goes on while the GPU computes on the last batch
             x = x.pin_memory()
         x = x.to(device, non_blocking=True).permute(0, 3, 1, 2).float()
         if seed is not None:
             generator = torch.Generator().manual_seed(seed)
-            x = random_crop_flip(x, settings.crop_scale, settings.flip, generator)
+            start = part.indices(len(rows))[0]
+            x = random_crop_flip(x, settings.crop_scale, settings.flip, generator, start, len(rows))
         return x
 
     return load
@@ -240,6 +247,7 @@ def fit(
 ) -> pd.DataFrame:
     """Train `network` in place and leave it with the weights of the lowest validation loss.
 
+    Several ranks (`ranks.launch`) that call this with the same arguments train it together.
     Validation is looked at `settings.validations` times, evenly spread over the steps; after
     `settings.patience` looks in a row without a new best, training stops.
 
@@ -287,7 +295,9 @@ def fit(
         optimizer.load_state_dict(saved.pop("optimizer"))
         progress = Progress(**saved)
 
-    forward = torch.compile(network) if compiled else network
+    together = ranks.spread(network)
+    forward = torch.compile(together) if compiled else together
+    rank, size = ranks.place()
     on_step(progress, steps)
     while progress.step < steps and progress.looks_since_best < settings.patience:
         chosen = batch(progress.step, photos, settings.batch_size, seed_key)
@@ -295,9 +305,10 @@ def fit(
         rate = learning_rate(progress.step, steps, epoch, settings)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        x = load(train.rows[chosen], seed_for("augmentation", *seed_key, progress.step))
-        target = torch.from_numpy(train.targets[chosen]).to(x.device)
-        reseed(seed_for("dropout", *seed_key, progress.step), x.device)
+        own = ranks.share(len(chosen))
+        x = load(train.rows[chosen], seed_for("augmentation", *seed_key, progress.step), own)
+        target = torch.from_numpy(train.targets[chosen[own]]).to(x.device)
+        reseed(seed_for("dropout", *seed_key, progress.step) + rank, x.device)
         network.train()
         loss = _step(forward, optimizer, x, target, piece or len(x), precision)
         progress.step += 1
@@ -305,12 +316,13 @@ def fit(
 
         if progress.step % look_every == 0 or progress.step == steps:
             # Those from before a checkpoint are on the CPU.
-            losses = torch.stack([loss.cpu() for loss in progress.losses])
-            probabilities = predict(network, load, val.rows)
+            losses = torch.stack([loss.cpu() for loss in progress.losses]).double().numpy()
+            losses = ranks.total(losses) / size
+            probabilities = _judge(network, load, val.rows)
             val_loss = cross_entropy(probabilities, val.targets)
-            if not math.isfinite(loss.item() + val_loss):
+            if not math.isfinite(losses[-1] + val_loss):
                 raise UserError(
-                    f"training ran away: the loss at step {progress.step} is {loss}: lower "
+                    f"training ran away: the loss at step {progress.step} is {losses[-1]}: lower "
                     f"learning_rate ({settings.learning_rate}) of this strategy in params.yaml"
                 )
             progress.history.append(
@@ -318,7 +330,7 @@ def fit(
                     "step": progress.step,
                     "epoch": progress.step * len(chosen) / photos,
                     "learning_rate": rate,
-                    "train_loss": losses.double().mean().item(),
+                    "train_loss": float(losses.mean()),
                     "val_loss": val_loss,
                     "val_accuracy": float(np.mean(probabilities.argmax(axis=1) == val.targets)),
                 }
@@ -329,7 +341,7 @@ def fit(
                 progress.best_loss, progress.looks_since_best = val_loss, 0
                 progress.best_network = copy.deepcopy(network.state_dict())
         on_step(progress, steps)
-        if checkpoint:
+        if checkpoint and rank == 0:
             checkpoint.offer(partial(_state, network, optimizer, progress))
     network.load_state_dict(progress.best_network)
     columns = [column for column in tables.HISTORY if column != "seed"]
@@ -361,6 +373,15 @@ def _step(
     return total
 
 
+def _judge(network: nn.Module, load: Load, rows: np.ndarray) -> np.ndarray:
+    """Return what `predict` does; each rank looks at its share of the photos."""
+    own = ranks.share(len(rows))
+    mine = predict(network, load, rows[own])
+    probabilities = np.zeros((len(rows), mine.shape[1]))
+    probabilities[own] = mine
+    return ranks.total(probabilities)
+
+
 def _state(
     network: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
 ) -> dict[str, Any]:
@@ -380,7 +401,7 @@ def predict(
     def compute(piece: int) -> np.ndarray:
         parts = [
             network(load(rows[start : start + piece], None)).cpu().double().softmax(dim=1)
-            for start in range(0, len(rows), piece)
+            for start in range(0, max(len(rows), 1), piece)  # none: a table without rows
         ]
         return torch.cat(parts).numpy()
 

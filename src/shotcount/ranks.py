@@ -1,0 +1,257 @@
+"""One network trained by several processes of this machine: its ranks, in torch's terms.
+
+All ranks draw the same batches, and each computes on its share of every one; gradients are averaged
+over the ranks (DistributedDataParallel) and BatchNorm's statistics are of the whole batch. So the
+ranks take the steps that one process would, but for the order in which numbers are added. Only the
+first rank writes.
+"""
+
+import os
+import pickle
+import signal
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from shotcount import files
+from shotcount.devices import is_out_of_memory, pick_device
+from shotcount.errors import UserError
+from shotcount.params import Parallel
+
+Result = TypeVar("Result")
+
+RESTARTS = 3  # of all ranks, after one of them died
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def process_count(parallel: Parallel, gpus: int, batch_size: int, shown: int) -> int:
+    """Return how many processes to train with: as many as pay, and share a batch evenly.
+
+    Parameters
+    ----------
+    parallel : Parallel
+    gpus : int
+        Of this machine; 0 to train on its CPU.
+    batch_size : int
+    shown : int
+        Photos that training shows to the network, each as often as it does.
+
+    >>> pays = Parallel(processes="auto", batch_share=32, from_photos=10_000)
+    >>> [process_count(pays, gpus, 192, 20_000) for gpus in (0, 1, 4, 8)]
+    [1, 1, 4, 6]
+    >>> process_count(pays, 8, 64, 20_000), process_count(pays, 8, 192, 5_000)
+    (2, 1)
+    """
+    most = max(gpus, 1)
+    if parallel.processes != "auto":
+        most = min(parallel.processes, gpus) if gpus else parallel.processes
+    if shown < parallel.from_photos:
+        return 1
+    fit = [n for n in range(2, most + 1) if batch_size % n == 0]
+    return max((n for n in fit if batch_size // n >= parallel.batch_share), default=1)
+
+
+# ---------------------------------------------------------------------------- in a rank
+
+
+def place() -> tuple[int, int]:
+    """Return this process's rank and how many there are: (0, 1) where it is alone."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1
+
+
+def share(count: int) -> slice:
+    """Return which of `count` things are this rank's."""
+    rank, size = place()
+    return slice(rank * count // size, (rank + 1) * count // size)
+
+
+def total(values: np.ndarray) -> np.ndarray:
+    """Add up what the ranks have: an array of the same shape and dtype."""
+    if place()[1] == 1:
+        return values
+    summed = torch.from_numpy(values.copy())
+    dist.all_reduce(summed)
+    return summed.numpy()
+
+
+def spread(network: nn.Module) -> nn.Module:
+    """Return what to call instead of `network`, so that the ranks train it together.
+
+    It starts from the first rank's weights.
+    """
+    if place()[1] == 1:
+        return network
+    for layer in network.modules():
+        if isinstance(layer, _BatchNorm):
+            layer.forward = partial(_normalise, layer, layer.forward)  # type: ignore[method-assign]
+    return nn.parallel.DistributedDataParallel(network)
+
+
+def _normalise(
+    layer: _BatchNorm, alone: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor
+) -> torch.Tensor:
+    """Compute what a layer of BatchNorm does, by the statistics of all ranks' photos.
+
+    Unlike torch's SyncBatchNorm, on a CPU as well as on a GPU, and for timm's layers.
+    """
+    if not layer.training:
+        return alone(x)
+    y, mean, variance = _BatchNormOfAll.apply(x, layer.weight, layer.bias, layer.eps)
+    with torch.no_grad():
+        assert layer.running_mean is not None and layer.running_var is not None
+        assert layer.num_batches_tracked is not None
+        layer.num_batches_tracked += 1
+        rate = layer.momentum or 1 / float(layer.num_batches_tracked)
+        count = place()[1] * x.numel() / x.shape[1]
+        layer.running_mean.lerp_(mean, rate)
+        layer.running_var.lerp_(variance * count / (count - 1), rate)
+    for after in ("drop", "act"):  # of timm's BatchNormAct2d
+        y = getattr(layer, after, nn.Identity())(y)
+    return y
+
+
+class _BatchNormOfAll(torch.autograd.Function):
+    """Ioffe and Szegedy, "Batch Normalization", ICML 2015; every rank has as many photos."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        wide, size = _wide(x), place()[1]
+        dims = [dim for dim in range(x.ndim) if dim != 1]
+        mean = wide.mean(dims) / size
+        dist.all_reduce(mean)
+        variance = (wide - _along(mean, x)).square().mean(dims) / size
+        dist.all_reduce(variance)
+        ctx.save_for_backward(x, weight, mean, (variance + eps).rsqrt())
+        ctx.mark_non_differentiable(mean, variance)
+        y = F.batch_norm(x, mean, variance, weight, bias, training=False, eps=eps)
+        return y, mean, variance
+
+    @staticmethod
+    def backward(
+        ctx: Any, dy: torch.Tensor, *_: None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, None]:
+        x, weight, mean, scale = ctx.saved_tensors
+        dims = [dim for dim in range(x.ndim) if dim != 1]
+        wide = _wide(dy)
+        normal = (_wide(x) - _along(mean, x)) * _along(scale, x)
+        d_bias, d_weight = wide.sum(dims), (wide * normal).sum(dims)
+        means = torch.stack([d_bias, d_weight])
+        dist.all_reduce(means)
+        means *= x.shape[1] / x.numel() / place()[1]
+        centred = wide - _along(means[0], x) - normal * _along(means[1], x)
+        return (_along(weight * scale, x) * centred).to(x.dtype), d_weight, d_bias, None
+
+
+def _wide(x: torch.Tensor) -> torch.Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def _along(channels: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    return channels.view(1, -1, *[1] * (x.ndim - 2))
+
+
+# ---------------------------------------------------------------------------- all ranks
+
+
+def launch(
+    work: Callable[[], Result], processes: int, device: torch.device, folder: Path
+) -> Result:
+    """Run `work` as so many ranks, by torchrun's launcher; return what the first one returns.
+
+    If one of them dies, all begin again, up to `RESTARTS` times: let `work` go on from a
+    checkpoint.
+
+    Parameters
+    ----------
+    work : callable
+        Goes through pickle, as its result does.
+    processes : int
+    device : torch.device
+        "cuda" stands for a GPU of each rank's own.
+    folder : Path
+        For what ranks have to say to this process.
+
+    Raises
+    ------
+    UserError, MemoryError, RuntimeError
+        If a rank raises a UserError, or its memory doesn't suffice.
+    torch.distributed.elastic.multiprocessing.errors.ChildFailedError
+        If a rank fails otherwise, once too often.
+    KeyboardInterrupt
+        If this process is told to stop.
+    """
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    fault = folder / "fault"
+    fault.unlink(missing_ok=True)
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        run_id="shotcount",
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",  # any free port
+        local_addr="localhost",
+        max_restarts=RESTARTS,
+        signals_to_handle=",".join(each.name for each in SIGNALS),
+    )
+    handlers = [(each, signal.getsignal(each)) for each in SIGNALS]
+    try:
+        results = elastic_launch(config, _rank)(work, device, fault)
+    except SignalException:
+        raise KeyboardInterrupt from None
+    finally:
+        for each, handler in handlers:  # the launcher leaves its own
+            signal.signal(each, handler)
+    if fault.exists():
+        raise pickle.loads(fault.read_bytes())
+    return results[0]
+
+
+def _rank(work: Callable[[], Result], device: torch.device, fault: Path) -> Result | None:
+    if fault.exists():
+        return None  # to begin again won't help
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    restarts = os.environ["TORCHELASTIC_RESTART_COUNT"]
+    if rank == 0 and restarts != "0":
+        print(
+            f"a process of training died: all begin again at the last checkpoint ({restarts} of "
+            f"{RESTARTS})",
+            file=sys.stderr,
+        )
+    pick_device(device.type)
+    if device.type == "cuda":
+        torch.cuda.set_device(rank)
+    elif "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // size))
+    address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    dist.init_process_group(
+        "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
+        rank=rank,
+        world_size=size,
+        # The launcher's store outlives a restart: the addresses in it are of those that died.
+        store=dist.PrefixStore(restarts, dist.TCPStore(*address)),  # type: ignore[attr-defined]
+    )
+    try:
+        result = work()
+    except (UserError, MemoryError, RuntimeError) as error:
+        # The other ranks wait for this one: it has to fail for the launcher to end them.
+        if isinstance(error, UserError) or is_out_of_memory(error):
+            files.write_bytes(fault, pickle.dumps(error))
+        raise
+    dist.destroy_process_group()
+    return result

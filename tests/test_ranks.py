@@ -1,0 +1,234 @@
+"""Several processes train one network as one process would; a killed one costs no result."""
+
+import copy
+import os
+import re
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from conftest import ROOT, Clone, make_manifest
+from safetensors.torch import load_file
+
+from shotcount import cells, ranks, splits, tables
+from shotcount.backbones import build_backbone
+from shotcount.devices import seeded
+from shotcount.errors import UserError
+from shotcount.params import Parallel, load_params
+
+CPU = torch.device("cpu")
+PARAMS = load_params(ROOT / "params.yaml")
+TWO = Parallel(processes=2, batch_share=1, from_photos=1)
+
+
+@pytest.mark.parametrize(
+    ("parallel", "gpus", "batch_size", "shown", "expected"),
+    [
+        (PARAMS.parallel, 0, 256, 10**9, 1),  # a CPU has no use for it, unless told so
+        (PARAMS.parallel, 8, PARAMS.train.finetune.batch_size, 10**9, 1),
+        (PARAMS.parallel, 8, 256, 10**9, 8),
+        (PARAMS.parallel, 8, 255, 10**9, 5),
+        (PARAMS.parallel, 8, 256, 1000, 1),
+        (TWO, 0, 32, 1, 2),
+        (TWO, 1, 32, 1, 1),  # each needs a GPU of its own
+        (TWO, 0, 31, 1, 1),
+    ],
+)
+def test_as_many_processes_as_pay(
+    parallel: Parallel, gpus: int, batch_size: int, shown: int, expected: int
+) -> None:
+    assert ranks.process_count(parallel, gpus, batch_size, shown) == expected
+
+
+# ---- what the ranks compute (functions that they run have a module, for pickle) --------
+
+
+def step(network: torch.nn.Module, x: torch.Tensor, folder: Path) -> None:
+    """Take a step down some loss; leave what it has changed in a file."""
+    network = copy.deepcopy(network)  # tensors that come through pickle are shared by the ranks
+    own, weights = ranks.share(len(x)), torch.arange(len(x)).sin()
+    together = ranks.spread(network)  # named, to be there when gradients are made
+    (weights[own] * together(x[own]).mean(dim=1)).mean().backward()
+    state = {name: p.grad for name, p in network.named_parameters()} | dict(network.named_buffers())
+    torch.save(state, folder / f"{ranks.place()[0]}.pt")
+
+
+@pytest.mark.parametrize("name", ["resnet18", "tf_efficientnet_lite0"])
+def test_gradients_and_statistics_are_those_of_the_whole_batch(name: str, tmp_path: Path) -> None:
+    with seeded(0):
+        network = build_backbone(name).double().train()
+        x = 255 * torch.rand(8, 3, 32, 32, dtype=torch.float64)
+    ranks.launch(partial(step, network, x, tmp_path), 2, CPU, tmp_path)
+    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
+    (tmp_path / "alone").mkdir()
+    step(network, x, tmp_path / "alone")
+    alone = torch.load(tmp_path / "alone/0.pt", weights_only=True)
+    for key, value in alone.items():
+        assert torch.equal(first[key], second[key]), key
+        assert torch.allclose(first[key], value, rtol=1e-6, atol=1e-9), key
+
+
+def cell(strategy: str, **changes: object) -> cells.Study:
+    photos = make_manifest({"blue": 6, "red": 6})
+    parts = splits.split_samples(photos, 0.2, 0.2, seed=0)
+    pixels = np.random.default_rng(0).integers(0, 150, (len(photos), 32, 32, 3), dtype=np.uint8)
+    pixels[photos["label"] == "red", :, :, 0] += 100
+    steps = {"seeds": 1, "epochs": 1, "min_steps": 12, "validations": 3, "batch_size": 8}
+    settings = getattr(PARAMS.train, strategy).model_copy(update=steps | changes)
+    with seeded(0):
+        backbone = build_backbone("resnet18")
+    return cells.Study(
+        strategy, settings, 0, "resnet18", CPU, torch.float32, False, TWO, pixels,
+        np.zeros((len(photos), 1, 512), np.float32), backbone.state_dict(),
+        splits.nested_subsets(parts["train"], "spread", draws=1, seed=0), parts["val"],
+    )  # fmt: skip
+
+
+def test_two_ranks_train_a_cell_as_one_process_does(tmp_path: Path, capfd) -> None:
+    study = cell("finetune", init_head="zeros")
+    for name, parallel in (("two", TWO), ("one", PARAMS.parallel)):
+        (tmp_path / name).mkdir()
+        cells.train_cell(
+            replace(study, parallel=parallel), 1.0, 4, tmp_path / name / "cell", tmp_path / name
+        )
+    shown = capfd.readouterr().out
+    assert shown.count("2 processes") == 1
+    assert shown.count("validation accuracy") == 2  # the second rank says nothing
+    two, one = (
+        tables.read(tmp_path / name / "cell/history.csv", tables.METRICS["history"])
+        for name in ("two", "one")
+    )
+    assert len(two) == 3
+    for column in ("train_loss", "val_loss", "val_accuracy"):
+        assert np.allclose(two[column], one[column], rtol=1e-2, atol=1e-3), column
+    weights = [load_file(tmp_path / name / "cell/seed0.safetensors") for name in ("two", "one")]
+    assert weights[0].keys() == weights[1].keys()
+    assert not list((tmp_path / "two").glob("*.pt"))
+
+
+def test_cached_features_are_for_one_process(tmp_path: Path, capfd) -> None:
+    cells.train_cell(cell("frozen"), 1.0, 4, tmp_path / "cell", tmp_path)
+    assert "processes" not in capfd.readouterr().out
+
+
+# ---- what goes wrong -------------------------------------------------------------------
+
+
+def fail_in_the_second(error: Exception, begun: Path) -> None:
+    with begun.open("a") as file:
+        file.write(f"{ranks.place()[0]}\n")
+    if ranks.place()[0] == 1:
+        raise error
+    ranks.total(np.zeros(1))  # waits for the other
+
+
+@pytest.mark.parametrize(
+    "error", [UserError("the shard is damaged"), torch.OutOfMemoryError("CUDA out of memory")]
+)
+def test_what_the_user_or_less_memory_can_mend_is_told_as_by_one_process(
+    error: Exception, tmp_path: Path
+) -> None:
+    begun = tmp_path / "begun"
+    with pytest.raises(type(error), match=re.escape(str(error))):
+        ranks.launch(partial(fail_in_the_second, error, begun), 2, CPU, tmp_path)
+    assert begun.read_text().count("1") == 1  # tried once
+
+
+def test_what_fails_each_time_ends(tmp_path: Path) -> None:
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    begun = tmp_path / "begun"
+    with pytest.raises(ChildFailedError, match="KeyError"):
+        ranks.launch(partial(fail_in_the_second, KeyError("gone"), begun), 2, CPU, tmp_path)
+    assert begun.read_text().count("1") == 1 + ranks.RESTARTS
+
+
+def test_the_launcher_leaves_signals_as_they_were(tmp_path: Path) -> None:
+    before = [signal.getsignal(each) for each in ranks.SIGNALS]
+    assert ranks.launch(partial(os.getpgid, 0), 2, CPU, tmp_path) == os.getpgid(0)
+    assert [signal.getsignal(each) for each in ranks.SIGNALS] == before
+
+
+# ---- the stage ---------------------------------------------------------------------------
+
+
+def rank_processes(folder: Path) -> list[psutil.Process]:
+    return [
+        process
+        for process in psutil.process_iter(["cmdline", "cwd"])
+        if "spawn_main" in " ".join(process.info["cmdline"] or [])
+        and process.info["cwd"] == str(folder)
+    ]
+
+
+def wait_for(found: Callable[[], object], running: "object") -> None:
+    while not found():
+        assert running.poll() is None, running.communicate()[0]  # type: ignore[attr-defined]
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def stage(study: Clone, tmp_path: Path) -> Clone:
+    """The study, to train a cell of it by two processes."""
+    shutil.copytree(study.folder, tmp_path / "study", symlinks=True)
+    clone = copy.copy(study)
+    clone.folder = tmp_path / "study"
+    clone.set_params(
+        train__finetune__min_steps=30,
+        train__finetune__validations=3,
+        parallel={"processes": 2, "batch_share": 1, "from_photos": 1},
+    )
+    return clone
+
+
+CELL = "train@finetune-1.0-3"
+
+
+def made(clone: Clone) -> dict[str, bytes]:
+    folder = clone.folder / "data/models/finetune/1.0x3"
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_killed_rank_is_restarted_and_a_stopped_stage_goes_on_to_the_same_bytes(
+    stage: Clone,
+) -> None:
+    command = ("dvc", "repro", "--single-item", "--force", CELL)
+    shown = stage.run(*command)
+    assert shown.count("2 processes") == 2  # one launch a seed
+    undisturbed = made(stage)
+
+    process = stage.start(*command)
+    unfinished = stage.folder / "data/unfinished"
+    wait_for(lambda: list(unfinished.glob("train-*/*.pt")), process)
+    killed = max(rank_processes(stage.folder), key=lambda rank: rank.create_time())
+    killed.kill()
+    shown = process.communicate()[0]
+    assert process.returncode == 0, shown
+    assert shown.count("a process of training died: all begin again") == 1
+    assert made(stage) == undisturbed
+
+    process = stage.start(*command)
+    wait_for(lambda: list(unfinished.glob("train-*/*.pt")), process)
+    os.killpg(process.pid, signal.SIGINT)
+    shown = process.communicate()[0]
+    assert process.returncode != 0
+    assert "interrupted: run again to go on" in shown
+    assert not rank_processes(stage.folder)
+    assert list(unfinished.glob("train-*/*.pt"))
+    stage.run(*command)
+    assert made(stage) == undisturbed
+
+    stage.set_params(parallel__processes="auto")
+    assert "processes" not in stage.run(*command)
+    alone = made(stage)
+    assert alone["model.json"] == undisturbed["model.json"].replace(
+        b'"processes": 2', b'"processes": 1'
+    )
