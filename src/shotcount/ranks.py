@@ -85,6 +85,14 @@ def total(values: np.ndarray) -> np.ndarray:
     return summed.numpy()
 
 
+def mean(value: torch.Tensor) -> torch.Tensor:
+    """Average what the ranks have, in place, on their devices."""
+    if place()[1] > 1:
+        value /= place()[1]
+        dist.all_reduce(value)
+    return value
+
+
 def spread(network: nn.Module) -> nn.Module:
     """Return what to call instead of `network`, so that the ranks train it together.
 
@@ -107,14 +115,14 @@ def _normalise(
     """
     if not layer.training:
         return alone(x)
-    y, mean, variance = _BatchNormOfAll.apply(x, layer.weight, layer.bias, layer.eps)
+    y, centre, variance = _BatchNormOfAll.apply(x, layer.weight, layer.bias, layer.eps)
     with torch.no_grad():
         assert layer.running_mean is not None and layer.running_var is not None
         assert layer.num_batches_tracked is not None
         layer.num_batches_tracked += 1
         rate = layer.momentum or 1 / float(layer.num_batches_tracked)
         count = place()[1] * x.numel() / x.shape[1]
-        layer.running_mean.lerp_(mean, rate)
+        layer.running_mean.lerp_(centre, rate)
         layer.running_var.lerp_(variance * count / (count - 1), rate)
     for after in ("drop", "act"):  # of timm's BatchNormAct2d
         y = getattr(layer, after, nn.Identity())(y)
@@ -128,31 +136,26 @@ class _BatchNormOfAll(torch.autograd.Function):
     def forward(
         ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        wide, size = _wide(x), place()[1]
-        dims = [dim for dim in range(x.ndim) if dim != 1]
-        mean = wide.mean(dims) / size
-        dist.all_reduce(mean)
-        variance = (wide - _along(mean, x)).square().mean(dims) / size
-        dist.all_reduce(variance)
-        ctx.save_for_backward(x, weight, mean, (variance + eps).rsqrt())
-        ctx.mark_non_differentiable(mean, variance)
-        y = F.batch_norm(x, mean, variance, weight, bias, training=False, eps=eps)
-        return y, mean, variance
+        wide, dims = _wide(x), [dim for dim in range(x.ndim) if dim != 1]
+        centre = mean(wide.mean(dims))
+        variance = mean((wide - _along(centre, x)).square().mean(dims))
+        ctx.save_for_backward(x, weight, centre, (variance + eps).rsqrt())
+        ctx.mark_non_differentiable(centre, variance)
+        y = F.batch_norm(x, centre, variance, weight, bias, training=False, eps=eps)
+        return y, centre, variance
 
     @staticmethod
     def backward(
         ctx: Any, dy: torch.Tensor, *_: None
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, None]:
-        x, weight, mean, scale = ctx.saved_tensors
-        dims = [dim for dim in range(x.ndim) if dim != 1]
-        wide = _wide(dy)
-        normal = (_wide(x) - _along(mean, x)) * _along(scale, x)
+        x, weight, centre, scale = ctx.saved_tensors
+        wide, dims = _wide(dy), [dim for dim in range(x.ndim) if dim != 1]
+        normal = (_wide(x) - _along(centre, x)) * _along(scale, x)
         d_bias, d_weight = wide.sum(dims), (wide * normal).sum(dims)
-        means = torch.stack([d_bias, d_weight])
-        dist.all_reduce(means)
-        means *= x.shape[1] / x.numel() / place()[1]
-        centred = wide - _along(means[0], x) - normal * _along(means[1], x)
-        return (_along(weight * scale, x) * centred).to(x.dtype), d_weight, d_bias, None
+        # What the mean and the variance, of all ranks, take from the gradient of each number.
+        by_mean, by_variance = mean(torch.stack([d_bias, d_weight])) * x.shape[1] / x.numel()
+        rest = wide - _along(by_mean, x) - normal * _along(by_variance, x)
+        return (_along(weight * scale, x) * rest).to(x.dtype), d_weight, d_bias, None
 
 
 def _wide(x: torch.Tensor) -> torch.Tensor:

@@ -297,7 +297,6 @@ def fit(
 
     together = ranks.spread(network)
     forward = torch.compile(together) if compiled else together
-    rank, size = ranks.place()
     on_step(progress, steps)
     while progress.step < steps and progress.looks_since_best < settings.patience:
         chosen = batch(progress.step, photos, settings.batch_size, seed_key)
@@ -308,21 +307,20 @@ def fit(
         own = ranks.share(len(chosen))
         x = load(train.rows[chosen], seed_for("augmentation", *seed_key, progress.step), own)
         target = torch.from_numpy(train.targets[chosen[own]]).to(x.device)
-        reseed(seed_for("dropout", *seed_key, progress.step) + rank, x.device)
+        reseed(seed_for("dropout", *seed_key, progress.step) + ranks.place()[0], x.device)
         network.train()
-        loss = _step(forward, optimizer, x, target, piece or len(x), precision)
+        loss = ranks.mean(_step(forward, optimizer, x, target, piece or len(x), precision))
         progress.step += 1
         progress.losses.append(loss)
 
         if progress.step % look_every == 0 or progress.step == steps:
             # Those from before a checkpoint are on the CPU.
-            losses = torch.stack([loss.cpu() for loss in progress.losses]).double().numpy()
-            losses = ranks.total(losses) / size
+            losses = torch.stack([loss.cpu() for loss in progress.losses])
             probabilities = _judge(network, load, val.rows)
             val_loss = cross_entropy(probabilities, val.targets)
-            if not math.isfinite(losses[-1] + val_loss):
+            if not math.isfinite(loss.item() + val_loss):
                 raise UserError(
-                    f"training ran away: the loss at step {progress.step} is {losses[-1]}: lower "
+                    f"training ran away: the loss at step {progress.step} is {loss}: lower "
                     f"learning_rate ({settings.learning_rate}) of this strategy in params.yaml"
                 )
             progress.history.append(
@@ -330,7 +328,7 @@ def fit(
                     "step": progress.step,
                     "epoch": progress.step * len(chosen) / photos,
                     "learning_rate": rate,
-                    "train_loss": float(losses.mean()),
+                    "train_loss": losses.double().mean().item(),
                     "val_loss": val_loss,
                     "val_accuracy": float(np.mean(probabilities.argmax(axis=1) == val.targets)),
                 }
@@ -341,7 +339,7 @@ def fit(
                 progress.best_loss, progress.looks_since_best = val_loss, 0
                 progress.best_network = copy.deepcopy(network.state_dict())
         on_step(progress, steps)
-        if checkpoint and rank == 0:
+        if checkpoint and ranks.place()[0] == 0:
             checkpoint.offer(partial(_state, network, optimizer, progress))
     network.load_state_dict(progress.best_network)
     columns = [column for column in tables.HISTORY if column != "seed"]
