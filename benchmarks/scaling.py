@@ -4,12 +4,14 @@
     python benchmarks/scaling.py tables 1000000
     python benchmarks/scaling.py photo
     python benchmarks/scaling.py reads 20000
+    python benchmarks/scaling.py ranks 2
 
 `stages` runs the stages of a frozen study on tiny photos, which cost nothing to decode or to
 compute on, so that what it measures is all the rest: files, tables, statistics. `photo` measures
 what was left out, on a photo as a phone takes it. `tables` has no photos at all: the tables and
 the statistics of a collection of that size. `reads` takes photos of 224 px from a disk whose cache
-was emptied of them, in several orders. Each prints a table in Markdown.
+was emptied of them, in several orders. `ranks` trains one network by one process and by so many
+(on GPUs, where there are any). Each prints a table in Markdown.
 """
 
 import os
@@ -19,6 +21,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -310,6 +313,61 @@ def measure_reads(count: int, most: int = 8000, batch: int = 32) -> str:
     return "\n".join(lines)
 
 
+# ---------------------------------------------------------------------------- one cell, many ranks
+
+
+def training_rate(batch_size: int, size: int, steps: int) -> float:
+    """Fine-tune EfficientNet-Lite0 for some steps; return photos/s, but for the first two steps."""
+    import torch
+
+    from shotcount.devices import pick_device, pick_precision, seeded
+    from shotcount.training import STRATEGIES, Photos, assemble, fit
+
+    own = load_params(ROOT / "params.yaml").train.finetune.model_copy(
+        update={"batch_size": batch_size, "epochs": 1e-9, "min_steps": steps, "validations": 1}
+    )
+    rng, device = np.random.default_rng(0), pick_device("auto")
+    pixels = rng.integers(0, 255, (batch_size, size, size, 3), dtype=np.uint8)
+    photos = Photos(np.arange(batch_size), np.arange(batch_size) % 2)
+    none, times = np.empty((0, 1, 0), np.float32), list[float]()
+
+    def note(*_: object) -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter())
+
+    with seeded(0):
+        network, load = assemble(
+            STRATEGIES["finetune"], "tf_efficientnet_lite0", 2, pixels, none, own, device
+        )
+        precision = pick_precision("auto", device)
+        few = Photos(photos.rows[:2], photos.targets[:2])
+        fit(network, load, photos, few, own, ("ranks",), precision=precision, on_step=note)
+    # The last step also looks at validation.
+    return batch_size * (steps - 3) / (times[-2] - times[2])
+
+
+def measure_ranks(processes: int, size: int = 64, steps: int = 20) -> str:
+    """Time the launch of ranks that do nothing, and training with several shares of a batch."""
+    from shotcount import ranks
+    from shotcount.devices import pick_device
+
+    device = pick_device("auto")
+    lines = [
+        f"| photos of a batch for each of {processes} | photos/s of one process | of {processes} |",
+        "|--:|--:|--:|",
+    ]
+    with TemporaryDirectory() as name:
+        start = time.perf_counter()
+        ranks.launch(os.getpid, processes, device, Path(name))
+        launch = time.perf_counter() - start
+        for share in (4, 8, 16, 32, 64):
+            work = partial(training_rate, share * processes, size, steps)
+            together = ranks.launch(work, processes, device, Path(name))
+            lines.append(f"| {share} | {work():.0f} | {together:.0f} |")
+    return "\n".join([*lines, "", f"To launch them: {launch:.1f} s."])
+
+
 if __name__ == "__main__":
     what, *counts = sys.argv[1:]
     if what == "stages":
@@ -318,5 +376,7 @@ if __name__ == "__main__":
         print(measure_tables(int(counts[0])))
     elif what == "reads":
         print(measure_reads(int(counts[0])))
+    elif what == "ranks":
+        print(measure_ranks(int(counts[0])))
     else:
         print(measure_photo())
