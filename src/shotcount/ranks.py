@@ -136,11 +136,17 @@ class _BatchNormOfAll(torch.autograd.Function):
     def forward(
         ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        wide, dims = _wide(x), [dim for dim in range(x.ndim) if dim != 1]
-        centre = mean(wide.mean(dims))
-        variance = mean((wide - _along(centre, x)).square().mean(dims))
-        ctx.save_for_backward(x, weight, centre, (variance + eps).rsqrt())
+        # For the statistics alone, in float32 whatever x is in.
+        _, own, scale = torch.native_batch_norm(x, weight, bias, None, None, True, 0.0, eps)
+        own = torch.stack([own, scale**-2 - eps])
+        every = [torch.empty_like(own) for _ in range(place()[1])]
+        dist.all_gather(every, own)
+        means, variances = torch.stack(every, dim=1)  # (ranks, channels) each
+        centre = means.mean(dim=0)
+        variance = (variances + (means - centre).square()).mean(dim=0)
+        ctx.save_for_backward(x, weight, centre, variance)
         ctx.mark_non_differentiable(centre, variance)
+        ctx.eps = eps
         y = F.batch_norm(x, centre, variance, weight, bias, training=False, eps=eps)
         return y, centre, variance
 
@@ -148,22 +154,18 @@ class _BatchNormOfAll(torch.autograd.Function):
     def backward(
         ctx: Any, dy: torch.Tensor, *_: None
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, None]:
-        x, weight, centre, scale = ctx.saved_tensors
-        wide, dims = _wide(dy), [dim for dim in range(x.ndim) if dim != 1]
-        normal = (_wide(x) - _along(centre, x)) * _along(scale, x)
-        d_bias, d_weight = wide.sum(dims), (wide * normal).sum(dims)
-        # What the mean and the variance, of all ranks, take from the gradient of each number.
+        x, weight, centre, variance = ctx.saved_tensors
+        dx, d_weight, d_bias = torch.ops.aten.native_batch_norm_backward(
+            dy, x, weight, centre, variance, None, None, False, ctx.eps, [True, True, True]
+        )
+        # Besides, through the mean and the variance, each number moves those of all ranks.
         by_mean, by_variance = mean(torch.stack([d_bias, d_weight])) * x.shape[1] / x.numel()
-        rest = wide - _along(by_mean, x) - normal * _along(by_variance, x)
-        return (_along(weight * scale, x) * rest).to(x.dtype), d_weight, d_bias, None
-
-
-def _wide(x: torch.Tensor) -> torch.Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-def _along(channels: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    return channels.view(1, -1, *[1] * (x.ndim - 2))
+        scale = (variance + ctx.eps).rsqrt()
+        slope, level = weight * scale * scale * by_variance, weight * scale * by_mean
+        # (x - centre) · slope + level, by torch's fastest way to say so
+        unit = torch.full_like(variance, 1 - ctx.eps)
+        dx -= F.batch_norm(x, centre, unit, slope, level, training=False, eps=ctx.eps)
+        return dx, d_weight, d_bias, None
 
 
 # ---------------------------------------------------------------------------- all ranks
