@@ -49,7 +49,7 @@ def test_as_many_processes_as_pay(
     assert ranks.process_count(parallel, gpus, batch_size, shown) == expected
 
 
-# ---- what the ranks compute (functions that they run have a module, for pickle) --------
+# ---- what the ranks compute (by functions of a module, as other processes have to find) --------
 
 
 def step(network: torch.nn.Module, x: torch.Tensor, folder: Path) -> None:
@@ -132,13 +132,17 @@ def fail_in_the_second(error: Exception, begun: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [UserError("the shard is damaged"), torch.OutOfMemoryError("CUDA out of memory")]
+    ("error", "kind"),
+    [
+        (UserError("the shard is damaged"), UserError),
+        (torch.OutOfMemoryError("CUDA out of memory"), MemoryError),
+    ],
 )
 def test_what_the_user_or_less_memory_can_mend_is_told_as_by_one_process(
-    error: Exception, tmp_path: Path
+    error: Exception, kind: type[Exception], tmp_path: Path
 ) -> None:
     begun = tmp_path / "begun"
-    with pytest.raises(type(error), match=re.escape(str(error))):
+    with pytest.raises(kind, match=re.escape(str(error))):
         ranks.launch(partial(fail_in_the_second, error, begun), 2, CPU, tmp_path)
     assert begun.read_text().count("1") == 1  # tried once
 

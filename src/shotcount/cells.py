@@ -170,6 +170,7 @@ def _fit(
     on_step: Callable[[Progress, int], None],
 ) -> pd.DataFrame:
     """Train one network, alone or as a rank, and write its weights."""
+    first = ranks.place()[0] == 0
     with seeded(seed_for("initialisation", *key)):
         network, load = assemble(
             STRATEGIES[study.strategy], study.network, classes, study.pixels,
@@ -182,12 +183,16 @@ def _fit(
             exempt_depthwise(network, study.device)
         history = fit(
             network, load, train, val, study.settings, key, Checkpoint(checkpoint), piece,
-            study.precision, study.compiled, on_step,
+            study.precision, study.compiled, on_step if first else _say_nothing,
         )  # fmt: skip
-    if ranks.place()[0] == 0:
+    if first:
         state = {name: value.contiguous() for name, value in network.state_dict().items()}
         files.write_bytes(weights, safetensors.torch.save(state))
     return history
+
+
+def _say_nothing(progress: Progress, steps: int) -> None:
+    pass
 
 
 def _title(cell: Mapping[str, Any], seed: int) -> str:

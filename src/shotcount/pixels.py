@@ -82,7 +82,7 @@ class Pixels:
         return cls(folder, tuple(index["shape"]), index["photos_a_shard"])
 
     def __reduce__(self) -> tuple[type, tuple[Path, tuple[int, ...], int]]:
-        return Pixels, (self._folder, self.shape, self._each)  # no pickle of what is mapped
+        return Pixels, (self._folder, self.shape, self._each)  # for another process to map
 
     def __len__(self) -> int:
         return self.shape[0]

@@ -38,10 +38,7 @@ class Meter(AbstractContextManager["Meter"]):
         self.live = sys.stdout.isatty() and sys.stderr.isatty()
         self._look: dict[str, Any] = {"unit": unit, "bar_format": BAR if self.live else LINE}
         self._title, self._total = title, total
-        self._bar = tqdm(
-            desc=title, total=total, leave=True, dynamic_ncols=True, disable=not self.live,
-            **self._look,
-        )  # fmt: skip
+        self._bar: tqdm[Any] | None = None
         self._start = time.perf_counter()
         self._due = self._start + (REDRAW if self.live else LOG)
         self._initial: float | None = None
@@ -56,12 +53,14 @@ class Meter(AbstractContextManager["Meter"]):
         """
         self._initial = done if self._initial is None else self._initial
         self._total = self._total if total is None else total
+        if self.live and self._bar is None:
+            self._bar = tqdm(desc=self._title, total=self._total, dynamic_ncols=True, **self._look)
         now = time.perf_counter()
         if now < self._due and not (self.live and done == self._total):
             return
         self._due = now + (REDRAW if self.live else LOG)
         note = note() if callable(note) else note
-        if self.live:
+        if self._bar is not None:
             self._bar.n, self._bar.total, self._bar.initial = done, self._total, self._initial
             self._bar.set_postfix_str(note)
         else:
@@ -75,7 +74,8 @@ class Meter(AbstractContextManager["Meter"]):
         return Meter, (self._title, self._total, self._look["unit"])  # for another process to show
 
     def __exit__(self, *_: object) -> None:
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()
 
 
 def watch(items: Iterable[Item], title: str, total: int, unit: str) -> Iterator[Item]:

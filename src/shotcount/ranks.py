@@ -6,8 +6,9 @@ ranks take the steps that one process would, but for the order in which numbers 
 first rank writes.
 """
 
+import json
+import logging
 import os
-import pickle
 import signal
 import sys
 from collections.abc import Callable
@@ -182,7 +183,7 @@ def launch(
     Parameters
     ----------
     work : callable
-        Goes through pickle, as its result does.
+        Sent to the other processes, as its result is to this one.
     processes : int
     device : torch.device
         "cuda" stands for a GPU of each rank's own.
@@ -191,7 +192,7 @@ def launch(
 
     Raises
     ------
-    UserError, MemoryError, RuntimeError
+    UserError, MemoryError
         If a rank raises a UserError, or its memory doesn't suffice.
     torch.distributed.elastic.multiprocessing.errors.ChildFailedError
         If a rank fails otherwise, once too often.
@@ -201,6 +202,9 @@ def launch(
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    for name in ("torch.distributed", "torch.multiprocessing"):
+        # They print the traceback of every try; the last one's is raised.
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     fault = folder / "fault"
     fault.unlink(missing_ok=True)
     config = LaunchConfig(
@@ -223,7 +227,8 @@ def launch(
         for each, handler in handlers:  # the launcher leaves its own
             signal.signal(each, handler)
     if fault.exists():
-        raise pickle.loads(fault.read_bytes())
+        told = json.loads(fault.read_text(encoding="utf-8"))
+        raise (UserError if told["user"] else MemoryError)(told["message"])
     return results[0]
 
 
@@ -255,8 +260,9 @@ def _rank(work: Callable[[], Result], device: torch.device, fault: Path) -> Resu
         result = work()
     except (UserError, MemoryError, RuntimeError) as error:
         # The other ranks wait for this one: it has to fail for the launcher to end them.
-        if isinstance(error, UserError) or is_out_of_memory(error):
-            files.write_bytes(fault, pickle.dumps(error))
+        user = isinstance(error, UserError)
+        if user or is_out_of_memory(error):
+            files.write_json(fault, {"user": user, "message": str(error)})
         raise
     dist.destroy_process_group()
     return result
