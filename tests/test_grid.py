@@ -354,3 +354,61 @@ def test_what_dies_is_tried_again_but_not_for_ever(
         "b: status -9 on n (step 1): again (1 of 2)",
         "b: status -9 on n (step 1): again (2 of 2)",
     ]
+
+
+# ---- a rented machine ---------------------------------------------------------------
+
+
+class Rented(Clone):
+    """A machine with nothing but what git has, to run the commands of the SkyPilot task on."""
+
+    def __init__(self, origin: Clone, folder: Path, **variables: str) -> None:
+        self.folder, self.variables = folder, variables
+        subprocess.run(["git", "clone", "--quiet", str(origin.folder), str(folder)], check=True)
+        activate = folder / ".venv/bin/activate"  # what `setup` makes
+        activate.parent.mkdir(parents=True)
+        activate.touch()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return super().environment | self.variables
+
+
+def test_a_machine_that_is_taken_away_costs_no_finished_cell(
+    study: Clone, untrained: Untrained, tmp_path: Path
+) -> None:
+    task = yaml.safe_load((ROOT / "cluster/study.sky.yaml").read_text(encoding="utf-8"))
+    remote, bucket = tmp_path / "remote", tmp_path / "bucket"
+    assert task["envs"]["SHOTCOUNT_UNFINISHED"] in task["file_mounts"]
+    own = {"SHARE": "0", "PUSH_SECONDS": "1", "SHOTCOUNT_UNFINISHED": str(bucket)}
+    variables = {name: str(value) for name, value in (task["envs"] | own).items()}
+    untrained.one_strategy()
+    untrained.run("dvc", "remote", "add", "--default", "storage", str(remote))
+    untrained.run("dvc", "push", "--allow-missing")
+    untrained.commit()
+
+    first = Rented(untrained, tmp_path / "the first machine", **variables)
+    process = first.start("bash", "-c", task["run"])
+    shown = read_until(process, r"^\[1/5\]")
+    while not list(remote.glob("runs/*/*/*")):  # the next push
+        assert process.poll() is None, shown
+        time.sleep(0.05)
+    started = psutil.Process(process.pid).children(recursive=True)
+    os.killpg(process.pid, signal.SIGKILL)
+    for each in started:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            each.kill()
+    shown += process.communicate()[0]
+    shutil.rmtree(first.folder)
+
+    second = Rented(untrained, tmp_path / "the second machine", **variables)
+    shown = second.run("bash", "-c", task["run"])
+    kept = re.search(r"^train: (\d) stages were in the run cache$", shown, re.M)
+    assert kept, shown
+    assert len(recorded(shown)) == 6 - int(kept[1])
+    assert made(second, *FROZEN) == made(study, *FROZEN)
+    assert "up to date" in second.run("dvc", "status")
+
+    # At home: everything comes from the remote, but for what git keeps.
+    untrained.run("dvc", "pull", "--run-cache", "--allow-missing")
+    assert untrained.repro("--pull") == ["plot"]

@@ -191,24 +191,32 @@ def _out_of_date(phase: Sequence[str], settings: Settings) -> list[Task]:
     _commit(known)
     if known:
         print(f"{phase[0]}: {len(known)} stages were in the run cache", flush=True)
+    if not to_run:
+        return []
     with _repo() as repo:
-        return [_task(repo, stage, settings) for stage in to_run]
+        return _tasks(repo, to_run, settings)
 
 
-def _task(repo: Repo, stage: Any, settings: Settings) -> Task:
-    own = {"name": stage.addressing, "command": stage.cmd, "threads": settings.threads}
+def _tasks(repo: Repo, stages: Sequence[Any], settings: Settings) -> list[Task]:
     if settings.shared:
-        return Task(**own, folder=Path.cwd())
-    inputs = list(_inputs(repo, [stage]))
-    repo.push(inputs)
+        own = {"threads": settings.threads, "folder": Path.cwd()}
+        return [Task(name=stage.addressing, command=stage.cmd, **own) for stage in stages]
+    inputs = {stage.addressing: list(_inputs(repo, [stage])) for stage in stages}
+    repo.push(sorted({path for read in inputs.values() for path in read}))
     paths = [path for pattern in PROJECT for path in sorted(Path().glob(pattern)) if path.is_file()]
-    return Task(
-        **own,
-        folder=OWN_FOLDER,
-        project={path.as_posix(): path.read_bytes() for path in paths},
-        inputs=inputs,
-        outputs=[out.def_path for out in stage.outs],
-    )
+    project = {path.as_posix(): path.read_bytes() for path in paths}
+    return [
+        Task(
+            name=stage.addressing,
+            command=stage.cmd,
+            threads=settings.threads,
+            folder=OWN_FOLDER,
+            project=project,
+            inputs=inputs[stage.addressing],
+            outputs=[out.def_path for out in stage.outs],
+        )
+        for stage in stages
+    ]
 
 
 def _commit(names: Iterable[str]) -> None:
