@@ -199,8 +199,10 @@ def _out_of_date(phase: Sequence[str], settings: Settings) -> list[Task]:
 
 def _tasks(repo: Repo, stages: Sequence[Any], settings: Settings) -> list[Task]:
     if settings.shared:
-        own = {"threads": settings.threads, "folder": Path.cwd()}
-        return [Task(name=stage.addressing, command=stage.cmd, **own) for stage in stages]
+        return [
+            Task(name=s.addressing, command=s.cmd, threads=settings.threads, folder=Path.cwd())
+            for s in stages
+        ]
     inputs = {stage.addressing: list(_inputs(repo, [stage])) for stage in stages}
     repo.push(sorted({path for read in inputs.values() for path in read}))
     paths = [path for pattern in PROJECT for path in sorted(Path().glob(pattern)) if path.is_file()]
