@@ -357,14 +357,13 @@ def measure_ranks(processes: int, size: int = 64, steps: int = 20) -> str:
         f"| photos of a batch for each of {processes} | photos/s of one process | of {processes} |",
         "|--:|--:|--:|",
     ]
-    with TemporaryDirectory() as name:
-        start = time.perf_counter()
-        ranks.launch(os.getpid, processes, device, Path(name))
-        launch = time.perf_counter() - start
-        for share in (4, 8, 16, 32, 64):
-            work = partial(training_rate, share * processes, size, steps)
-            together = ranks.launch(work, processes, device, Path(name))
-            lines.append(f"| {share} | {work():.0f} | {together:.0f} |")
+    start = time.perf_counter()
+    ranks.launch(os.getpid, processes, device)
+    launch = time.perf_counter() - start
+    for share in (4, 8, 16, 32, 64):
+        work = partial(training_rate, share * processes, size, steps)
+        together = ranks.launch(work, processes, device)
+        lines.append(f"| {share} | {work():.0f} | {together:.0f} |")
     return "\n".join([*lines, "", f"To launch them: {launch:.1f} s."])
 
 

@@ -1,6 +1,7 @@
 """Several processes train one network as one process would; a killed one costs no result."""
 
 import copy
+import errno
 import os
 import re
 import shutil
@@ -67,7 +68,7 @@ def test_gradients_and_statistics_are_those_of_the_whole_batch(name: str, tmp_pa
     with seeded(0):
         network = build_backbone(name).double().train()
         x = 255 * torch.rand(8, 3, 32, 32, dtype=torch.float64)
-    ranks.launch(partial(step, network, x, tmp_path), 2, CPU, tmp_path)
+    ranks.launch(partial(step, network, x, tmp_path), 2, CPU)
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
     (tmp_path / "alone").mkdir()
     step(network, x, tmp_path / "alone")
@@ -136,14 +137,15 @@ def fail_in_the_second(error: Exception, begun: Path) -> None:
     [
         (UserError("the shard is damaged"), UserError),
         (torch.OutOfMemoryError("CUDA out of memory"), MemoryError),
+        (OSError(errno.ENOSPC, "No space left on device"), OSError),
     ],
 )
-def test_what_the_user_or_less_memory_can_mend_is_told_as_by_one_process(
+def test_what_would_fail_again_is_told_as_by_one_process(
     error: Exception, kind: type[Exception], tmp_path: Path
 ) -> None:
     begun = tmp_path / "begun"
     with pytest.raises(kind, match=re.escape(str(error))):
-        ranks.launch(partial(fail_in_the_second, error, begun), 2, CPU, tmp_path)
+        ranks.launch(partial(fail_in_the_second, error, begun), 2, CPU)
     assert begun.read_text().count("1") == 1  # tried once
 
 
@@ -152,13 +154,13 @@ def test_what_fails_each_time_ends(tmp_path: Path) -> None:
 
     begun = tmp_path / "begun"
     with pytest.raises(ChildFailedError, match="KeyError"):
-        ranks.launch(partial(fail_in_the_second, KeyError("gone"), begun), 2, CPU, tmp_path)
+        ranks.launch(partial(fail_in_the_second, KeyError("gone"), begun), 2, CPU)
     assert begun.read_text().count("1") == 1 + ranks.RESTARTS
 
 
 def test_the_launcher_leaves_signals_as_they_were(tmp_path: Path) -> None:
     before = [signal.getsignal(each) for each in ranks.SIGNALS]
-    assert ranks.launch(partial(os.getpgid, 0), 2, CPU, tmp_path) == os.getpgid(0)
+    assert ranks.launch(partial(os.getpgid, 0), 2, CPU) == os.getpgid(0)
     assert [signal.getsignal(each) for each in ranks.SIGNALS] == before
 
 

@@ -140,7 +140,7 @@ def _train_seed(
         if processes == 1:
             return work(), checkpoint
         print(f"{title}: {processes} processes", flush=True)
-        return ranks.launch(work, processes, study.device, checkpoints), checkpoint
+        return ranks.launch(work, processes, study.device), checkpoint
 
     history, checkpoint = in_pieces(run, batch_size // processes, f"training {title}")
     checkpoint.clear()
@@ -149,7 +149,7 @@ def _train_seed(
 
 def _processes(study: Study, photos: int) -> int:
     own = study.settings
-    if STRATEGIES[study.strategy].cached or study.device.type == "mps":
+    if STRATEGIES[study.strategy].cached or study.compiled or study.device.type == "mps":
         return 1
     batch_size = min(own.batch_size, photos)
     steps = training_steps(photos, own.batch_size, own.epochs, own.min_steps)

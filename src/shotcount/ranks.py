@@ -13,7 +13,6 @@ import signal
 import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,9 +20,9 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
+from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from shotcount import files
 from shotcount.devices import is_out_of_memory, pick_device
 from shotcount.errors import UserError
 from shotcount.params import Parallel
@@ -31,6 +30,7 @@ from shotcount.params import Parallel
 Result = TypeVar("Result")
 
 RESTARTS = 3  # of all ranks, after one of them died
+FAULTS = {"user": UserError, "files": OSError, "memory": MemoryError}
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -172,9 +172,7 @@ class _BatchNormOfAll(torch.autograd.Function):
 # ---------------------------------------------------------------------------- all ranks
 
 
-def launch(
-    work: Callable[[], Result], processes: int, device: torch.device, folder: Path
-) -> Result:
+def launch(work: Callable[[], Result], processes: int, device: torch.device) -> Result:
     """Run `work` as so many ranks, by torchrun's launcher; return what the first one returns.
 
     If one of them dies, all begin again, up to `RESTARTS` times: let `work` go on from a
@@ -187,13 +185,11 @@ def launch(
     processes : int
     device : torch.device
         "cuda" stands for a GPU of each rank's own.
-    folder : Path
-        For what ranks have to say to this process.
 
     Raises
     ------
-    UserError, MemoryError
-        If a rank raises a UserError, or its memory doesn't suffice.
+    UserError, OSError, MemoryError
+        As a rank does. No rank begins again then, since it would end alike.
     torch.distributed.elastic.multiprocessing.errors.ChildFailedError
         If a rank fails otherwise, once too often.
     KeyboardInterrupt
@@ -205,8 +201,8 @@ def launch(
     for name in ("torch.distributed", "torch.multiprocessing"):
         # They print the traceback of every try; the last one's is raised.
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    fault = folder / "fault"
-    fault.unlink(missing_ok=True)
+    # In this process, since its disk may be what is full.
+    store = TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -220,21 +216,22 @@ def launch(
     )
     handlers = [(each, signal.getsignal(each)) for each in SIGNALS]
     try:
-        results = elastic_launch(config, _rank)(work, device, fault)
+        results = elastic_launch(config, _rank)(work, device, store.port)
     except SignalException:
         raise KeyboardInterrupt from None
     finally:
         for each, handler in handlers:  # the launcher leaves its own
             signal.signal(each, handler)
-    if fault.exists():
-        told = json.loads(fault.read_text(encoding="utf-8"))
-        raise (UserError if told["user"] else MemoryError)(told["message"])
+    if store.check(["fault"]):
+        kind, arguments = json.loads(store.get("fault"))
+        raise FAULTS[kind](*arguments)
     return results[0]
 
 
-def _rank(work: Callable[[], Result], device: torch.device, fault: Path) -> Result | None:
-    if fault.exists():
-        return None  # to begin again won't help
+def _rank(work: Callable[[], Result], device: torch.device, port: int) -> Result | None:
+    store = TCPStore("localhost", port)
+    if store.check(["fault"]):
+        return None
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     restarts = os.environ["TORCHELASTIC_RESTART_COUNT"]
     if rank == 0 and restarts != "0":
@@ -248,21 +245,22 @@ def _rank(work: Callable[[], Result], device: torch.device, fault: Path) -> Resu
         torch.cuda.set_device(rank)
     elif "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // size))
-    address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
         rank=rank,
         world_size=size,
-        # The launcher's store outlives a restart: the addresses in it are of those that died.
-        store=dist.PrefixStore(restarts, dist.TCPStore(*address)),  # type: ignore[attr-defined]
+        # Which outlives a restart: other addresses in it are of those that died.
+        store=PrefixStore(restarts, store),
     )
     try:
         result = work()
-    except (UserError, MemoryError, RuntimeError) as error:
-        # The other ranks wait for this one: it has to fail for the launcher to end them.
-        user = isinstance(error, UserError)
-        if user or is_out_of_memory(error):
-            files.write_json(fault, {"user": user, "message": str(error)})
-        raise
+    except Exception as error:
+        if isinstance(error, UserError):
+            store.set("fault", json.dumps(["user", [str(error)]]))
+        elif isinstance(error, OSError):
+            store.set("fault", json.dumps(["files", [error.errno, error.strerror]]))
+        elif is_out_of_memory(error):
+            store.set("fault", json.dumps(["memory", [str(error)]]))
+        raise  # the other ranks wait for this one: it has to fail for the launcher to end them
     dist.destroy_process_group()
     return result
