@@ -40,7 +40,7 @@ def test_curve_has_every_cell_with_its_interval(study: Clone) -> None:
 
 def test_splits_are_by_sample_and_subsets_are_of_the_training_split(study: Clone) -> None:
     splits = {
-        s: study.table(f"data/splits/{s}.csv", tables.SPLIT) for s in ("train", "val", "test")
+        s: study.table(f"data/splits/{s}", tables.SPLIT) for s in ("train", "val", "test")
     }
     samples = [set(table["sample"]) for table in splits.values()]
     assert [len(s) for s in samples] == [8, 4, 4]
@@ -98,7 +98,7 @@ def test_another_clone_gives_the_same_bytes(study: Clone, tmp_path: Path) -> Non
     for name in (
         "data/pixels/00000.npy",
         "data/features.npy",
-        "data/subsets",
+        "data/subsets/table.csv",
         "data/models/finetune/0.5x3/seed1.safetensors",
         "data/models/scratch/0.5x1/seed0.safetensors",
         "data/models/frozen/1.0x1/history.csv",
