@@ -39,9 +39,7 @@ def test_curve_has_every_cell_with_its_interval(study: Clone) -> None:
 
 
 def test_splits_are_by_sample_and_subsets_are_of_the_training_split(study: Clone) -> None:
-    splits = {
-        s: study.table(f"data/splits/{s}", tables.SPLIT) for s in ("train", "val", "test")
-    }
+    splits = {s: study.table(f"data/splits/{s}", tables.SPLIT) for s in ("train", "val", "test")}
     samples = [set(table["sample"]) for table in splits.values()]
     assert [len(s) for s in samples] == [8, 4, 4]
     assert len(set.union(*samples)) == 16
