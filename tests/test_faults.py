@@ -183,7 +183,7 @@ def test_ctrl_c_stops_with_one_line_and_the_next_run_goes_on(
         ("prepare.py", 64),
         ("features.py", 64),
         ("train.py scratch 1.0 3", 1024),
-        ("evaluate.py frozen", 4),
+        ("evaluate.py frozen", 1),
         ("classifier.py", 1024),
         ("gallery.py", 1),
         ("plot.py", 8),

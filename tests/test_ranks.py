@@ -188,7 +188,9 @@ def stage(study: Clone, tmp_path: Path) -> Clone:
     shutil.copytree(study.folder, tmp_path / "study", symlinks=True)
     clone = copy.copy(study)
     clone.folder = tmp_path / "study"
-    clone.set_params(
+    clone.set_params(  # of the study as it may be by now, too
+        study__strategies=["finetune"],
+        study__angles=[1, 3],
         train__finetune__seeds=1,
         train__finetune__min_steps=40,
         train__finetune__validations=3,
