@@ -8,11 +8,14 @@ import signal
 import subprocess
 import sys
 import termios
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import torch
 import yaml
@@ -26,6 +29,7 @@ from shotcount.exporting import draw_photo
 from shotcount.heads import Classifier
 
 ROOT = Path(__file__).resolve().parents[1]
+Found = TypeVar("Found")
 
 # No time limits, and the same examples on every run: a slow machine is no failure.
 settings.register_profile(
@@ -108,6 +112,24 @@ def in_a_terminal(command: list[str], **options: Any) -> str:
     os.close(parent)
     assert process.wait() == 0, written.decode()
     return written.decode()
+
+
+def processes(pattern: str, folder: Path) -> list[psutil.Process]:
+    """Those whose command line has the pattern and which work in the folder."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        line = " ".join(process.info["cmdline"] or [])
+        if re.search(pattern, line) and Path(process.info["cwd"] or "/").is_relative_to(folder):
+            found.append(process)
+    return found
+
+
+def wait_for(find: Callable[[], Found], running: subprocess.Popen[str]) -> Found:
+    """Ask until there is something to find, which the running process is to make."""
+    while not (found := find()):
+        assert running.poll() is None, running.communicate()[0]
+        time.sleep(0.02)
+    return found
 
 
 # ---- the whole project, at toy size ---------------------------------------------------

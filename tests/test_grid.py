@@ -8,14 +8,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psutil
 import pytest
 import yaml
-from conftest import ROOT, Clone
+from conftest import ROOT, Clone, processes, wait_for
 
 from shotcount import engines, grid
 from shotcount.__main__ import main
@@ -88,24 +87,15 @@ def read_until(process: subprocess.Popen[str], pattern: str) -> str:
     raise AssertionError(shown)
 
 
-def processes(pattern: str, folder: Path) -> list[psutil.Process]:
-    """Those whose command line has the pattern and which work in the folder."""
-    found = []
-    for process in psutil.process_iter(["cmdline", "cwd"]):
-        line = " ".join(process.info["cmdline"] or [])
-        if re.search(pattern, line) and Path(process.info["cwd"] or "/").is_relative_to(folder):
-            found.append(process)
-    return found
-
-
 def one_of(
     pattern: str, folder: Path, grid: subprocess.Popen[str], old: Sequence[psutil.Process] = ()
 ) -> psutil.Process:
     """The first such process, once the grid has started one that isn't old."""
-    while not (found := [each for each in processes(pattern, folder) if each not in old]):
-        assert grid.poll() is None, grid.communicate()[0]
-        time.sleep(0.05)
-    return found[0]
+
+    def new() -> list[psutil.Process]:
+        return [each for each in processes(pattern, folder) if each not in old]
+
+    return wait_for(new, grid)[0]
 
 
 # ---- one machine --------------------------------------------------------------------
@@ -404,9 +394,7 @@ def test_a_machine_that_is_taken_away_costs_no_finished_cell(
     first = Rented(untrained, tmp_path / "the first machine", **variables)
     process = first.start("bash", "-c", task["run"])
     shown = read_until(process, r"^\[1/5\]")
-    while not any(pushed(run, remote) for run in remote.glob("runs/*/*/*")):
-        assert process.poll() is None, shown
-        time.sleep(0.05)
+    wait_for(lambda: any(pushed(run, remote) for run in remote.glob("runs/*/*/*")), process)
     started = psutil.Process(process.pid).children(recursive=True)
     os.killpg(process.pid, signal.SIGKILL)
     for each in started:

@@ -6,9 +6,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +14,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from conftest import ROOT, Clone, make_manifest
+from conftest import ROOT, Clone, make_manifest, processes, wait_for
 from safetensors.torch import load_file
 
 from shotcount import cells, ranks, splits, tables
@@ -116,9 +113,24 @@ def test_two_ranks_train_a_cell_as_one_process_does(tmp_path: Path, capfd) -> No
     assert not list((tmp_path / "two").glob("*.pt"))
 
 
-def test_cached_features_are_for_one_process(tmp_path: Path, capfd) -> None:
-    cells.train_cell(cell("frozen"), 1.0, 4, tmp_path / "cell", tmp_path)
+@pytest.mark.parametrize(
+    ("strategy", "changes"),
+    [("frozen", {}), ("finetune", {"batch_size": 64, "min_steps": 1, "init_head": "zeros"})],
+    ids=["cached features", "fewer photos than a batch"],
+)
+def test_what_is_for_one_process(
+    strategy: str, changes: dict[str, object], tmp_path: Path, capfd
+) -> None:
+    cells.train_cell(cell(strategy, **changes), 1.0, 4, tmp_path / "cell", tmp_path)
     assert "processes" not in capfd.readouterr().out
+
+
+def own_part(count: int) -> np.ndarray:
+    return ranks.gather(np.arange(count)[ranks.share(count)])
+
+
+def test_what_is_shared_out_comes_together_in_order() -> None:
+    assert ranks.launch(partial(own_part, 5), 2, CPU).tolist() == [0, 1, 2, 3, 4]
 
 
 # ---- what goes wrong -------------------------------------------------------------------
@@ -129,7 +141,7 @@ def fail_in_the_second(error: Exception, begun: Path) -> None:
         file.write(f"{ranks.place()[0]}\n")
     if ranks.place()[0] == 1:
         raise error
-    ranks.total(np.zeros(1))  # waits for the other
+    ranks.gather(np.zeros(1))  # waits for the other
 
 
 @pytest.mark.parametrize(
@@ -167,19 +179,8 @@ def test_the_launcher_leaves_signals_as_they_were(tmp_path: Path) -> None:
 # ---- the stage ---------------------------------------------------------------------------
 
 
-def rank_processes(folder: Path) -> list[psutil.Process]:
-    return [
-        process
-        for process in psutil.process_iter(["cmdline", "cwd"])
-        if "spawn_main" in " ".join(process.info["cmdline"] or [])
-        and process.info["cwd"] == str(folder)
-    ]
-
-
-def wait_for(found: Callable[[], object], running: subprocess.Popen[str]) -> None:
-    while not found():
-        assert running.poll() is None, running.communicate()[0]
-        time.sleep(0.02)
+def running(folder: Path) -> list[psutil.Process]:
+    return processes("spawn_main", folder)
 
 
 @pytest.fixture
@@ -220,7 +221,7 @@ def test_a_killed_rank_is_restarted_and_a_stopped_stage_goes_on_to_the_same_byte
 
     process = stage.start(*command)
     wait_for(saved, process)
-    killed = max(rank_processes(stage.folder), key=lambda rank: rank.create_time())
+    killed = max(running(stage.folder), key=lambda rank: rank.create_time())
     killed.kill()
     shown = process.communicate()[0]
     assert process.returncode == 0, shown
@@ -233,7 +234,7 @@ def test_a_killed_rank_is_restarted_and_a_stopped_stage_goes_on_to_the_same_byte
     shown = process.communicate()[0]
     assert process.returncode != 0
     assert "interrupted: run again to go on" in shown
-    assert not rank_processes(stage.folder)
+    assert not running(stage.folder)
     assert saved()
     stage.run(*command)
     assert made(stage) == undisturbed

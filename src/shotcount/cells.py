@@ -14,7 +14,7 @@ import torch
 
 from shotcount import files, ranks, tables
 from shotcount.checkpoints import Checkpoint
-from shotcount.devices import describe, exempt_depthwise, in_pieces, seeded
+from shotcount.devices import describe, exempt_depthwise, gpu_count, in_pieces, seeded
 from shotcount.heads import Classifier, solve_head
 from shotcount.params import FineTuning, Parallel, Training
 from shotcount.pixels import Pixels
@@ -78,6 +78,7 @@ def train_cell(
     ended = list(histories[0].groupby("seed")["step"].max()) if histories else []  # last steps
     own, val = study.settings, Photos.of(study.val, classes)
     steps = training_steps(photos, own.batch_size, own.epochs, own.min_steps)
+    processes = _processes(study, subset.groupby("seed").size().min(), steps)
     with Meter(f"{study.strategy} {samples}x{angles}", own.seeds * steps, "step") as meter:
         for seed in range(len(ended), own.seeds):
             start = time.perf_counter()
@@ -86,7 +87,9 @@ def train_cell(
                 rows = rows.sort_values("photo")
             train = Photos.of(rows, classes)
             on_step = partial(_show, meter, tuple(ended), own.seeds)
-            history = _train_seed(study, cell, seed, train, val, folder, checkpoints, on_step)
+            history = _train_seed(
+                study, cell, seed, train, val, folder, checkpoints, processes, on_step
+            )
             histories.append(history.assign(seed=seed, **cell))
             tables.write(record, pd.concat(histories), table)
             ended.append(history["step"].max())
@@ -102,10 +105,19 @@ def train_cell(
         "classes": classes,
         "device": describe(study.device),
         "precision": str(study.precision).removeprefix("torch."),
-        "processes": _processes(study, photos),
+        "processes": processes,
         "samples_seen": sorted({*subset["sample"], *study.val["sample"]}),
     }
     files.write_json(folder / "model.json", cell | model)
+
+
+def _processes(study: Study, fewest: int, steps: int) -> int:
+    """Choose how many processes train each network of a cell, from so many photos or more."""
+    batch_size = study.settings.batch_size
+    if STRATEGIES[study.strategy].cached or study.compiled or fewest < batch_size:
+        return 1
+    shown = steps * batch_size
+    return ranks.process_count(study.parallel, gpu_count(study.device), batch_size, shown)
 
 
 def _train_seed(
@@ -116,6 +128,7 @@ def _train_seed(
     val: Photos,
     folder: Path,
     checkpoints: Path,
+    processes: int,
     on_step: Callable[[Progress, int], None],
 ) -> pd.DataFrame:
     own, key = study.settings, (study.seed, study.strategy, cell["samples"], cell["angles"], seed)
@@ -123,7 +136,6 @@ def _train_seed(
     if isinstance(own, FineTuning) and own.init_head == "frozen":
         known, unseen = ((study.features[p.rows, 0], p.targets) for p in (train, val))
         head = solve_head(known, unseen, classes)
-    batch_size, processes = min(own.batch_size, len(train.rows)), _processes(study, cell["photos"])
     title, lean = _title(cell, seed), study
     if processes > 1:  # what other processes need no more of, they needn't be sent
         none = {"features": study.features[:0], "subsets": study.subsets[:0], "val": study.val[:0]}
@@ -142,19 +154,10 @@ def _train_seed(
         print(f"{title}: {processes} processes", flush=True)
         return ranks.launch(work, processes, study.device), checkpoint
 
-    history, checkpoint = in_pieces(run, batch_size // processes, f"training {title}")
+    share = min(own.batch_size, len(train.rows)) // processes
+    history, checkpoint = in_pieces(run, share, f"training {title}")
     checkpoint.clear()
     return history
-
-
-def _processes(study: Study, photos: int) -> int:
-    own = study.settings
-    if STRATEGIES[study.strategy].cached or study.compiled or study.device.type == "mps":
-        return 1
-    batch_size = min(own.batch_size, photos)
-    steps = training_steps(photos, own.batch_size, own.epochs, own.min_steps)
-    gpus = torch.cuda.device_count() if study.device.type == "cuda" else 0
-    return ranks.process_count(study.parallel, gpus, batch_size, steps * batch_size)
 
 
 def _fit(

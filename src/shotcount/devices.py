@@ -88,6 +88,11 @@ def _in_float32(forward: Callable[[torch.Tensor], torch.Tensor]) -> Any:
     return exact
 
 
+def gpu_count(device: torch.device) -> int:
+    """Return how many devices of this kind the machine has; 0 for its CPU."""
+    return {"cpu": 0, "mps": 1, "cuda": torch.cuda.device_count()}[device.type]
+
+
 def describe(device: torch.device) -> str:
     """Name a device as a person would know it: "cpu", "NVIDIA A10G"."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

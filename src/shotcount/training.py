@@ -316,7 +316,8 @@ def fit(
         if progress.step % look_every == 0 or progress.step == steps:
             # Those from before a checkpoint are on the CPU.
             losses = torch.stack([loss.cpu() for loss in progress.losses])
-            probabilities = _judge(network, load, val.rows)
+            mine = val.rows[ranks.share(len(val.rows))]
+            probabilities = ranks.gather(predict(network, load, mine))
             val_loss = cross_entropy(probabilities, val.targets)
             if not math.isfinite(loss.item() + val_loss):
                 raise UserError(
@@ -369,15 +370,6 @@ def _step(
         total += loss.detach()
     optimizer.step()
     return total
-
-
-def _judge(network: nn.Module, load: Load, rows: np.ndarray) -> np.ndarray:
-    """Return what `predict` does; each rank looks at its share of the photos."""
-    own = ranks.share(len(rows))
-    mine = predict(network, load, rows[own])
-    probabilities = np.zeros((len(rows), mine.shape[1]))
-    probabilities[own] = mine
-    return ranks.total(probabilities)
 
 
 def _state(
