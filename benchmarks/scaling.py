@@ -6,8 +6,9 @@
     python benchmarks/scaling.py reads 20000
     python benchmarks/scaling.py ranks 2
 
-`stages` runs the stages of a frozen study on tiny photos, which cost nothing to decode or to
-compute on, so that what it measures is all the rest: files, tables, statistics. `photo` measures
+`stages` runs the stages of a frozen study, and a cell of the other strategies, on tiny photos,
+which cost little to decode and to compute on, so that what it measures is all the rest: files,
+tables, statistics. `photo` measures
 what was left out, on a photo as a phone takes it. `tables` has no photos at all: the tables and
 the statistics of a collection of that size. `reads` takes photos of 224 px from a disk whose cache
 was emptied of them, in several orders. `ranks` trains one network by one process and by so many
@@ -49,6 +50,8 @@ STAGES = {  # script and arguments → what it makes
     "train.py frozen 0.5 10": "data/models/frozen/0.5x10",
     "train.py frozen 1.0 1": "data/models/frozen/1.0x1",
     "train.py frozen 1.0 10": "data/models/frozen/1.0x10",
+    "train.py scratch 1.0 10": "data/models/scratch/1.0x10",
+    "train.py finetune 1.0 10": "data/models/finetune/1.0x10",
     "evaluate.py frozen": "data/evaluation",
     "classifier.py": "data/classifier",
     "gallery.py": "data/gallery",
@@ -82,7 +85,10 @@ def make_project(folder: Path, count: int) -> None:
         "angles": [1, ANGLES],
         "frozen_grid": {"samples": [], "angles": []},
     }
-    params["train"]["frozen"] |= {"epochs": 1, "min_steps": 1, "validations": 1}
+    short = {"epochs": 1, "min_steps": 1, "validations": 1}
+    params["train"]["frozen"] |= short
+    for name in ("scratch", "finetune"):  # one cell each, which takes longer than all the rest
+        params["train"][name] |= short | {"seeds": 1}
     (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
 
 
