@@ -193,6 +193,7 @@ def stage(study: Clone, tmp_path: Path) -> Clone:
         study__strategies=["finetune"],
         study__angles=[1, 3],
         train__finetune__seeds=1,
+        train__finetune__batch_size=8,  # of which a subset has more than one
         train__finetune__min_steps=40,
         train__finetune__validations=3,
         parallel={"processes": 2, "batch_share": 1, "from_photos": 1},
