@@ -105,7 +105,8 @@ def _run_all(tasks: Sequence[Task], engine: Engine, settings: Settings) -> None:
                 failed[task.name] = why
             else:
                 todo.append(task)
-                print(f"{task.name}: {why}: again ({tries[task.name]} of {settings.retries})")
+                tried = f"{tries[task.name]} of {settings.retries}"
+                print(f"{task.name}: {why}: again ({tried})", flush=True)
     if failed:
         listing = "".join(f"\n       {name}: {why}" for name, why in failed.items())
         raise UserError(
