@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -348,6 +349,25 @@ def test_what_dies_is_tried_again_but_not_for_ever(
         "b: status -9 on n (step 1): again (1 of 2)",
         "b: status -9 on n (step 1): again (2 of 2)",
     ]
+
+
+def test_lines_that_threads_print_at_once_stay_whole() -> None:
+    code = """if True:
+        import threading
+        from shotcount.grid import _print_whole_lines
+
+        def say(word):
+            for _ in range(2000):
+                print(word)
+
+        _print_whole_lines()
+        threads = [threading.Thread(target=say, args=[word * 20]) for word in "abcd"]
+        [each.start() for each in threads]
+        [each.join() for each in threads]
+    """
+    command = [sys.executable, "-u", "-c", code]
+    shown = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
+    assert Counter(shown.splitlines()) == {word * 20: 2000 for word in "abcd"}
 
 
 # ---- a rented machine ---------------------------------------------------------------

@@ -171,6 +171,8 @@ class OnRay(Engine):
     def __init__(self, address: str, cpus: int, gpus: float | None) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_DEDUP_LOGS", "0")
+        if not sys.stdout.isatty():
+            os.environ.setdefault("RAY_COLOR_PREFIX", "0")
         try:
             import ray
         except ImportError:

@@ -56,6 +56,7 @@ def run(settings: Settings, make_engine: Callable[[], Engine]) -> None:
     UserError
         If something can't be brought up to date. All that could be is recorded.
     """
+    _print_whole_lines()
     with _repo() as repo:
         before = sorted(set(_inputs(repo, _stages(repo, PHASES[0])).values()))
     _dvc("repro", *(["--pull"] if settings.pull else []), *before)
@@ -64,10 +65,10 @@ def run(settings: Settings, make_engine: Callable[[], Engine]) -> None:
         for phase in PHASES:
             tasks = _out_of_date(phase, settings)
             if not tasks:
-                print(f"{phase[0]}: up to date", flush=True)
+                print(f"{phase[0]}: up to date")
                 continue
             engine = engine or make_engine()
-            print(f"{phase[0]}: {len(tasks)} stages out of date; {engine.description}", flush=True)
+            print(f"{phase[0]}: {len(tasks)} stages out of date; {engine.description}")
             _run_all(tasks, engine, settings)
     except KeyboardInterrupt:
         print("interrupted: run again to go on", file=sys.stderr)
@@ -78,6 +79,19 @@ def run(settings: Settings, make_engine: Callable[[], Engine]) -> None:
     with _repo() as repo:
         left = ", ".join(repo.status())
     print(f"left for dvc repro: {left or 'nothing'}")
+
+
+def _print_whole_lines() -> None:
+    """Show at once, and line by line, what this process prints: Ray's threads do so, too.
+
+    DVC wraps the streams (colorama), Python can be told not to buffer (PYTHONUNBUFFERED, as in
+    most containers): either way, a line's text and its end come apart, and another thread's line
+    between them.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, f"__{name}__")
+        stream.reconfigure(line_buffering=True, write_through=False)
+        setattr(sys, name, stream)
 
 
 def _run_all(tasks: Sequence[Task], engine: Engine, settings: Settings) -> None:
@@ -96,7 +110,7 @@ def _run_all(tasks: Sequence[Task], engine: Engine, settings: Settings) -> None:
                 _commit([task.name])
                 done += 1
                 where = f"{outcome.seconds:.1f} s on {outcome.node}"
-                print(f"[{done}/{len(tasks)}] {task.name}: {where}", flush=True)
+                print(f"[{done}/{len(tasks)}] {task.name}: {where}")
                 continue
             why = _reason(outcome)
             # Status 2: the user has to mend something, and trying again won't.
@@ -106,7 +120,7 @@ def _run_all(tasks: Sequence[Task], engine: Engine, settings: Settings) -> None:
             else:
                 todo.append(task)
                 tried = f"{tries[task.name]} of {settings.retries}"
-                print(f"{task.name}: {why}: again ({tried})", flush=True)
+                print(f"{task.name}: {why}: again ({tried})")
     if failed:
         listing = "".join(f"\n       {name}: {why}" for name, why in failed.items())
         raise UserError(
@@ -191,7 +205,7 @@ def _out_of_date(phase: Sequence[str], settings: Settings) -> list[Task]:
         known = [stage.addressing for stage in stages if stage not in to_run]
     _commit(known)
     if known:
-        print(f"{phase[0]}: {len(known)} stages were in the run cache", flush=True)
+        print(f"{phase[0]}: {len(known)} stages were in the run cache")
     if not to_run:
         return []
     with _repo() as repo:
