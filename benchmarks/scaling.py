@@ -8,11 +8,11 @@
 
 `stages` runs the stages of a frozen study, and a cell of the other strategies, on tiny photos,
 which cost little to decode and to compute on, so that what it measures is all the rest: files,
-tables, statistics. `photo` measures
-what was left out, on a photo as a phone takes it. `tables` has no photos at all: the tables and
-the statistics of a collection of that size. `reads` takes photos of 224 px from a disk whose cache
-was emptied of them, in several orders. `ranks` trains one network by one process and by so many
-(on GPUs, where there are any). Each prints a table in Markdown.
+tables, statistics. `photo` measures what was left out, on a photo as a phone takes it. `tables`
+has no photos at all: the tables and the statistics of a collection of that size. `reads` takes
+photos of 224 px from a disk whose cache was emptied of them, in several orders. `ranks` trains one
+network by one process and by so many (on GPUs, where there are any). Each prints a table in
+Markdown.
 """
 
 import os

@@ -303,6 +303,17 @@ def test_a_node_that_does_not_see_the_folder_says_so(tmp_path: Path) -> None:
     assert re.search("error: .* doesn't see .*elsewhere: .* --files remote", outcome.said)
 
 
+def test_what_fails_on_a_node_before_or_after_the_stage_is_told_and_may_be_tried_again(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "dvc.yaml").touch()
+    task = engines.Task(name="train", command="such-a-program", folder=tmp_path, threads=1)
+    reason = grid._reason(engines.perform(task))
+    assert re.fullmatch(
+        r"status 1 on \S+ \(.*No such file or directory: 'such-a-program'\)", reason
+    )
+
+
 class Fickle(engines.Engine):
     """Its tasks end at once, some of them badly."""
 

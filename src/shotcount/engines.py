@@ -72,11 +72,22 @@ class Engine(Protocol):
 
 def perform(task: Task) -> Outcome:
     """Run a task on this node, to its end."""
-    start, node = time.perf_counter(), platform.node()
+    start, made = time.perf_counter(), b""
     try:
         folder = _prepare(task)
+        status, said = _execute(task, folder)
+        if status == 0 and not task.folder.is_absolute():
+            made = _pack(folder, task.outputs)
     except UserError as error:
-        return Outcome(status=2, said=f"error: {error}\n", node=node)
+        status, said = 2, f"error: {error}\n"
+    except OSError as error:  # this node's disk or mount: it may pass, or not be another node's
+        status, said = 1, f"{error}\n"
+    seconds = time.perf_counter() - start
+    return Outcome(status=status, said=said, node=platform.node(), seconds=seconds, made=made)
+
+
+def _execute(task: Task, folder: Path) -> tuple[int, str]:
+    """Run the command; return its status, and the last that it said."""
     # The programs that this one runs with, and the folder's own sources, come first.
     paths = {"PATH": Path(sys.executable).parent, "PYTHONPATH": folder / "src"}
     joined = {name: f"{path}{os.pathsep}{os.environ.get(name, '')}" for name, path in paths.items()}
@@ -94,10 +105,7 @@ def perform(task: Task) -> Outcome:
     for line in process.stdout:
         print(line, end="", flush=True)
         last.append(line)
-    status = process.wait()
-    made = b"" if status or task.folder.is_absolute() else _pack(folder, task.outputs)
-    seconds = time.perf_counter() - start
-    return Outcome(status=status, said="".join(last), node=node, seconds=seconds, made=made)
+    return process.wait(), "".join(last)
 
 
 def _prepare(task: Task) -> Path:
