@@ -121,8 +121,7 @@ def _normalise(
         assert layer.running_mean is not None and layer.running_var is not None
         assert layer.num_batches_tracked is not None
         layer.num_batches_tracked += 1
-        seen = float(layer.num_batches_tracked)
-        rate = 1 / seen if layer.momentum is None else layer.momentum
+        rate = layer.momentum or 1 / float(layer.num_batches_tracked)
         count = place()[1] * x.numel() / x.shape[1]
         layer.running_mean.lerp_(centre, rate)
         layer.running_var.lerp_(variance * count / (count - 1), rate)
