@@ -128,9 +128,9 @@ def measure_stages(counts: list[int]) -> str:
     for command in STAGES:
         first, last = costs[few][command], costs[many][command]
         cells = [f"{costs[count][command].seconds:.1f}" for count in counts]
-        cells.append(f"{1000 * (last.seconds - first.seconds) / (many - few):.3f}")
+        cells.append(f"{1000 * (last.seconds - first.seconds) / (many - few):z.3f}")
         cells.append(f"{last.memory:.0f}")
-        cells.append(f"{(last.disk - first.disk) / (many - few):.0f}")
+        cells.append(f"{(last.disk - first.disk) / (many - few):z.0f}")
         lines.append(f"| {command.replace('.py', '')} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
