@@ -521,6 +521,18 @@ def test_a_head_can_start_where_logistic_regression_ends() -> None:
         assert (logits[unseen].argmax(dim=1).numpy() == targets[unseen]).mean() > 0.8
 
 
+def test_a_solved_head_is_the_same_bytes_in_whatever_order_numbers_are_added() -> None:
+    rng = np.random.default_rng(0)
+    targets = np.arange(200) % 3
+    x = rng.gamma(0.5, size=(200, 64)).astype(np.float32)
+    x[:, :3] += np.eye(3, dtype=np.float32)[targets]
+    one, other = (
+        solve_head((x[known], targets[known]), (x[100:], targets[100:]), 3)
+        for known in (range(100), range(99, -1, -1))
+    )
+    assert all(torch.equal(one[key], other[key]) for key in ("weight", "bias"))
+
+
 # ---- in which numbers ---------------------------------------------------------------
 
 
