@@ -9,8 +9,8 @@ for example, for ETH-80 (Leibe and Schiele, CVPR 2003):
 
 For each of 20 random splits by sample: heads on frozen features for a grid of subsets; the learning
 curve fitted to those of up to half of the photos; its forecast for all of them, with its 80 %
-interval, against what a head on all of them reached on the same test samples. Takes six
-minutes for ETH-80's 1,640 photos on two cores.
+interval, against what a head on all of them reached on the same test samples. Takes six minutes
+for ETH-80's 1,640 photos on two cores.
 """
 
 import sys

@@ -364,17 +364,16 @@ def test_what_dies_is_tried_again_but_not_for_ever(
 
 def test_lines_that_threads_print_at_once_stay_whole() -> None:
     code = """if True:
-        import threading
+        from concurrent.futures import ThreadPoolExecutor
         from shotcount.grid import _print_whole_lines
 
         def say(word):
             for _ in range(2000):
-                print(word)
+                print(word * 20)
 
         _print_whole_lines()
-        threads = [threading.Thread(target=say, args=[word * 20]) for word in "abcd"]
-        [each.start() for each in threads]
-        [each.join() for each in threads]
+        with ThreadPoolExecutor(4) as threads:
+            threads.map(say, "abcd")
     """
     command = [sys.executable, "-u", "-c", code]
     shown = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
