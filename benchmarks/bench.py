@@ -30,15 +30,20 @@ import torch
 import torchvision
 from measure import Collection, Rate, Run, Setting, Size
 
-from shotcount.backbones import build_backbone, fetch_weights, input_size
-from shotcount.devices import pick_device, pick_precision, seeded
-from shotcount.errors import UserError
-from shotcount.intervals import accuracy_interval, bootstrap_mean, draw
-from shotcount.params import Params, Training, load_params
-from shotcount.photos import find_photos
-from shotcount.seeds import seed_for
-from shotcount.splits import sample_count
-from shotcount.training import STRATEGIES, training_steps
+from shotcount.core.errors import UserError
+from shotcount.core.params import load_params
+from shotcount.core.seeds import seed_for
+from shotcount.networks.backbones import build_backbone, input_size
+from shotcount.networks.devices import pick_device, pick_precision, seeded
+from shotcount.networks.weights import fetch_weights
+from shotcount.params import Params
+from shotcount.photos.finding import find_photos
+from shotcount.sampling.sizes import sample_count
+from shotcount.training.budgets import training_steps
+from shotcount.training.settings import TrainingSettings
+from shotcount.training.strategies import STRATEGIES
+from shotcount.uncertainty.bootstrap import bootstrap_mean, resample
+from shotcount.uncertainty.intervals import accuracy_interval
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOG_NETWORK = "resnet18"
@@ -124,7 +129,7 @@ def accuracy(runs: Sequence[Run], samples: np.ndarray) -> str:
     """Write the mean test accuracy and its 95 % interval; photos of a sample count as one."""
     right = np.stack([run.right for run in runs])  # (seeds, photos)
     rng = np.random.default_rng(seed_for("bench"))
-    draws = draw(len(np.unique(samples)), [len(right)], 2000, rng)[0]
+    draws = resample(len(np.unique(samples)), [len(right)], 2000, rng)[0]
     replicates = bootstrap_mean(right[None], samples, draws)[0]
     low, high = accuracy_interval(replicates, draws)
     return f"{percent(right.mean())} ({100 * low:.0f} to {100 * high:.0f})"
@@ -147,7 +152,7 @@ def recipe_seconds(
 
 
 def cell_seconds(
-    photos: int, settings: Training, training: float, judging: float, val: int, test: int
+    photos: int, settings: TrainingSettings, training: float, judging: float, val: int, test: int
 ) -> float:
     """Compute a seed of a Shotcount cell from its rates in photos/s, all its steps taken."""
     steps = training_steps(photos, settings.batch_size, settings.epochs, settings.min_steps)
@@ -193,8 +198,8 @@ def measure_rates(plan: Plan, setting: Setting) -> Rates:
     with TemporaryDirectory() as folder:
         store = measure.fill(setting, collection, Path(folder))
         for name, strategy in STRATEGIES.items():
-            own: Training = getattr(plan.params.train, name)
-            equal: Training = getattr(plan.blog.train, name)
+            own: TrainingSettings = getattr(plan.params.train, name)
+            equal: TrainingSettings = getattr(plan.blog.train, name)
             published = partial(measure.recipe_rate, setting, collection)
             shotcount = partial(measure.shotcount_rate, setting, collection, store, name)
             bare = partial(measure.bare_rate, setting, collection, store, name)
@@ -277,7 +282,7 @@ def strategies(plan: Plan, rates: Rates) -> str:
         for name, whose in runs:
             say(f"whole run, seed {seed}: {name}, {whose}")
             if whose in (EQUAL, OWN):
-                settings: Training = getattr(plan.params.train, name)
+                settings: TrainingSettings = getattr(plan.params.train, name)
                 if whose == EQUAL:
                     epochs = {"epochs": plan.sizes.epochs, "validations": plan.sizes.epochs}
                     settings = getattr(plan.blog.train, name).model_copy(update=epochs)
@@ -486,7 +491,7 @@ def blog_study(plan: Plan, rates: Rates) -> str:
                 # A head judges at least as fast as it trains.
                 training = rate.photos_per_second
                 looks = training if STRATEGIES[name].cached else rates.extracting
-                settings: Training = getattr(params.train, name)
+                settings: TrainingSettings = getattr(params.train, name)
                 seconds[whose] = cell_seconds(
                     photos, settings, training, looks, BLOG_JUDGED, BLOG_JUDGED
                 )

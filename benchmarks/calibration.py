@@ -17,10 +17,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from shotcount import answers
-from shotcount.curves import effective_photos
-from shotcount.intervals import Estimate, bootstrap_mean, draw
-from shotcount.seeds import seed_for
+from shotcount.core.seeds import seed_for
+from shotcount.findings import enough, learning, plan
+from shotcount.findings.curves import effective_photos
+from shotcount.uncertainty.bootstrap import bootstrap_mean, resample
+from shotcount.uncertainty.intervals import Estimate
 
 
 @dataclass(frozen=True)
@@ -78,15 +79,15 @@ def simulate(truth: Truth, design: Design, rng: np.random.Generator) -> np.ndarr
     return np.asarray(right).reshape(*shape[:2], -1)
 
 
-def learn(design: Design, right: np.ndarray, rng: np.random.Generator) -> answers.Learning:
+def learn(design: Design, right: np.ndarray, rng: np.random.Generator) -> learning.Learning:
     """Analyse a simulated study as the pipeline does a real one."""
     sizes = list(product(design.samples, design.angles))
     cells = pd.DataFrame(sizes, columns=["samples", "angles"])
     cells = cells.assign(strategy="frozen", photos=cells["samples"] * cells["angles"])
     hits = {("frozen", *size): cell for size, cell in zip(sizes, right, strict=True)}
     shown = np.repeat(np.arange(design.test_samples), design.test_angles)
-    draws = draw(design.test_samples, [design.seeds], design.replicates, rng)[0]
-    return answers.learn(cells, hits, shown, draws)
+    draws = resample(design.test_samples, [design.seeds], design.replicates, rng)[0]
+    return learning.learn(cells, hits, shown, draws)
 
 
 def covered(truth: Truth, design: Design, simulation: int) -> dict[str, float]:
@@ -99,24 +100,24 @@ def covered(truth: Truth, design: Design, simulation: int) -> dict[str, float]:
     full, twice = (truth.error(np.array(s), np.array(k)) for s in (n, 2 * n))
 
     photos = right.shape[2]
-    naive = draw(photos, [design.seeds], design.replicates, rng)[0]
+    naive = resample(photos, [design.seeds], design.replicates, rng)[0]
     by_photo = 1 - bootstrap_mean(right[-1:], np.arange(photos), naive)[0]
-    enough = answers.enough(learning, tolerance=0.01)
-    more = answers.more(learning, samples=2, angles=1)
+    enough = enough.find_enough(learning, tolerance=0.01)
+    more = plan.extrapolate(learning, samples=2, angles=1)
     assert more is not None
     lost = truth.error(np.array(enough.samples), np.array(enough.angles)) - full
     checks = {
-        "accuracy": (answers.measured(learning.error[:, -1], learning.draws), full),
-        "accuracy, by photo": (answers.measured(np.append(0, by_photo), naive), full),
+        "accuracy": (learning.measured(learning.error[:, -1], learning.draws), full),
+        "accuracy, by photo": (learning.measured(np.append(0, by_photo), naive), full),
         "redundancy": (
-            answers.expected(learning.curves.redundancy, learning.draws),
+            learning.expected(learning.curves.redundancy, learning.draws),
             truth.redundancy,
         ),
         "loss at enough": (enough.loss, lost),
         "gain of twice the samples": (more.gain, full - twice),
     }
     result = {name: float(_covers(e, value)) for name, (e, value) in checks.items()}
-    return result | {"identifiable": float(answers.redundancy(learning) is not None)}
+    return result | {"identifiable": float(learning.redundancy(learning) is not None)}
 
 
 def _covers(e: Estimate, value: float) -> bool:

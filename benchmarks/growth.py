@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from shotcount import photos, splits
-from shotcount.params import load_params
-from shotcount.pixels import Pixels
+from shotcount.core.params import load_params
+from shotcount.core.pixels import Pixels
+from shotcount.photos import preparing
+from shotcount.sampling import splits, subsets
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -34,7 +35,7 @@ def prepare(folder: Path, job: dict[str, Any]) -> Work:
     found = pd.DataFrame(job["found"])
 
     def work() -> None:
-        manifest, _ = photos.prepare(
+        manifest, _ = preparing.prepare(
             Path(job["root"]), found, job["px"], "error", folder, folder / "shards"
         )
         rows = manifest[["photo", *found.columns]].to_dict("records")
@@ -46,9 +47,9 @@ def prepare(folder: Path, job: dict[str, Any]) -> Work:
 def extract(folder: Path, job: dict[str, Any]) -> Work:
     from safetensors.torch import load_file
 
-    from shotcount import features
-    from shotcount.backbones import build_backbone
-    from shotcount.devices import pick_device
+    from shotcount import features  # FIXME
+    from shotcount.networks.backbones import build_backbone
+    from shotcount.networks.devices import pick_device
 
     backbone = build_backbone(job["network"])
     backbone.load_state_dict(load_file(folder / "backbone.safetensors"))
@@ -61,8 +62,8 @@ def extract(folder: Path, job: dict[str, Any]) -> Work:
 def train(strategy: str, folder: Path, job: dict[str, Any]) -> Work:
     from safetensors.torch import load_file
 
-    from shotcount.cells import Study, train_cell
-    from shotcount.devices import pick_device, pick_precision
+    from shotcount.networks.devices import pick_device, pick_precision
+    from shotcount.training.cells import train_cell
 
     device = pick_device(job["device"])
     manifest = pd.DataFrame(json.loads((folder / "manifest.json").read_text()))
@@ -84,7 +85,7 @@ def train(strategy: str, folder: Path, job: dict[str, Any]) -> Work:
         Pixels.open(folder / "shards"),
         np.load(folder / "features.npy", mmap_mode="r"),
         load_file(folder / "backbone.safetensors") if strategy == "finetune" else None,
-        splits.nested_subsets(parts["train"], "spread", 1, 0),
+        subsets.nested_subsets(parts["train"], "spread", 1, 0),
         val,
     )
     angles = int(parts["train"].groupby("sample").size().max())

@@ -23,15 +23,22 @@ import numpy as np
 import pandas as pd
 import torch
 
-from shotcount import answers, photos, splits
-from shotcount.backbones import build_backbone, fetch_weights
-from shotcount.curves import FAMILIES
-from shotcount.features import extract
-from shotcount.intervals import draw, interval
-from shotcount.params import Training, load_params
-from shotcount.pixels import Pixels
-from shotcount.seeds import seed_for
-from shotcount.training import STRATEGIES, Photos, assemble, fit, predict
+from shotcount.core.params import load_params
+from shotcount.core.pixels import Pixels
+from shotcount.core.seeds import seed_for
+from shotcount.findings import learning
+from shotcount.findings.curves import FAMILIES
+from shotcount.networks.backbones import build_backbone
+from shotcount.networks.features import extract
+from shotcount.networks.weights import fetch_weights
+from shotcount.photos import finding, preparing
+from shotcount.sampling import splits, subsets
+from shotcount.training.loop import train_network
+from shotcount.training.predicting import predict
+from shotcount.training.settings import TrainingSettings
+from shotcount.training.strategies import STRATEGIES, Examples, assemble
+from shotcount.uncertainty.bootstrap import resample
+from shotcount.uncertainty.intervals import interval
 
 ROOT = Path(__file__).resolve().parents[1]
 CPU = torch.device("cpu")
@@ -41,7 +48,7 @@ CPU = torch.device("cpu")
 class Collection:
     manifest: pd.DataFrame
     features: np.ndarray  # (photos, features) float32, of the shipped backbone
-    settings: Training  # of the frozen strategy
+    settings: TrainingSettings  # of the frozen strategy
 
     @property
     def classes(self) -> list[str]:
@@ -50,13 +57,13 @@ class Collection:
 
 def read_collection(root: Path, pattern: str, size: int) -> Collection:
     """Read every photo at `size` px and pass it through the frozen backbone."""
-    found = photos.find_photos(root, pattern)
+    found = finding.find_photos(root, pattern)
     backbone = build_backbone("tf_efficientnet_lite0")
     backbone.load_state_dict(fetch_weights("tf_efficientnet_lite0", "shipped", Path()))
     with TemporaryDirectory() as folder:
         work, made = Path(folder, "work"), Path(folder, "pixels")
         work.mkdir()
-        manifest, _ = photos.prepare(root, found, size, "error", work, made)
+        manifest, _ = preparing.prepare(root, found, size, "error", work, made)
         params = load_params(ROOT / "params.yaml")
         features = np.concatenate(list(extract(backbone, Pixels.open(made), params.features, CPU)))
     return Collection(manifest, features, params.train.frozen)
@@ -71,11 +78,11 @@ def train_and_test(
 ) -> np.ndarray:
     """Return whether a head trained on `train` gets each photo of `test` right."""
     classes, features = collection.classes, collection.features
-    own, look, held_out = (Photos.of(table, classes) for table in (train, val, test))
+    own, look, held_out = (Examples.of(table, classes) for table in (train, val, test))
     head, load = assemble(
         STRATEGIES["frozen"], "", len(classes), features, features, collection.settings, CPU
     )
-    fit(head, load, own, look, collection.settings, key)
+    train_network(head, load, own, look, collection.settings, key)
     return np.asarray(predict(head, load, held_out.rows).argmax(axis=1) == held_out.targets)
 
 
@@ -84,13 +91,13 @@ def foretell(collection: Collection, seed: int, seeds: int = 5) -> dict[str, flo
     parts = splits.split_samples(collection.manifest, val=0.2, test=0.2, seed=seed)
     train, test = parts["train"], parts["test"]
     samples, angles = train["sample"].nunique(), int(train.groupby("sample").size().min())
-    subsets = splits.nested_subsets(train, "spread", seeds, seed)
+    subsets = subsets.nested_subsets(train, "spread", seeds, seed)
     counts = sorted({max(len(collection.classes), round(s * samples)) for s in SAMPLES})
     shots = sorted({max(1, round(a * angles)) for a in ANGLES})
     half = [size for size in product(counts, shots) if 2 * np.prod(size) <= samples * angles]
     hits = {}
     for size in [*half, (samples, angles)]:
-        rows = splits.take_subset(subsets, *size)
+        rows = subsets.take_subset(subsets, *size)
         hits["frozen", *size] = np.stack(
             [
                 train_and_test(
@@ -103,8 +110,8 @@ def foretell(collection: Collection, seed: int, seeds: int = 5) -> dict[str, flo
     cells = pd.DataFrame(half, columns=["samples", "angles"])
     cells = cells.assign(strategy="frozen", photos=cells["samples"] * cells["angles"])
     rng = np.random.default_rng(seed_for("holdout", seed))
-    draws = draw(test["sample"].nunique(), [seeds], 1000, rng)[0]
-    learning = answers.learn(cells, hits, test["sample"].to_numpy(), draws)
+    draws = resample(test["sample"].nunique(), [seeds], 1000, rng)[0]
+    learning = learning.learn(cells, hits, test["sample"].to_numpy(), draws)
     assert learning.curves is not None
 
     reached = hits["frozen", samples, angles].mean()
@@ -120,7 +127,7 @@ def foretell(collection: Collection, seed: int, seeds: int = 5) -> dict[str, flo
     return {
         "split": seed,
         "reached": float(reached),
-        "forecast": answers.expected(forecast, draws).value,
+        "forecast": learning.expected(forecast, draws).value,
         "low": low,
         "high": high,
         "covered": bool(low <= reached <= high),

@@ -28,24 +28,24 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from shotcount import features, photos, splits, tables
-from shotcount.backbones import build_backbone
-from shotcount.cells import Study, train_cell
-from shotcount.devices import exempt_depthwise, seeded
-from shotcount.params import Features, Parallel, Training
-from shotcount.pixels import Pixels
-from shotcount.training import (
-    STRATEGIES,
-    Load,
-    Photos,
-    assemble,
-    build_optimizer,
-    fit,
-    predict,
-)
+from shotcount.core import tables
+from shotcount.core.pixels import Pixels
+from shotcount.findings import tables
+from shotcount.networks import features
+from shotcount.networks.backbones import build_backbone
+from shotcount.networks.devices import exempt_depthwise, seeded
+from shotcount.networks.settings import FeatureSettings
+from shotcount.photos import preparing
+from shotcount.sampling import splits, subsets
+from shotcount.training.budgets import build_optimizer
+from shotcount.training.cells import Setup, train_cell
+from shotcount.training.loop import train_network
+from shotcount.training.predicting import predict
+from shotcount.training.settings import ParallelSettings, TrainingSettings
+from shotcount.training.strategies import STRATEGIES, Examples, Load, assemble
 
 WARM_UP = 2  # steps before the clock counts
-ONE_PROCESS = Parallel(processes=1, batch_share=1, from_photos=1)
+ONE_PROCESS = ParallelSettings(processes=1, batch_share=1, from_photos=1)
 T = TypeVar("T")
 K = TypeVar("K")
 
@@ -87,8 +87,8 @@ class Collection:
 
 def take(found: pd.DataFrame, samples: int, angles: int) -> pd.DataFrame:
     """Return the photos of so many samples, stratified by class, and of so many angles, spread."""
-    ranks = splits.nested_subsets(found.assign(photo=range(len(found))), "spread", 1, seed=0)
-    chosen = splits.take_subset(ranks, samples, angles)["photo"].sort_values()
+    ranks = subsets.nested_subsets(found.assign(photo=range(len(found))), "spread", 1, seed=0)
+    chosen = subsets.take_subset(ranks, samples, angles)["photo"].sort_values()
     return found.iloc[chosen].reset_index(drop=True)
 
 
@@ -202,7 +202,7 @@ def recipe_files(
     return {
         name: recipe.PhotoFiles(
             [collection.root / path for path in rows["path"]],
-            Photos.of(rows, collection.classes).targets.tolist(),
+            Examples.of(rows, collection.classes).targets.tolist(),
             transforms.get(name) or recipe.eval_transform(px, *normal),
         )
         for name, rows in collection.parts.items()
@@ -271,7 +271,7 @@ class Store:
 def prepare(setting: Setting, collection: Collection, folder: Path) -> Pixels:
     """Decode every photo, as stage prepare does."""
     path = folder / "shards"
-    photos.prepare(collection.root, collection.found, setting.px, "error", folder, path)
+    preparing.prepare(collection.root, collection.found, setting.px, "error", folder, path)
     return Pixels.open(path)
 
 
@@ -279,8 +279,10 @@ def extract(setting: Setting, pixels: Pixels, folder: Path) -> np.ndarray:
     """Pass every photo through the frozen backbone, as stage features does."""
     backbone = build_backbone(setting.network)
     backbone.load_state_dict(setting.pretrained)
-    clean = Features(views=0, crop_scale=1.0, flip=False)
-    for _ in features.write(folder / "features.npy", backbone, pixels, clean, setting.device):
+    clean = FeatureSettings(views=0, crop_scale=1.0, flip=False)
+    for _ in features.write_features(
+        folder / "features.npy", backbone, pixels, clean, setting.device
+    ):
         pass
     return np.load(folder / "features.npy", mmap_mode="r")
 
@@ -297,7 +299,11 @@ def fill(setting: Setting, collection: Collection, folder: Path) -> Store:
 
 
 def ready(
-    setting: Setting, collection: Collection, store: Store, strategy: str, settings: Training
+    setting: Setting,
+    collection: Collection,
+    store: Store,
+    strategy: str,
+    settings: TrainingSettings,
 ) -> tuple[nn.Module, Load]:
     """Assemble a strategy's network and inputs, as `shotcount.cells` does."""
     with seeded(0):
@@ -320,12 +326,12 @@ def shotcount_rate(
     collection: Collection,
     store: Store,
     strategy: str,
-    settings: Training,
+    settings: TrainingSettings,
     timed: int,
 ) -> Rate:
     """Time training steps of `shotcount.training.fit`, up to its look at validation."""
-    train = Photos.of(collection.parts["train"], collection.classes)
-    val = Photos(train.rows[:1], train.targets[:1])
+    train = Examples.of(collection.parts["train"], collection.classes)
+    val = Examples(train.rows[:1], train.targets[:1])
     batch_size = min(settings.batch_size, len(train.rows))
     steps = WARM_UP + steps_for(timed, batch_size) + 1  # the last one is followed by validation
     few = settings.model_copy(update={"epochs": 1e-9, "min_steps": steps, "validations": 1})
@@ -338,7 +344,7 @@ def shotcount_rate(
         return watch.wait_for(lambda: load(rows, seed, part))
 
     with seeded(0):
-        fit(
+        train_network(
             network, watched, train, val, few, ("bench", strategy),
             precision=precision_of(setting, strategy),
         )  # fmt: skip
@@ -353,13 +359,13 @@ def bare_rate(
     collection: Collection,
     store: Store,
     strategy: str,
-    settings: Training,
+    settings: TrainingSettings,
     timed: int,
 ) -> Rate:
     """Time forward, backward and step on one batch that never changes, and nothing else."""
     network, load = ready(setting, collection, store, strategy, settings)
     optimizer = build_optimizer(network, settings)
-    train = Photos.of(collection.parts["train"], collection.classes)
+    train = Examples.of(collection.parts["train"], collection.classes)
     x = load(train.rows[: settings.batch_size], None)
     target = torch.tensor(train.targets[: settings.batch_size]).to(setting.device)
     steps = steps_for(timed, len(x))
@@ -450,7 +456,7 @@ def recipe_run(setting: Setting, collection: Collection, name: str, seed: int, e
 
 
 def shotcount_run(
-    setting: Setting, collection: Collection, strategy: str, settings: Training, seed: int
+    setting: Setting, collection: Collection, strategy: str, settings: TrainingSettings, seed: int
 ) -> Run:
     """Do for one strategy what the stages do: prepare, features if need be, train, test."""
     with TemporaryDirectory() as name:
@@ -473,14 +479,14 @@ def _study(
     setting: Setting,
     collection: Collection,
     strategy: str,
-    settings: Training,
+    settings: TrainingSettings,
     pixels: Pixels,
     made: np.ndarray,
     seed: int,
-) -> Study:
+) -> Setup:
     pretrained = setting.pretrained if STRATEGIES[strategy].pretrained else None
-    subsets = splits.nested_subsets(collection.parts["train"], "spread", settings.seeds, seed)
-    return Study(
+    subsets = subsets.nested_subsets(collection.parts["train"], "spread", settings.seeds, seed)
+    return Setup(
         strategy, settings, seed, setting.network, setting.device,
         precision_of(setting, strategy), False, ONE_PROCESS, pixels, made, pretrained, subsets,
         collection.parts["val"],
@@ -488,7 +494,7 @@ def _study(
 
 
 def train_and_test(
-    study: Study, collection: Collection, samples: int | float, angles: int, work: Path
+    study: Setup, collection: Collection, samples: int | float, angles: int, work: Path
 ) -> np.ndarray:
     """Train a cell into `work`/cell, read its weights back and test them, as the stages do.
 
@@ -499,7 +505,7 @@ def train_and_test(
     cell = work / "cell"
     with redirect_stdout(sys.stderr):
         train_cell(study, samples, angles, cell, work)
-    test = Photos.of(collection.parts["test"], collection.classes)
+    test = Examples.of(collection.parts["test"], collection.classes)
     right = []
     for seed in range(study.settings.seeds):
         network, load = assemble(
@@ -519,14 +525,14 @@ Size = tuple[int, int]  # samples, angles
 def subset(collection: Collection, size: Size, seed: int) -> Collection:
     """Leave only a subset of the training photos."""
     train = collection.parts["train"]
-    ranks = splits.nested_subsets(train, "spread", seed + 1, seed=0)
-    rows = splits.take_subset(ranks, *size)
+    ranks = subsets.nested_subsets(train, "spread", seed + 1, seed=0)
+    rows = subsets.take_subset(ranks, *size)
     own = train[train["photo"].isin(rows[rows["seed"] == seed]["photo"])]
     return replace(collection, parts={**collection.parts, "train": own})
 
 
 def shotcount_column(
-    setting: Setting, collection: Collection, sizes: Sequence[Size], settings: Training
+    setting: Setting, collection: Collection, sizes: Sequence[Size], settings: TrainingSettings
 ) -> tuple[float, dict[Size, float]]:
     """Train and test the frozen strategy at every size, all seeds of it.
 

@@ -18,7 +18,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from shotcount.backbones import build_backbone
+from shotcount.networks.backbones import build_backbone
 
 BATCH, WORKERS, EPOCHS = 4, 4, 10
 LEARNING_RATE, MOMENTUM = 0.001, 0.9

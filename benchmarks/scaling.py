@@ -32,9 +32,13 @@ import pandas as pd
 import yaml
 from PIL import Image
 
-from shotcount import answers, photos, scoring, splits, tables
-from shotcount.params import load_params
-from shotcount.pixels import Pixels, write_shards
+from shotcount.core import tables
+from shotcount.core.params import load_params
+from shotcount.core.pixels import Pixels, write_shards
+from shotcount.findings import answer, compare, learning
+from shotcount.photos import decoding, preparing
+from shotcount.sampling import splits, subsets
+from shotcount.scoring import predictions, views
 
 ROOT = Path(__file__).resolve().parents[1]
 ANGLES = 10  # photos of each sample
@@ -151,12 +155,12 @@ def make_manifest(count: int, angles: int) -> pd.DataFrame:
 def make_predictions(test: pd.DataFrame, seeds: int, accuracy: float) -> pd.DataFrame:
     """Return predictions of one cell that are right for about a share `accuracy` of the photos."""
     rng = np.random.default_rng(round(1e6 * accuracy))
-    truth = np.tile(scoring.places(test["label"], CLASSES), seeds)
+    truth = np.tile(predictions.places(test["label"], CLASSES), seeds)
     sure = rng.uniform(0.5, 1, len(truth))
     second = np.where((rng.random(len(truth)) < accuracy) == (truth == 1), sure, 1 - sure)
     repeated = test[["photo", "sample", "label"]].iloc[np.tile(np.arange(len(test)), seeds)]
     cell = {"strategy": "frozen", "samples": 1, "angles": 1, "photos": 1}
-    ps = dict(zip(map(tables.probability, CLASSES), (1 - second, second), strict=True))
+    ps = dict(zip(map(predictions.probability, CLASSES), (1 - second, second), strict=True))
     return repeated.assign(seed=np.repeat(np.arange(seeds), len(test)), **cell, **ps)
 
 
@@ -175,7 +179,7 @@ class Stopwatch:
 
 def through_tables(
     count: int, folder: Path, angles: int = ANGLES, seeds: int = 10
-) -> tuple[dict[str, float], answers.Answer]:
+) -> tuple[dict[str, float], answer.Answer]:
     """Take a collection of `count` photos from its manifest to the answer, without any photo.
 
     Returns
@@ -194,19 +198,19 @@ def through_tables(
             return tables.read(folder / name, columns)
 
     found = make_manifest(count, angles)
-    facts = [photos.Facts(4000, 3000, f"{place:064x}", place) for place in range(count)]
+    facts = [decoding.Facts(4000, 3000, f"{place:064x}", place) for place in range(count)]
     with watch("photos.judge"):
-        usable, _ = photos.judge(found, facts, "error")
+        usable, _ = preparing.judge(found, facts, "error")
     del facts, found
     manifest = keep("manifest", usable.assign(photo=np.arange(count)), tables.MANIFEST)
     del usable
     with watch("splits.split_samples"):
         parts = splits.split_samples(manifest, params.split.val, params.split.test, 0)
     with watch(f"splits.nested_subsets, {seeds} draws"):
-        subsets = splits.nested_subsets(parts["train"], "spread", seeds, 0)
+        subsets = subsets.nested_subsets(parts["train"], "spread", seeds, 0)
     subsets = keep("subsets", subsets, tables.SUBSETS)
     with watch("splits.take_subset"):
-        half = splits.take_subset(subsets, subsets["sample"].nunique() // 2, angles)
+        half = subsets.take_subset(subsets, subsets["sample"].nunique() // 2, angles)
     assert half.groupby("seed").size().nunique() == 1
     del manifest, subsets, half
 
@@ -215,21 +219,21 @@ def through_tables(
         run = make_predictions(test, seeds, accuracy)
         cell = {"strategy": "frozen", "samples": n, "angles": k}
         if accuracy == 0.85:
-            run = keep("predictions", run, tables.predictions(CLASSES))
+            run = keep("predictions", run, predictions.prediction_columns(CLASSES))
             with watch("scoring.views"):
-                views = scoring.views(run, CLASSES, np.random.default_rng(0))
+                views = views.right_by_views(run, CLASSES, np.random.default_rng(0))
         with watch("scoring.score and .confusion of a cell"):
-            scores.append(cell | {"photos": n * k} | scoring.score(run, CLASSES))
-            scoring.confusion(run, CLASSES)
+            scores.append(cell | {"photos": n * k} | scores.score(run, CLASSES))
+            scores.confusion(run, CLASSES)
         with watch("scoring.hits of a cell"):
-            hits["frozen", n, k], shown = scoring.hits(run, CLASSES)
+            hits["frozen", n, k], shown = predictions.hits(run, CLASSES)
     with watch("answers.learn_all, 4 cells"):
-        learnings = answers.learn_all(
+        learnings = learning.learn_all(
             pd.DataFrame(scores), hits, shown, params.answer.replicates, np.random.default_rng(0)
         )
     with watch("answers.answer and .views"):
-        answers.views(learnings[0], *views)
-        answer = answers.answer(learnings, 0.5, params.answer)
+        compare.accuracy_by_views(learnings[0], *views)
+        answer = answer.answer_study(learnings, 0.5, params.answer)
     return watch.seconds, answer
 
 
@@ -250,8 +254,7 @@ def measure_photo(count: int = 64) -> str:
     import torch
     import torch.nn.functional as F
 
-    from shotcount.backbones import build_backbone
-    from shotcount.heads import Classifier
+    from shotcount.networks.backbones import build_backbone
 
     rng = np.random.default_rng(0)
     coarse = Image.fromarray(rng.integers(0, 255, (300, 400, 3), dtype=np.uint8))
@@ -270,7 +273,7 @@ def measure_photo(count: int = 64) -> str:
 
     works = {
         f"decode a JPEG of 4000 × 3000 px, {len(file.getvalue()) / 1e6:.1f} MB, to 224 px": (
-            lambda: photos.read_photo(BytesIO(file.getvalue()), 224),
+            lambda: decoding.read_photo(BytesIO(file.getvalue()), 224),
             count,
         ),
         "one pass of EfficientNet-Lite0 at 224 px": (look, count // len(x) * len(x)),
@@ -293,7 +296,7 @@ def measure_photo(count: int = 64) -> str:
 
 def measure_reads(count: int, most: int = 8000, batch: int = 32) -> str:
     """Read photos in batches, in the order of the array, at random, and as training draws them."""
-    from shotcount import training
+    from shotcount import training  # FIXME
 
     rng = np.random.default_rng(0)
     decoded = rng.integers(0, 255, (64, 224, 224, 3), dtype=np.uint8)
@@ -326,8 +329,8 @@ def training_rate(batch_size: int, size: int, steps: int) -> float:
     """Fine-tune EfficientNet-Lite0 for some steps; return photos/s, but for the first two steps."""
     import torch
 
-    from shotcount.devices import pick_device, pick_precision, seeded
-    from shotcount.training import STRATEGIES, Photos, assemble, fit
+    from shotcount.networks.devices import pick_device, pick_precision, seeded
+    from shotcount.training.strategies import STRATEGIES, assemble
 
     own = load_params(ROOT / "params.yaml").train.finetune.model_copy(
         update={"batch_size": batch_size, "epochs": 1e-9, "min_steps": steps, "validations": 1}
@@ -355,8 +358,8 @@ def training_rate(batch_size: int, size: int, steps: int) -> float:
 
 def measure_ranks(processes: int, size: int = 64, steps: int = 20) -> str:
     """Time the launch of ranks that do nothing, and training with several shares of a batch."""
-    from shotcount import ranks
-    from shotcount.devices import pick_device
+    from shotcount import ranks  # FIXME
+    from shotcount.networks.devices import pick_device
 
     device = pick_device("auto")
     lines = [

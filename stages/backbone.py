@@ -1,20 +1,30 @@
-"""Pretrained weights → data/backbone.safetensors, fetched once and versioned with the data.
+"""Pretrained weights → data/backbone.safetensors; the photo size that fits them → data/size.json.
 
-Photos are scaled to what the network takes: data/size.json.
+The weights are fetched once and then versioned with the data.
 """
 
 from pathlib import Path
 
 from safetensors.torch import save
 
-from shotcount import files
-from shotcount.backbones import fetch_weights, input_size
-from shotcount.params import load_params
-from shotcount.running import run_stage
+from shotcount.core import files
+from shotcount.core.params import Part, PhotoSize, load_params
+from shotcount.core.stage import run_stage
+from shotcount.networks.backbones import input_size
+from shotcount.networks.settings import NetworkParams
+from shotcount.networks.weights import fetch_weights
+
+
+class Data(Part):
+    size: PhotoSize
+
+
+class Params(NetworkParams):
+    data: Data
 
 
 def main() -> None:
-    params = load_params(Path("params.yaml"))
+    params = load_params(Path("params.yaml"), Params)
     model = params.model
     size = input_size(model.name, params.data.size)
     weights = fetch_weights(model.name, model.weights, Path())

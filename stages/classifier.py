@@ -1,63 +1,74 @@
-"""The model to use, of those trained on the largest subset → data/classifier."""
+"""Choose the model to use, of those trained on the largest subset → data/classifier."""
 
 import json
+from functools import partial
 from itertools import product
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 from safetensors.torch import load_file
 
-from shotcount import card, classifier, files, tables
-from shotcount.params import load_params
-from shotcount.running import run_stage
-from shotcount.seeds import seed_for
-from shotcount.splits import cell_name, take_subset
-from shotcount.training import STRATEGIES
+from shotcount.classifier import card, figures, keep
+from shotcount.core import files, tables
+from shotcount.core.params import Part, load_params
+from shotcount.core.seeds import seed_for
+from shotcount.core.stage import run_stage
+from shotcount.sampling.settings import StudyParams
+from shotcount.sampling.sizes import cell_name
+from shotcount.sampling.subsets import take_subset
 
 BACKBONE, MANIFEST = Path("data/backbone.safetensors"), Path("data/manifest")
 
 
-def main() -> None:
-    params = load_params(Path("params.yaml"))
-    models = {}
-    for strategy in params.study.strategies:
-        for size in product(params.study.samples, params.study.angles):
-            folder = Path("data/models", strategy, cell_name(*size))
-            models[folder] = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-    most = max((model["photos"], model["samples"]) for model in models.values())
-    largest = {
-        model["strategy"]: folder
-        for folder, model in models.items()
-        if (model["photos"], model["samples"]) == most
-    }
-    history = pd.concat(
-        tables.read(folder / "history.csv", tables.METRICS["history"])
-        for folder in largest.values()
-    )
-    chosen, seed = classifier.choose(history)
-    model = models[largest[chosen]]
-    del model["seeds"]
-    model |= {"seed": seed, "manifest_sha256": files.sha256(tables.table_file(MANIFEST))}
-    trained = load_file(largest[chosen] / f"seed{seed}.safetensors")
-    backbone = load_file(BACKBONE) if STRATEGIES[chosen].cached else None
+class Answer(Part):
+    replicates: Annotated[int, Field(ge=100)]
 
-    test = classifier.tested(Path("data/evaluation"), model)
-    rng = np.random.default_rng(seed_for("classifier", params.study.seed))
-    figures = card.measure(test, model["classes"], params.answer.replicates, rng)
+
+class Params(StudyParams):
+    answer: Answer
+
+
+def main() -> None:
+    params = load_params(Path("params.yaml"), Params)
+    study = params.study
+    folders = [
+        Path("data/models", strategy, cell_name(samples, angles))
+        for strategy, samples, angles in product(study.strategies, study.samples, study.angles)
+    ]
+    history = tables.largest_cell(
+        pd.concat(tables.read(folder / "history.csv", tables.HISTORY) for folder in folders)
+    )
+    strategy, seed = keep.choose(history)
+    cell = history[["strategy", "samples", "angles"]].drop_duplicates("strategy")
+    models = {folder: json.loads((folder / "model.json").read_bytes()) for folder in folders}
+    cells = cell.set_index("strategy").loc[strategy].to_dict() | {"strategy": strategy}
+    folder = next(f for f, model in models.items() if cells.items() <= model.items())
+    model = models[folder] | {"seed": seed}
+    del model["seeds"]
+    model["manifest_sha256"] = files.sha256(tables.table_file(MANIFEST))
+
+    test = keep.read_predictions(Path("data/evaluation"), model)
+    rng = np.random.default_rng(seed_for("classifier", study.seed))
+    measured = figures.measure(test, model["classes"], params.answer.replicates, rng)
     subsets = tables.read(Path("data/subsets"), tables.SUBSETS)
-    train = take_subset(subsets[subsets["seed"] == seed], model["samples"], model["angles"])
     parts = {
-        "training": train,
+        "training": take_subset(
+            subsets[subsets["seed"] == seed], model["samples"], model["angles"]
+        ),
         "validation": tables.read(Path("data/splits/val"), tables.SPLIT),
         "test": test,
     }
-    settings = getattr(params.train, chosen).model_dump()
+    trained = load_file(folder / f"seed{seed}.safetensors")
     with files.atomic(Path("data/classifier")) as out:
-        model = classifier.save(out, classifier.join(trained, backbone), model)
-        text = card.write(model, figures, parts, history, settings)
-        files.write_text(out / "README.md", text)
-    print(f"{chosen}, seed {seed}: lowest validation loss of the models on {most[0]:,} photos")
+        model = keep.save(out, keep.join(trained, partial(load_file, BACKBONE)), model)
+        files.write_text(out / "README.md", card.write(model, measured, parts, history))
+    print(
+        f"{strategy}, seed {seed}: lowest validation loss of the models on "
+        f"{model['photos']:,} photos"
+    )
 
 
 if __name__ == "__main__":

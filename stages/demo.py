@@ -3,16 +3,17 @@
 import os
 from pathlib import Path
 
-from shotcount import files
-from shotcount.demo import render_collection
-from shotcount.params import load_params
-from shotcount.running import run_stage
+from shotcount.core import files
+from shotcount.core.params import load_params
+from shotcount.core.stage import run_stage
+from shotcount.demo.rendering import render_collection
+from shotcount.demo.settings import DemoParams
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def main() -> None:
-    demo = load_params(Path("params.yaml")).demo
+    demo = load_params(Path("params.yaml"), DemoParams).demo
     with files.workspace("demo", demo) as work:
         render_collection(
             work / "demo", samples=demo.samples, angles=demo.angles, size=demo.size, seed=demo.seed

@@ -11,52 +11,57 @@ import numpy as np
 import pandas as pd
 from safetensors.torch import load_file
 
-from shotcount import files, scoring, splits, tables
-from shotcount.devices import pick_device
-from shotcount.params import load_params
-from shotcount.pixels import Pixels
-from shotcount.progress import watch
-from shotcount.running import run_stage
-from shotcount.training import STRATEGIES, assemble, predict
+from shotcount.core import files, tables
+from shotcount.core.params import load_params
+from shotcount.core.pixels import Pixels
+from shotcount.core.progress import watch
+from shotcount.core.stage import run_stage
+from shotcount.networks.devices import pick_device
+from shotcount.networks.settings import NetworkParams
+from shotcount.sampling.settings import StudyParams
+from shotcount.sampling.sizes import cell_folders
+from shotcount.sampling.splits import check_apart
+from shotcount.scoring.predictions import prediction_columns, predictions_of, probability
+from shotcount.scoring.scores import CONFUSION, SCORES, confusion, score
+from shotcount.training.predicting import predict
+from shotcount.training.strategies import STRATEGIES, Arrays, assemble
+
+
+class Params(NetworkParams, StudyParams):
+    pass
 
 
 def main() -> None:
-    name = sys.argv[1]
-    params = load_params(Path("params.yaml"))
-    settings, device = getattr(params.train, name), pick_device(params.device)
-    pixels = Pixels.open(Path("data/pixels"))
+    strategy = sys.argv[1]
+    params = load_params(Path("params.yaml"), Params)
+    device = pick_device(params.device)
     features = np.load("data/features.npy", mmap_mode="r")
+    arrays = Arrays(Pixels.open(Path("data/pixels")), features)
     test = tables.read(Path("data/splits/test"), tables.SPLIT)
     scores, confusions = [], []
-    cells = splits.cell_folders(params.study, name)
-    with files.atomic(Path(f"data/evaluation/{name}")) as out:
-        for cell_folder in watch(cells, f"evaluate {name}", len(cells), "cell"):
-            folder = Path("data/models", name, cell_folder)
+    cells = cell_folders(params.study, strategy)
+    with files.atomic(Path("data/evaluation", strategy)) as out:
+        for cell_folder in watch(cells, f"evaluate {strategy}", len(cells), "cell"):
+            folder = Path("data/models", strategy, cell_folder)
             model = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-            splits.check_apart(model["samples_seen"], test, folder)
+            check_apart(model["samples_seen"], test, folder)
             cell, classes = {column: model[column] for column in tables.CELL}, model["classes"]
             runs = []
             for seed in range(model["seeds"]):
                 network, load = assemble(
-                    STRATEGIES[name],
-                    params.model.name,
-                    len(classes),
-                    pixels,
-                    features,
-                    settings,
-                    device,
+                    STRATEGIES[strategy], model["network"], len(classes), arrays, device
                 )
                 network.load_state_dict(load_file(folder / f"seed{seed}.safetensors"))
                 p = predict(network, load, test["photo"].to_numpy())
-                columns = {tables.probability(label): p[:, i] for i, label in enumerate(classes)}
+                columns = {probability(label): p[:, i] for i, label in enumerate(classes)}
                 runs.append(test[["photo", "sample", "label"]].assign(seed=seed, **cell, **columns))
             run = pd.concat(runs)
-            path = tables.tested(out, model["samples"], model["angles"])
-            tables.write(path, run, tables.predictions(classes))
-            scores.append({**cell, **scoring.score(run, classes)})
-            confusions.append(scoring.confusion(run, classes).assign(**cell))
-        tables.write(out / "scores.csv", pd.DataFrame(scores), tables.SCORES)
-        tables.write(out / "confusion.csv", pd.concat(confusions), tables.CONFUSION)
+            path = predictions_of(out, model["samples"], model["angles"])
+            tables.write(path, run, prediction_columns(classes))
+            scores.append({**cell, **score(run, classes)})
+            confusions.append(confusion(run, classes).assign(**cell))
+        tables.write(out / "scores.csv", pd.DataFrame(scores), SCORES)
+        tables.write(out / "confusion.csv", pd.concat(confusions), CONFUSION)
 
 
 if __name__ == "__main__":

@@ -5,28 +5,30 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from shotcount import classifier, files, gallery, tables
-from shotcount.devices import pick_device
-from shotcount.params import load_params
-from shotcount.pixels import Pixels
-from shotcount.running import run_stage
+from shotcount.classifier import explain, gallery, keep
+from shotcount.core import files, tables
+from shotcount.core.params import load_params
+from shotcount.core.pixels import Pixels
+from shotcount.core.stage import run_stage
+from shotcount.networks.devices import pick_device
+from shotcount.networks.settings import NetworkParams
 
 
 def main() -> None:
-    device = pick_device(load_params(Path("params.yaml")).device)
-    network, model = classifier.load(Path("data/classifier"), device)
+    device = pick_device(load_params(Path("params.yaml"), NetworkParams).device)
+    network, model = keep.load(Path("data/classifier"), device)
     classes = model["classes"]
     pixels = Pixels.open(Path("data/pixels"))
     manifest = tables.read(Path("data/manifest"), tables.MANIFEST).set_index("photo")
     train = tables.read(Path("data/splits/train"), tables.SPLIT)
 
-    wrong = gallery.mistakes(classifier.tested(Path("data/evaluation"), model), classes)
+    wrong = gallery.mistakes(keep.read_predictions(Path("data/evaluation"), model), classes)
     photos = pixels[wrong["photo"].to_numpy()]  # (B, H, H, 3)
     heat = None
     if len(wrong):
         x = torch.from_numpy(photos).to(device).permute(0, 3, 1, 2).float()
         asked = torch.tensor([classes.index(label) for label in wrong["predicted"]], device=device)
-        heat = gallery.grad_cam(network, x, asked)
+        heat = explain.grad_cam(network, x, asked)
     with files.atomic(Path("data/gallery")) as out:
         wrong = wrong.assign(
             path=manifest["path"][wrong["photo"]].to_numpy(),
@@ -36,7 +38,7 @@ def main() -> None:
         tables.write(out / "mistakes.csv", wrong, tables.MISTAKES)
         for n, file in enumerate(wrong["file"]):
             photo = gallery.scaled(photos[n], min(gallery.LARGEST, photos.shape[1]))
-            shown = [photo] if heat is None else [photo, gallery.overlay(photo, heat[n])]
+            shown = [photo] if heat is None else [photo, explain.overlay(photo, heat[n])]
             files.write_bytes(out / file, gallery.encode(gallery.side_by_side(shown)))
         rows = []
         for n, views in enumerate(gallery.contact_sheet(train)):

@@ -4,22 +4,24 @@ import json
 from functools import partial
 from pathlib import Path
 
-from shotcount import files, photos, tables
-from shotcount.params import load_params
-from shotcount.progress import watch
-from shotcount.running import run_stage
+from shotcount.core import files, tables
+from shotcount.core.params import load_params
+from shotcount.core.progress import watch
+from shotcount.core.stage import run_stage
+from shotcount.photos import finding, preparing
+from shotcount.photos.settings import DataParams
 
 SIZE = Path("data/size.json")
 
 
 def main() -> None:
-    data = load_params(Path("params.yaml")).data
+    data = load_params(Path("params.yaml"), DataParams).data
     size = json.loads(SIZE.read_text(encoding="utf-8"))
     root = Path(data.path)
-    found = photos.find_photos(root, data.pattern, data.table)
+    found = finding.find_photos(root, data.pattern, data.table)
     with files.workspace("prepare", str(root.resolve()), size) as work:
         shown = partial(watch, title="photos", total=len(found), unit="photo")
-        manifest, left_out = photos.prepare(
+        manifest, left_out = preparing.prepare(
             root, found, size, data.on_bad_photo, work, Path("data/pixels"), shown
         )
         columns = list(tables.MANIFEST)
@@ -27,7 +29,7 @@ def main() -> None:
         tables.write(Path("data/left_out.csv"), left_out, tables.LEFT_OUT)
     samples, classes = manifest["sample"].nunique(), manifest["label"].nunique()
     print(f"{len(manifest)} photos of {samples} samples in {classes} classes")
-    for remark in photos.remarks(manifest, left_out, size):
+    for remark in preparing.remarks(manifest, left_out, size):
         print(f"note: {remark}")
 
 

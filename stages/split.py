@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
-from shotcount import splits, tables
-from shotcount.params import load_params
-from shotcount.running import run_stage
+from shotcount.core import tables
+from shotcount.core.params import load_params
+from shotcount.core.stage import run_stage
+from shotcount.sampling import splits
+from shotcount.sampling.settings import SplitParams
 
 
 def main() -> None:
-    split = load_params(Path("params.yaml")).split
+    split = load_params(Path("params.yaml"), SplitParams).split
     manifest = tables.read(Path("data/manifest"), tables.MANIFEST)
     sizes = manifest.drop_duplicates("sample")["label"].value_counts()
     if sizes.iloc[0] >= 5 * sizes.iloc[-1]:

@@ -2,16 +2,19 @@
 
 from pathlib import Path
 
-from shotcount import splits, tables
-from shotcount.params import load_params
-from shotcount.running import run_stage
+from shotcount.core import tables
+from shotcount.core.params import load_params
+from shotcount.core.stage import run_stage
+from shotcount.sampling.settings import StudyParams
+from shotcount.sampling.sizes import check_sizes
+from shotcount.sampling.subsets import nested_subsets
 
 
 def main() -> None:
-    study = load_params(Path("params.yaml")).study
+    study = load_params(Path("params.yaml"), StudyParams).study
     train = tables.read(Path("data/splits/train"), tables.SPLIT)
-    splits.check_grid(train, study)
-    subsets = splits.nested_subsets(train, study.angle_order, study.draws, study.seed)
+    check_sizes(train, study)
+    subsets = nested_subsets(train, study.angle_order, study.draws, study.seed)
     tables.write(Path("data/subsets"), subsets, tables.SUBSETS)
 
 

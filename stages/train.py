@@ -1,7 +1,7 @@
-"""Train one cell, every seed of it: train.py STRATEGY SAMPLES ANGLES → data/models/…
+"""Train one cell, all seeds: train.py STRATEGY SAMPLES ANGLES → data/models/…
 
-train.py frozen grid trains the further cells of study.frozen_grid, all in one process: a head takes
-a second, a process of its own several.
+train.py frozen grid trains the further cells of study.frozen_grid in one process: a head trains in
+a second, and starting a process takes several.
 """
 
 import sys
@@ -11,14 +11,15 @@ import numpy as np
 import yaml
 from safetensors.torch import load_file
 
-from shotcount import files, tables
-from shotcount.cells import Study, train_cell
-from shotcount.devices import pick_device, pick_precision
-from shotcount.params import FineTuning, load_params
-from shotcount.pixels import INDEX, Pixels
-from shotcount.running import run_stage
-from shotcount.splits import cell_name, further_cells
-from shotcount.training import STRATEGIES
+from shotcount.core import files, tables
+from shotcount.core.params import load_params
+from shotcount.core.pixels import INDEX, Pixels
+from shotcount.core.stage import run_stage
+from shotcount.networks.devices import pick_device
+from shotcount.sampling.sizes import cell_name, further_cells
+from shotcount.training.cells import Compute, Setup, train_cell
+from shotcount.training.settings import FineTuningSettings, TrainingParams
+from shotcount.training.strategies import STRATEGIES, Arrays
 
 PIXELS, FEATURES = Path("data/pixels"), Path("data/features.npy")
 SUBSETS, VAL = Path("data/subsets"), Path("data/splits/val")
@@ -27,23 +28,19 @@ BACKBONE = Path("data/backbone.safetensors")
 
 def main() -> None:
     strategy, *size = sys.argv[1:]
-    params = load_params(Path("params.yaml"))
+    params = load_params(Path("params.yaml"), TrainingParams)
     own, device = STRATEGIES[strategy], pick_device(params.device)
-    settings = getattr(params.train, strategy)
-    study = Study(
-        strategy,
-        settings,
-        params.study.seed,
-        params.model.name,
-        device,
-        pick_precision("float32" if own.cached else params.precision, device),
-        params.compile and not own.cached,
-        params.parallel,
-        Pixels.open(PIXELS),
-        np.load(FEATURES, mmap_mode="r"),
-        load_file(BACKBONE) if own.pretrained and not own.cached else None,
-        tables.read(SUBSETS, tables.SUBSETS),
-        tables.read(VAL, tables.SPLIT),
+    compute = Compute.of(strategy, device, params.precision, params.compile, params.parallel)
+    setup = Setup(
+        strategy=strategy,
+        settings=getattr(params.train, strategy),
+        study_seed=params.study.seed,
+        network=params.model.name,
+        compute=compute,
+        arrays=Arrays(Pixels.open(PIXELS), np.load(FEATURES, mmap_mode="r")),
+        pretrained=load_file(BACKBONE) if own.pretrained and not own.cached else None,
+        subsets=tables.read(SUBSETS, tables.SUBSETS),
+        val=tables.read(VAL, tables.SPLIT),
     )
     if size == ["grid"]:
         name = "grid"
@@ -52,14 +49,15 @@ def main() -> None:
         samples, angles = map(yaml.safe_load, size)
         name = cell_name(samples, angles)
         cells = {name: (samples, angles)}
-    solved = isinstance(settings, FineTuning) and settings.init_head == "frozen"
     inputs = [tables.table_file(SUBSETS), tables.table_file(VAL), BACKBONE]
+    settings = setup.settings
+    solved = isinstance(settings, FineTuningSettings) and settings.init_head == "frozen"
     inputs += [FEATURES] * (own.cached or solved) + [PIXELS / INDEX] * (not own.cached)
-    key = (cells, settings, study.seed, study.network, device, study.precision, study.compiled)
-    with files.workspace(f"train-{strategy}-{name}", *key, study.parallel, *inputs) as work:
+    key = (cells, settings, setup.study_seed, setup.network, compute, *inputs)
+    with files.workspace(f"train-{strategy}-{name}", *key) as work:
         (work / name).mkdir(exist_ok=True)
         for folder, cell in cells.items():
-            train_cell(study, *cell, work / folder, work)
+            train_cell(setup, *cell, work / folder, work)
         files.publish(work / name, Path("data/models", strategy, name))
 
 

@@ -22,11 +22,12 @@ import yaml
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
-from shotcount import classifier, tables
-from shotcount.backbones import build_backbone
-from shotcount.devices import seeded
-from shotcount.exporting import draw_photo
-from shotcount.heads import Classifier
+from shotcount.classifier import keep
+from shotcount.commands.export import draw_photo
+from shotcount.core import tables
+from shotcount.networks.backbones import build_backbone
+from shotcount.networks.devices import seeded
+from shotcount.networks.heads import Network
 
 ROOT = Path(__file__).resolve().parents[1]
 Found = TypeVar("Found")
@@ -82,7 +83,7 @@ def make_classifier(folder: Path, network: str, size: int, classes: list[str]) -
     """Write a classifier of random weights whose probabilities differ from photo to photo."""
     with seeded(0), torch.inference_mode():
         backbone = build_backbone(network).eval()
-        made = Classifier(backbone, backbone.features, len(classes))
+        made = Network(backbone, backbone.features, len(classes))
         photos = np.stack([draw_photo(size, size, seed) for seed in range(8)])
         features = backbone(torch.from_numpy(photos).permute(0, 3, 1, 2))
         weight = torch.randn(len(classes), backbone.features)
@@ -90,7 +91,7 @@ def make_classifier(folder: Path, network: str, size: int, classes: list[str]) -
         made.head.weight.copy_(weight)
         made.head.bias.copy_(-weight @ features.mean(0))
     model = {"network": network, "size": size, "classes": classes, "samples_seen": ["a/1"]}
-    classifier.save(folder, made.state_dict(), model)
+    keep.save(folder, made.state_dict(), model)
     return folder
 
 

@@ -9,8 +9,9 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from shotcount import params
-from shotcount.params import Params, load_params
+from shotcount.core import params
+from shotcount.core.params import load_params
+from shotcount.params import Params
 
 SOURCE = ROOT / "src" / "shotcount"
 STAGES: dict[str, dict] = {

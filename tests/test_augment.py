@@ -1,6 +1,6 @@
 import torch
 
-from shotcount.augment import random_crop_flip
+from shotcount.networks.augment import random_crop_flip
 
 
 def coordinates(batch: int, size: int) -> torch.Tensor:

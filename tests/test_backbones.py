@@ -6,8 +6,8 @@ import safetensors.torch
 import torch
 import torchvision
 
-from shotcount import backbones
-from shotcount.errors import UserError
+from shotcount.core.errors import UserError
+from shotcount.networks import backbones, weights
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_pixels_are_normalised_as_the_weights_expect() -> None:
 
 
 def test_shipped_weights_fit_and_are_not_random() -> None:
-    state = backbones.fetch_weights("tf_efficientnet_lite0", "shipped", Path())
+    state = weights.fetch_weights("tf_efficientnet_lite0", "shipped", Path())
     backbone = backbones.build_backbone("tf_efficientnet_lite0")
     backbone.load_state_dict(state)
     variance = state["network.bn1.running_var"]
@@ -59,7 +59,7 @@ def test_weights_come_from_a_file_with_or_without_classifier(tmp_path: Path, suf
     else:
         del state["fc.weight"], state["fc.bias"]
         safetensors.torch.save_file(state, tmp_path / "weights.safetensors")
-    fetched = backbones.fetch_weights("resnet18", f"weights{suffix}", tmp_path)
+    fetched = weights.fetch_weights("resnet18", f"weights{suffix}", tmp_path)
     assert torch.equal(fetched["network.conv1.weight"], state["conv1.weight"])
     backbones.build_backbone("resnet18").load_state_dict(fetched)
 
@@ -77,7 +77,7 @@ def test_unusable_weights_say_why(tmp_path: Path) -> None:
         ("resnet81", "default", "neither torchvision nor timm has a network named 'resnet81'"),
     ):
         with pytest.raises(UserError, match=message):
-            backbones.fetch_weights(name, weights, tmp_path)
+            weights.fetch_weights(name, weights, tmp_path)
 
 
 def test_pickled_code_is_not_run(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_pickled_code_is_not_run(tmp_path: Path) -> None:
 
     torch.save({"conv1.weight": Bomb()}, tmp_path / "bomb.pth")
     with pytest.raises(UserError, match="no readable state dict"):
-        backbones.fetch_weights("resnet18", "bomb.pth", tmp_path)
+        weights.fetch_weights("resnet18", "bomb.pth", tmp_path)
     assert not (tmp_path / "exploded").exists()
 
 
@@ -102,7 +102,7 @@ def test_download_that_fails_names_the_ways_out(name: str, monkeypatch, tmp_path
     monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", offline)
     monkeypatch.setattr("timm.models._builder.load_state_dict_from_url", offline)
     with pytest.raises(UserError, match="can't be downloaded .* name a file .* shipped"):
-        backbones.fetch_weights(name, "default", tmp_path)
+        weights.fetch_weights(name, "default", tmp_path)
 
 
 def test_downloaded_weights_are_the_librarys_default(monkeypatch, tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_downloaded_weights_are_the_librarys_default(monkeypatch, tmp_path: Path
     cached.parent.mkdir(parents=True)
     torch.save(state, cached)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    fetched = backbones.fetch_weights("resnet18", "default", tmp_path)
+    fetched = weights.fetch_weights("resnet18", "default", tmp_path)
     assert torch.equal(fetched["network.layer4.1.bn2.weight"], state["layer4.1.bn2.weight"])
 
 

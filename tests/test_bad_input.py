@@ -22,11 +22,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from shotcount import photos, tables
-from shotcount.errors import UserError
-from shotcount.params import load_params
-from shotcount.pixels import Pixels
-from shotcount.running import run_stage
+from shotcount.core import tables
+from shotcount.core.errors import UserError
+from shotcount.core.params import load_params
+from shotcount.core.pixels import Pixels
+from shotcount.core.stage import run_stage
+from shotcount.photos import decoding, finding
 
 
 @pytest.fixture
@@ -569,7 +570,7 @@ def test_any_pattern_reads_names_or_says_why_not(
     for name in names:
         (root / f"{name}.png").touch()
     try:
-        found = photos.find_photos(root, pattern)
+        found = finding.find_photos(root, pattern)
     except UserError as error:
         assert str(error).startswith("data.pa")
     else:
@@ -589,6 +590,6 @@ def test_any_bytes_as_a_photo_are_read_or_refused(
     folder.mkdir(exist_ok=True)
     (folder / "photo.png").write_bytes(content)
     work = tmp_path_factory.mktemp("work")
-    found = photos.find_photos(folder, r"(?P<label>p)(?P<sample>.*)\.png")
-    (facts,) = photos.decode(folder, found, 16, work)
+    found = finding.find_photos(folder, r"(?P<label>p)(?P<sample>.*)\.png")
+    (facts,) = decoding.decode(folder, found, 16, work)
     assert (facts.place == 0) != bool(facts.fault)

@@ -13,10 +13,10 @@ import torch
 from conftest import make_collection
 from PIL import Image
 
-from shotcount.devices import seeded
+from shotcount.networks.devices import seeded
 from shotcount.params import Params
-from shotcount.photos import find_photos
-from shotcount.training import STRATEGIES
+from shotcount.photos.finding import find_photos
+from shotcount.training.strategies import STRATEGIES
 
 CPU = torch.device("cpu")
 PX = 32

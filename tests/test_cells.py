@@ -10,27 +10,30 @@ import torch
 from conftest import ROOT, make_manifest
 from safetensors.torch import load_file
 
-from shotcount import cells, splits, tables
-from shotcount.backbones import build_backbone
-from shotcount.errors import UserError
-from shotcount.params import load_params
+from shotcount.core import tables
+from shotcount.core.errors import UserError
+from shotcount.core.params import load_params
+from shotcount.findings import tables
+from shotcount.networks.backbones import build_backbone
+from shotcount.sampling import splits, subsets
+from shotcount.training import cells
 
 PARAMS = load_params(ROOT / "params.yaml")
 
 
 @pytest.fixture
-def cell() -> cells.Study:
+def cell() -> cells.Setup:
     photos = make_manifest({"blue": 6, "red": 6})
     features = np.random.default_rng(0).normal(size=(len(photos), 8)).astype(np.float32)
     features[photos["label"] == "red", 0] += 2
     params = PARAMS
     parts = splits.split_samples(photos, 0.2, 0.2, seed=0)
-    subsets = splits.nested_subsets(parts["train"], "spread", draws=3, seed=0)
+    subsets = subsets.nested_subsets(parts["train"], "spread", draws=3, seed=0)
     settings = params.train.frozen.model_copy(
         update={"seeds": 3, "min_steps": 40, "epochs": 1, "patience": 20}
     )
     pixels = np.zeros((len(photos), 16, 16, 3), np.uint8)
-    return cells.Study(
+    return cells.Setup(
         "frozen", settings, 0, "resnet18", torch.device("cpu"), torch.float32, False,
         params.parallel, pixels, features[:, None], None, subsets, parts["val"],
     )  # fmt: skip
@@ -41,7 +44,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_cell_holds_every_seed_and_what_it_was_trained_on(
-    cell: cells.Study, tmp_path: Path
+    cell: cells.Setup, tmp_path: Path
 ) -> None:
     cells.train_cell(cell, 0.5, 2, tmp_path / "cell", tmp_path)
     weights = [load_file(tmp_path / "cell" / f"seed{seed}.safetensors") for seed in range(3)]
@@ -56,7 +59,7 @@ def test_a_cell_holds_every_seed_and_what_it_was_trained_on(
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_stopped_cell_keeps_its_finished_seeds(
-    cell: cells.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, seed: int
+    cell: cells.Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, seed: int
 ) -> None:
     cells.train_cell(cell, 0.5, 2, tmp_path / "undisturbed", tmp_path)
     capsys.readouterr()
@@ -80,7 +83,7 @@ def test_a_stopped_cell_keeps_its_finished_seeds(
     assert capsys.readouterr().out == ""
 
 
-def test_a_seed_goes_on_from_its_own_state_alone(cell: cells.Study, tmp_path: Path) -> None:
+def test_a_seed_goes_on_from_its_own_state_alone(cell: cells.Setup, tmp_path: Path) -> None:
     """As after a kill between the record of a seed and the removal of its checkpoint."""
     cells.train_cell(cell, 0.5, 2, tmp_path / "undisturbed", tmp_path)
     network, load = cells.assemble(
@@ -103,7 +106,7 @@ def test_a_seed_goes_on_from_its_own_state_alone(cell: cells.Study, tmp_path: Pa
 
 
 def test_lack_of_memory_trains_in_pieces(
-    cell: cells.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+    cell: cells.Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     fit = cells.fit
 
@@ -128,7 +131,7 @@ def test_a_model_is_never_tested_on_what_it_was_trained_on() -> None:
 
 @pytest.mark.parametrize("start", ["zeros", "frozen"])
 def test_fine_tuning_starts_from_the_head_that_is_asked_for(
-    cell: cells.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: str
+    cell: cells.Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: str
 ) -> None:
     few = {"seeds": 1, "epochs": 0.01, "min_steps": 1, "validations": 1, "init_head": start}
     features = np.random.default_rng(1).normal(size=(len(cell.pixels), 1, 512)).astype(np.float32)

@@ -12,8 +12,12 @@ import yaml
 from conftest import ROOT, Clone, make_classifier
 from safetensors.torch import load_file
 
-from shotcount import card, classifier, files, splits, tables
-from shotcount.errors import UserError
+from shotcount.classifier import card, figures, keep
+from shotcount.core import files, tables
+from shotcount.core.errors import UserError
+from shotcount.findings import tables
+from shotcount.sampling import splits
+from shotcount.scoring import predictions, scores
 
 CPU = torch.device("cpu")
 
@@ -34,17 +38,17 @@ def history(losses: dict[str, list[list[float]]]) -> pd.DataFrame:
 
 def test_the_lowest_validation_loss_chooses() -> None:
     looks = {"scratch": [[0.9, 0.8]], "frozen": [[0.9, 0.5, 0.7], [0.6, 0.4]], "finetune": [[0.6]]}
-    assert classifier.choose(history(looks)) == ("frozen", 1)
+    assert keep.choose(history(looks)) == ("frozen", 1)
 
 
 def test_one_lucky_seed_is_no_reason_for_a_strategy() -> None:
     looks = {"scratch": [[0.1], [0.9], [0.9]], "frozen": [[0.5], [0.4]]}
-    assert classifier.choose(history(looks)) == ("frozen", 1)
+    assert keep.choose(history(looks)) == ("frozen", 1)
 
 
 def test_the_first_of_equals_is_chosen() -> None:
     looks = {"scratch": [[0.5], [0.5]], "frozen": [[0.5]]}
-    assert classifier.choose(history(looks)) == ("scratch", 0)
+    assert keep.choose(history(looks)) == ("scratch", 0)
 
 
 # ---- the folder ---------------------------------------------------------------------
@@ -52,33 +56,33 @@ def test_the_first_of_equals_is_chosen() -> None:
 
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     folder = make_classifier(tmp_path / "made", "resnet18", 32, ["a", "b"])
-    first, model = classifier.load(folder, CPU)
+    first, model = keep.load(folder, CPU)
     assert not any(module.training for module in first.modules())
     assert model == json.loads((folder / "model.json").read_text(encoding="utf-8"))
     assert model["preprocessing"]["mean"] == [0.485, 0.456, 0.406]
     assert model["preprocessing"]["std"] == [0.229, 0.224, 0.225]
     assert model["versions"]["torch"] == torch.__version__
     x = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
-    again, _ = classifier.load(shutil.copytree(folder, tmp_path / "copied"), CPU)
+    again, _ = keep.load(shutil.copytree(folder, tmp_path / "copied"), CPU)
     with torch.inference_mode():
         assert torch.equal(first(x), again(x))
         assert first(x).shape == (2, 2)
 
 
 def test_a_head_is_joined_with_its_backbone(tmp_path: Path) -> None:
-    network, _ = classifier.load(make_classifier(tmp_path, "resnet18", 32, ["a", "b"]), CPU)
+    network, _ = keep.load(make_classifier(tmp_path, "resnet18", 32, ["a", "b"]), CPU)
     head, backbone = network.head.state_dict(), network.backbone.state_dict()
     assert set(head) == {"weight", "bias"}
-    joined = classifier.join(head, backbone)
+    joined = keep.join(head, backbone)
     assert set(joined) == set(network.state_dict())
     for name, value in network.state_dict().items():
         assert torch.equal(joined[name], value)
-    assert classifier.join(network.state_dict(), None).keys() == joined.keys()
+    assert keep.join(network.state_dict(), None).keys() == joined.keys()
 
 
 def test_no_folder_is_a_user_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is no classifier, as it has no model.json"):
-        classifier.load(tmp_path / "nowhere", CPU)
+        keep.load(tmp_path / "nowhere", CPU)
 
 
 # ---- the card's numbers -------------------------------------------------------------
@@ -99,8 +103,8 @@ def predictions(samples: int, views: int, wrong: set[int], confidence: float) ->
     return pd.DataFrame(rows)
 
 
-def measure(run: pd.DataFrame) -> card.Figures:
-    return card.measure(run, ["a", "b"], 500, np.random.default_rng(0))
+def measure(run: pd.DataFrame) -> figures.Figures:
+    return figures.measure(run, ["a", "b"], 500, np.random.default_rng(0))
 
 
 def test_figures_are_of_photos_classes_and_samples() -> None:
@@ -151,10 +155,10 @@ def read_card(folder: Path) -> str:
 
 
 def test_the_stage_keeps_the_model_that_validation_chose(study: Clone) -> None:
-    whole, model = classifier.load(study.folder / "data/classifier", CPU)
+    whole, model = keep.load(study.folder / "data/classifier", CPU)
     looks = study.table("metrics/history.csv", tables.METRICS["history"])
     looks = looks[looks["photos"] == 24]
-    assert (model["strategy"], model["seed"]) == classifier.choose(looks)
+    assert (model["strategy"], model["seed"]) == keep.choose(looks)
     assert (model["samples"], model["angles"], model["photos"]) == (8, 3, 24)
     manifest = study.folder / "data/manifest/table.csv"
     assert model["manifest_sha256"] == hashlib.sha256(manifest.read_bytes()).hexdigest()
@@ -172,10 +176,10 @@ def test_the_stage_keeps_the_model_that_validation_chose(study: Clone) -> None:
 
 
 def test_the_card_tells_this_models_own_numbers(study: Clone) -> None:
-    _, model = classifier.load(study.folder / "data/classifier", CPU)
+    _, model = keep.load(study.folder / "data/classifier", CPU)
     p = study.table(
         f"data/evaluation/{model['strategy']}/predictions/8x3",
-        tables.predictions(model["classes"]),
+        predictions.prediction_columns(model["classes"]),
     )
     p = p[p["seed"] == model["seed"]]
     named = np.where(p["p(plastic)"] > 0.5, "plastic", "natural")
@@ -203,7 +207,7 @@ def test_test_results_have_no_say_in_the_choice(study: Clone, tmp_path: Path) ->
     before = {name: (folder / "data/classifier" / name).read_bytes() for name in made}
     chosen = json.loads(before["model.json"])
     card_before = read_card(folder)
-    columns = tables.predictions(chosen["classes"])
+    columns = predictions.prediction_columns(chosen["classes"])
     for strategy in ("scratch", "frozen", "finetune"):
         for path in (folder / f"data/evaluation/{strategy}/predictions").iterdir():
             p = tables.read(path, columns)
@@ -212,8 +216,8 @@ def test_test_results_have_no_say_in_the_choice(study: Clone, tmp_path: Path) ->
             p["p(natural)"] = 1 - p["p(plastic)"]
             tables.write(path, p, columns)
         path = folder / f"data/evaluation/{strategy}/scores.csv"
-        scores = tables.read(path, tables.SCORES)
-        tables.write(path, scores.assign(accuracy=strategy != chosen["strategy"]), tables.SCORES)
+        scores = tables.read(path, scores.SCORES)
+        tables.write(path, scores.assign(accuracy=strategy != chosen["strategy"]), scores.SCORES)
     shutil.rmtree(folder / "data/classifier")
     copy = Clone.__new__(Clone)
     copy.folder = folder

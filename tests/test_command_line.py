@@ -19,8 +19,11 @@ import torch
 from conftest import ROOT, Clone, make_classifier, make_collection, make_photo
 from PIL import Image
 
-from shotcount import classifier, exporting, predicting, scoring, tables
-from shotcount.__main__ import main
+from shotcount.classifier import keep
+from shotcount.cli import main
+from shotcount.commands import export, predict
+from shotcount.core import tables
+from shotcount.scoring import predictions, views
 
 CLASSES = ["blue", 'red, "dark"', "=1+1\n"]
 
@@ -118,11 +121,12 @@ def test_predictions_are_those_that_the_study_tested(
     made = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     trained = classifier.safetensors.torch.load_file(folder / "seed1.safetensors")
     backbone = classifier.safetensors.torch.load_file("data/backbone.safetensors")
-    state = classifier.join(trained, backbone if strategy == "frozen" else None)
-    classifier.save(tmp_path / "made", state, made)
+    state = keep.join(trained, backbone if strategy == "frozen" else None)
+    keep.save(tmp_path / "made", state, made)
 
     expected = study.table(
-        f"data/evaluation/{strategy}/predictions/8x3", tables.predictions(made["classes"])
+        f"data/evaluation/{strategy}/predictions/8x3",
+        predictions.prediction_columns(made["classes"]),
     )
     expected = expected[expected["seed"] == 1]
     manifest = study.table("data/manifest", tables.MANIFEST).set_index("photo")
@@ -131,14 +135,14 @@ def test_predictions_are_those_that_the_study_tested(
     assert status == 0
     assert [row["path"] for row in rows] == paths
     for label in made["classes"]:
-        column = tables.probability(label)
+        column = predictions.probability(label)
         got = [float(row[column]) for row in rows]
         assert got == pytest.approx(expected[column].to_numpy(), abs=1e-5)
     assert len({row["probability"] for row in rows}) > 1
 
     status, rows, _ = run(tmp_path / "made", *paths, "--by-sample", "--batch-size", 5)
     assert status == 0
-    right, samples = scoring.views(expected, made["classes"], np.random.default_rng(0))
+    right, samples = views.right_by_views(expected, made["classes"], np.random.default_rng(0))
     got = {row["sample"].removeprefix("data/demo/"): row["label"] for row in rows}
     hits = [got[sample] == sample.split("/")[0] for sample in samples]
     assert hits == list(right[-1, 0] == 1)
@@ -163,7 +167,7 @@ def test_a_row_has_the_likeliest_class_and_every_probability(
 ) -> None:
     status, rows, complaints = run(model, photos)
     assert (status, complaints, len(rows)) == (0, "", 12)
-    columns = [tables.probability(label) for label in CLASSES]
+    columns = [predictions.probability(label) for label in CLASSES]
     assert list(rows[0]) == ["path", "label", "probability", *columns]
     for row in rows:
         p = [float(row[column]) for column in columns]
@@ -224,7 +228,7 @@ def test_a_sample_is_a_folder_and_averages_log_probabilities(
     folders = ["photos/blue/00", "photos/blue/01", "photos/red/00", "photos/red/01"]
     assert [row["sample"] for row in rows] == folders
     assert {row["photos"] for row in rows} == {"3"}
-    columns = [tables.probability(label) for label in CLASSES]
+    columns = [predictions.probability(label) for label in CLASSES]
     for row in rows:
         own = [r for r in single if r["path"].startswith(row["sample"] + "/")]
         p = np.array([[float(r[column]) for column in columns] for r in own])
@@ -405,14 +409,14 @@ def test_photos_stream_through_a_few_batches_of_memory(
 ) -> None:
     read = []
 
-    def note(photo: predicting.Photo, size: int) -> np.ndarray:
+    def note(photo: predict.PhotoFile, size: int) -> np.ndarray:
         read.append(photo)
         return np.zeros((size, size, 3), dtype=np.uint8)
 
     monkeypatch.setattr(predicting, "_read", note)
-    network, _ = classifier.load(model, torch.device("cpu"))
-    many = [predicting.Photo(Path(f"{n}.png"), f"{n}.png") for n in range(10_000)]
-    stream = predicting.probabilities(network, many, 32, batch_size=4)
+    network, _ = keep.load(model, torch.device("cpu"))
+    many = [predict.PhotoFile(Path(f"{n}.png"), f"{n}.png") for n in range(10_000)]
+    stream = predict.predict_files(network, many, 32, batch_size=4)
     for n in range(10):
         photo, _ = next(stream)
         assert photo is many[n]
@@ -436,18 +440,18 @@ def test_an_exported_file_predicts_what_predict_does(
     for row in rows:
         photo = np.asarray(Image.open(row["path"]))[None]
         got = session.run(None, {"photos": photo})[0][0]
-        expected = [float(row[tables.probability(label)]) for label in CLASSES]
-        assert got == pytest.approx(expected, abs=exporting.RESAMPLED)
+        expected = [float(row[predictions.probability(label)]) for label in CLASSES]
+        assert got == pytest.approx(expected, abs=export.RESAMPLED)
 
 
 def test_an_export_that_doesnt_fit_is_not_written(
     model: Path, photos: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = make_classifier(Path("other"), "resnet18", 32, ["a", "b", "c"])
-    network, content = classifier.load(other, torch.device("cpu"))
+    network, content = keep.load(other, torch.device("cpu"))
     with torch.no_grad():
         network.head.bias += torch.tensor([0.1, 0, 0])
-    wrong = exporting.to_onnx(network, content)
+    wrong = export.to_onnx(network, content)
     monkeypatch.setattr(exporting, "to_onnx", lambda *arguments: wrong)
     Path("made.onnx").write_bytes(b"an older one")
     assert main(["export", str(model), "made.onnx"]) == 2
@@ -470,8 +474,8 @@ def test_samples_average_as_the_study_does() -> None:
     frame = pd.DataFrame(p, columns=["p(a)", "p(b)", "p(c)"]).assign(
         seed=0, photo=range(60), sample=[f"s{n // 4:02d}" for n in range(60)], label="a"
     )
-    right, samples = scoring.views(frame, ["a", "b", "c"], rng)
-    made = predicting.Samples()
+    right, samples = views.right_by_views(frame, ["a", "b", "c"], rng)
+    made = predict.Samples()
     for sample, row in zip(frame["sample"], p, strict=True):
         made.add(sample, row)
     assert [(s, count) for s, count, _ in made] == [(s, 4) for s in samples]

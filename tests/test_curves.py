@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shotcount.curves import FAMILIES, Curve, effective_photos, fit, fit_families
+from shotcount.findings.curves import FAMILIES, Curve, effective_photos, fit_curve, fit_families
 
 SIZES = np.array(list(product((15, 30, 60, 120), (1, 2, 3, 5, 10))))
 SAMPLES, ANGLES = SIZES.T
@@ -23,7 +23,7 @@ def test_redundancy_is_what_further_angles_lose() -> None:
 
 @pytest.mark.parametrize("redundancy", [0.0, 0.3, 1.0])
 def test_fit_recovers_a_power_law(redundancy: float) -> None:
-    curve = fit(power_law(redundancy, SAMPLES, ANGLES)[None], SAMPLES, ANGLES, "power law")
+    curve = fit_curve(power_law(redundancy, SAMPLES, ANGLES)[None], SAMPLES, ANGLES, "power law")
     assert curve.redundancy[0] == pytest.approx(redundancy, abs=0.01)
     assert curve.shape[0, 0] == pytest.approx(0.45, rel=0.03)
     assert curve.asymptote[0] == pytest.approx(0.08, abs=0.004)
@@ -39,7 +39,7 @@ def test_every_family_fits_its_own_curve(family: str) -> None:
     one = np.ones(1)
     truth = Curve(family, 130.0, shape, 0.4 * one, 0.1 * one, 0.2 * one, one)
     errors = truth.error(SAMPLES, ANGLES)
-    curve = fit(errors, SAMPLES, ANGLES, family)
+    curve = fit_curve(errors, SAMPLES, ANGLES, family)
     assert np.abs(curve.error(SAMPLES, ANGLES) - errors).max() < 2e-3
     assert curve.redundancy[0] == pytest.approx(0.4, abs=0.03)
     assert (np.diff(curve.error(np.arange(10, 500), np.array([3]))[0]) <= 0).all()
@@ -76,7 +76,7 @@ def test_an_error_below_the_asymptote_is_never_reached() -> None:
 def test_error_that_rises_with_photos_is_fitted_flat() -> None:
     errors = np.linspace(0.1, 0.3, len(SAMPLES))[None]
     for family in FAMILIES:
-        curve = fit(errors, SAMPLES, SAMPLES // SAMPLES, family)
+        curve = fit_curve(errors, SAMPLES, SAMPLES // SAMPLES, family)
         assert curve.amplitude[0] == 0
         assert curve.error(np.array([500]), np.array([1]))[0, 0] == pytest.approx(0.2)
 
@@ -84,16 +84,16 @@ def test_error_that_rises_with_photos_is_fitted_flat() -> None:
 def test_one_axis_has_no_redundancy() -> None:
     angles = np.arange(1, 11)
     errors = power_law(0.0, np.full(10, 100), angles)[None]
-    curve = fit(errors, np.full(10, 100), angles, "power law")
+    curve = fit_curve(errors, np.full(10, 100), angles, "power law")
     assert curve.redundancy[0] == 0
     assert curve.shape[0, 0] == pytest.approx(0.45, rel=0.05)
 
 
 def test_rows_are_fitted_independently() -> None:
     rows = np.stack([power_law(rho, SAMPLES, ANGLES) for rho in (0.1, 0.5, 0.9)])
-    together = fit(rows, SAMPLES, ANGLES, "arctan")
+    together = fit_curve(rows, SAMPLES, ANGLES, "arctan")
     for row in range(3):
-        alone = fit(rows[[row]], SAMPLES, ANGLES, "arctan")
+        alone = fit_curve(rows[[row]], SAMPLES, ANGLES, "arctan")
         assert alone.redundancy[0] == together.redundancy[row]
         assert alone.asymptote[0] == together.asymptote[row]
 

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shotcount.demo import KINDS, render_collection, render_photo
-from shotcount.errors import UserError
+from shotcount.core.errors import UserError
+from shotcount.demo.finds import KINDS
+from shotcount.demo.rendering import render_collection, render_photo
 
 TOY: dict[str, Any] = {"angles": 2, "size": 32, "seed": 7}
 

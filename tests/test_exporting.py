@@ -9,8 +9,9 @@ import torch
 from conftest import make_classifier
 from PIL import Image, ImageOps
 
-from shotcount import classifier, exporting
-from shotcount.errors import UserError
+from shotcount.classifier import keep
+from shotcount.commands import export
+from shotcount.core.errors import UserError
 
 CPU = torch.device("cpu")
 
@@ -30,9 +31,9 @@ CPU = torch.device("cpu")
     ],
 )
 def test_photos_are_scaled_and_cropped_as_in_training(height: int, width: int) -> None:
-    photo = exporting.draw_photo(height, width, seed=0)
+    photo = export.draw_photo(height, width, seed=0)
     expected = ImageOps.fit(Image.fromarray(photo), (32, 32), Image.Resampling.BICUBIC)
-    got = exporting.FitSquare(32)(torch.from_numpy(photo)[None])[0].permute(1, 2, 0).numpy()
+    got = export.FitSquare(32)(torch.from_numpy(photo)[None])[0].permute(1, 2, 0).numpy()
     off = np.abs(got - np.asarray(expected, dtype=float))
     assert off.max() <= 1  # grey level
     assert (off > 0).mean() < (0.1 if height > width else 0.01)  # Pillow may take rows first
@@ -54,11 +55,11 @@ def test_an_exported_network_gives_the_originals_probabilities(
     tmp_path: Path, network: str, size: int
 ) -> None:
     folder = make_classifier(tmp_path / "made", network, size, ["a", 'b "ü"', "c\n"])
-    original, model = classifier.load(folder, CPU)
-    exported = exporting.to_onnx(original, model)
-    same, resampled = exporting.differences(exported, original, size)
-    assert same <= exporting.SAME_PIXELS
-    assert resampled <= exporting.RESAMPLED
+    original, model = keep.load(folder, CPU)
+    exported = export.to_onnx(original, model)
+    same, resampled = export.differences(exported, original, size)
+    assert same <= export.SAME_PIXELS
+    assert resampled <= export.RESAMPLED
 
     # By another way than the command's own check: any number of photos of any size at once.
     session = onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])
@@ -67,7 +68,7 @@ def test_an_exported_network_gives_the_originals_probabilities(
     assert entry.shape == ["batch", "height", "width", 3]
     assert (output.name, output.shape[1]) == ("probabilities", 3)
     for count, height, width in [(1, size, size), (5, size, size), (2, 300, 401), (3, 450, 350)]:
-        photos = np.stack([exporting.draw_photo(height, width, seed + 9) for seed in range(count)])
+        photos = np.stack([export.draw_photo(height, width, seed + 9) for seed in range(count)])
         got = session.run(None, {"photos": photos})[0]
         squares = [
             np.asarray(ImageOps.fit(Image.fromarray(p), (size, size), Image.Resampling.BICUBIC))
@@ -75,7 +76,7 @@ def test_an_exported_network_gives_the_originals_probabilities(
         ]
         with torch.inference_mode():
             logits = original(torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2))
-        tolerance = exporting.SAME_PIXELS if height == width else exporting.RESAMPLED
+        tolerance = export.SAME_PIXELS if height == width else export.RESAMPLED
         assert got == pytest.approx(logits.softmax(dim=1).numpy(), abs=tolerance)
         assert got.sum(axis=1) == pytest.approx(1, abs=1e-5)
         if count == 5:
@@ -89,22 +90,22 @@ def test_an_exported_network_gives_the_originals_probabilities(
 
 def test_an_export_has_the_same_bytes_each_time_and_no_path_of_this_machine(tmp_path: Path) -> None:
     folder = make_classifier(tmp_path / "made", "resnet18", 32, ["a", "b"])
-    exported = [exporting.to_onnx(*classifier.load(folder, CPU)) for _ in range(2)]
+    exported = [export.to_onnx(*keep.load(folder, CPU)) for _ in range(2)]
     assert exported[0] == exported[1]
     for place in (str(Path.home()), str(Path(torch.__file__).parent), "site-packages", ".py"):
         assert place.encode() not in exported[0]
 
 
 def test_another_networks_export_is_refused(tmp_path: Path) -> None:
-    first, model = classifier.load(make_classifier(tmp_path / "a", "resnet18", 32, ["a", "b"]), CPU)
-    other, _ = classifier.load(make_classifier(tmp_path / "b", "resnet18", 32, ["a", "b"]), CPU)
+    first, model = keep.load(make_classifier(tmp_path / "a", "resnet18", 32, ["a", "b"]), CPU)
+    other, _ = keep.load(make_classifier(tmp_path / "b", "resnet18", 32, ["a", "b"]), CPU)
     with torch.no_grad():
         other.head.bias += torch.tensor([0.01, 0.0])
-    exported = exporting.to_onnx(first, model)
-    exporting.differences(exported, first, 32)
+    exported = export.to_onnx(first, model)
+    export.differences(exported, first, 32)
     with pytest.raises(UserError, match="nothing was written"):
-        exporting.differences(exported, other, 32)
+        export.differences(exported, other, 32)
     with torch.no_grad():
         other.head.bias.fill_(float("nan"))
     with pytest.raises(UserError, match="differ from the original's by nan"):
-        exporting.differences(exported, other, 32)
+        export.differences(exported, other, 32)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shotcount import files
+from shotcount.core import files
 
 
 def test_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:

@@ -9,11 +9,12 @@ from conftest import Clone
 from PIL import Image
 from torch import nn
 
-from shotcount import classifier, gallery, tables
-from shotcount.backbones import build_backbone
-from shotcount.devices import seeded
-from shotcount.heads import Classifier
-from shotcount.pixels import Pixels
+from shotcount.classifier import explain, gallery, keep
+from shotcount.core import tables
+from shotcount.core.pixels import Pixels
+from shotcount.networks.backbones import build_backbone
+from shotcount.networks.devices import seeded
+from shotcount.networks.heads import Network
 
 # ---- which mistakes -----------------------------------------------------------------
 
@@ -46,10 +47,10 @@ def test_no_more_mistakes_than_a_page_holds() -> None:
 # ---- where a network looked ---------------------------------------------------------
 
 
-def untrained(name: str) -> Classifier:
+def untrained(name: str) -> Network:
     with seeded(0):
         backbone = build_backbone(name)
-        network = Classifier(backbone, backbone.features, 3)
+        network = Network(backbone, backbone.features, 3)
         nn.init.normal_(network.head.weight)
     return network.eval()
 
@@ -81,7 +82,7 @@ def noise(size: int) -> torch.Tensor:
 )
 def test_the_last_feature_map_of_any_network_is_found(name: str, size: int, map_size: int) -> None:
     network, x = untrained(name), noise(size)
-    heat = gallery.grad_cam(network, x, torch.tensor([0, 2]))
+    heat = explain.grad_cam(network, x, torch.tensor([0, 2]))
     assert heat is not None
     assert heat.shape == (2, map_size, map_size)
     assert heat.dtype == np.float32
@@ -102,7 +103,7 @@ def test_the_last_feature_map_of_any_network_is_found(name: str, size: int, map_
 )
 def test_grad_cam_agrees_with_captum(name: str, size: int, layer: str) -> None:
     network, x, targets = untrained(name), noise(size), torch.tensor([1, 2])
-    heat = gallery.grad_cam(network, x, targets)
+    heat = explain.grad_cam(network, x, targets)
     module = network.get_submodule(f"backbone.network.{layer}")
     theirs = LayerGradCam(network, module).attribute(x, targets, relu_attributions=True)
     theirs = theirs[:, 0].detach()
@@ -112,7 +113,7 @@ def test_grad_cam_agrees_with_captum(name: str, size: int, layer: str) -> None:
 
 def test_a_network_of_patches_has_no_feature_map() -> None:
     network = untrained("vit_tiny_patch16_224")
-    assert gallery.grad_cam(network, noise(224), torch.tensor([0, 1])) is None
+    assert explain.grad_cam(network, noise(224), torch.tensor([0, 1])) is None
 
 
 def test_what_decides_lights_up() -> None:
@@ -141,20 +142,20 @@ def test_what_decides_lights_up() -> None:
     x, y, corners = draw(100)
     network.eval()
     assert (network(x).argmax(dim=1) == y).float().mean() > 0.95
-    heat = gallery.grad_cam(network, x, y)
+    heat = explain.grad_cam(network, x, y)
     assert heat is not None
     assert heat.shape == (100, 8, 8)
     peaks = np.stack(np.unravel_index(heat.reshape(100, -1).argmax(axis=1), (8, 8)), axis=1)
     inside = ((peaks * 4 >= corners - 4) & (peaks * 4 <= corners + 8)).all(axis=1)
     assert inside.mean() > 0.9
     # Asked for the other class, it points elsewhere.
-    other = gallery.grad_cam(network, x, 1 - y)
+    other = explain.grad_cam(network, x, 1 - y)
     assert np.abs(other - heat).mean() > 0.1
 
 
 def test_overlay_is_brightest_where_the_heat_is() -> None:
     photo = np.full((32, 32, 3), 128, np.uint8)
-    shown = gallery.overlay(photo, np.array([[0, 0], [0, 1]], np.float32)).astype(int)
+    shown = explain.overlay(photo, np.array([[0, 0], [0, 1]], np.float32)).astype(int)
     assert shown.shape == (32, 32, 3)
     assert shown[28:, 28:].mean() > 150 > 100 > shown[:4, :4].mean()
 
@@ -200,7 +201,7 @@ def test_pictures_are_encoded_alike_each_time() -> None:
 
 
 def test_gallery_shows_mistakes_of_the_classifier_itself(study: Clone) -> None:
-    network, model = classifier.load(study.folder / "data/classifier", torch.device("cpu"))
+    network, model = keep.load(study.folder / "data/classifier", torch.device("cpu"))
     wrong = study.table("data/gallery/mistakes.csv", tables.MISTAKES)
     assert len(wrong), "as good as untrained, it errs"
     pixels = Pixels.open(study.folder / "data/pixels")[wrong["photo"].to_numpy()]

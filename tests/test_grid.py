@@ -17,9 +17,9 @@ import pytest
 import yaml
 from conftest import ROOT, Clone, processes, wait_for
 
-from shotcount import engines, grid
-from shotcount.__main__ import main
-from shotcount.errors import UserError
+from shotcount.cli import main
+from shotcount.cluster import on_submitit, run, tasks
+from shotcount.core.errors import UserError
 
 pytest.importorskip("ray", reason="needs requirements-cluster.txt")
 pytest.importorskip("submitit", reason="needs requirements-cluster.txt")
@@ -152,7 +152,7 @@ def test_a_requeued_job_goes_on_to_the_same_bytes(study: Clone, untrained: Untra
     assert process.returncode == 0, shown
     logs = "".join(
         path.read_text(encoding="utf-8")
-        for path in (untrained.folder / engines.JOBS).glob("*_log.*")
+        for path in (untrained.folder / on_submitit.JOBS).glob("*_log.*")
     )
     assert logs.count("Requeued job") == 1
     assert "another process is at work" not in logs
@@ -293,12 +293,12 @@ def test_no_slurm_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match="--on slurm: .*srun"):
-        engines.OnSubmitit("slurm", 1, 0, 60, {})
+        on_submitit.OnSubmitit("slurm", 1, 0, 60, {})
 
 
 def test_a_node_that_does_not_see_the_folder_says_so(tmp_path: Path) -> None:
-    task = engines.Task(name="train", command="true", folder=tmp_path / "elsewhere", threads=1)
-    outcome = engines.perform(task)
+    task = tasks.Task(name="train", command="true", folder=tmp_path / "elsewhere", threads=1)
+    outcome = tasks.perform(task)
     assert outcome.status == 2
     assert re.search("error: .* doesn't see .*elsewhere: .* --files remote", outcome.said)
 
@@ -307,29 +307,29 @@ def test_what_fails_on_a_node_before_or_after_the_stage_is_told_and_may_be_tried
     tmp_path: Path,
 ) -> None:
     (tmp_path / "dvc.yaml").touch()
-    task = engines.Task(name="train", command="such-a-program", folder=tmp_path, threads=1)
-    reason = grid._reason(engines.perform(task))
+    task = tasks.Task(name="train", command="such-a-program", folder=tmp_path, threads=1)
+    reason = run._reason(tasks.perform(task))
     assert re.fullmatch(
         r"status 1 on \S+ \(.*No such file or directory: 'such-a-program'\)", reason
     )
 
 
-class Fickle(engines.Engine):
+class Fickle(tasks.Engine):
     """Its tasks end at once, some of them badly."""
 
     limit = 1
     description = "fickle"
 
-    def __init__(self, outcomes: dict[str, list[engines.Outcome | str]]) -> None:
+    def __init__(self, outcomes: dict[str, list[tasks.Outcome | str]]) -> None:
         self.outcomes = outcomes
 
-    def start(self, task: engines.Task) -> str:
+    def start(self, task: tasks.Task) -> str:
         return task.name
 
     def wait(self, handles: Sequence[str]) -> Sequence[str]:
         return handles
 
-    def outcome(self, handle: str) -> engines.Outcome | str:
+    def outcome(self, handle: str) -> tasks.Outcome | str:
         return self.outcomes[handle].pop(0)
 
 
@@ -338,16 +338,16 @@ def test_what_dies_is_tried_again_but_not_for_ever(
 ) -> None:
     commits: list[str] = []
     monkeypatch.setattr(grid, "_commit", commits.extend)
-    good = engines.Outcome(status=0, said="", node="n")
-    killed = engines.Outcome(status=-9, said="step 1\n", node="n")
-    wrong = engines.Outcome(status=2, said="step 1\nerror: lower it\n", node="n")
+    good = tasks.Outcome(status=0, said="", node="n")
+    killed = tasks.Outcome(status=-9, said="step 1\n", node="n")
+    wrong = tasks.Outcome(status=2, said="step 1\nerror: lower it\n", node="n")
     fickle = Fickle({"a": ["gone", good], "b": [killed] * 3, "c": [good], "d": [wrong]})
     tasks = [
-        engines.Task(name=name, command="", folder=Path("/"), threads=1) for name in fickle.outcomes
+        tasks.Task(name=name, command="", folder=Path("/"), threads=1) for name in fickle.outcomes
     ]
-    settings = grid.Settings(threads=1, jobs=None, retries=2, shared=True, pull=False)
+    settings = run.Options(threads=1, jobs=None, retries=2, shared=True, pull=False)
     with pytest.raises(UserError) as failed:
-        grid._run_all(tasks, fickle, settings)
+        run._run_all(tasks, fickle, settings)
     assert str(failed.value).splitlines() == [
         "2 of 4 stages failed, the others are recorded:",
         "       d: lower it",

@@ -1,13 +1,10 @@
 import numpy as np
 import pytest
 
-from shotcount.intervals import (
-    Draws,
+from shotcount.uncertainty.bootstrap import Resamples, bootstrap_mean, difference, resample
+from shotcount.uncertainty.intervals import (
     accuracy_interval,
-    bootstrap_mean,
     degrees_of_freedom,
-    difference,
-    draw,
     holm,
     interval,
     p_value,
@@ -27,7 +24,7 @@ def coverage(clusters: int, angles: int, by_sample: bool) -> float:
     for _ in range(300):
         correct, samples = simulate(rng, clusters, angles)
         unit = samples if by_sample else np.arange(len(samples))
-        draws = draw(len(np.unique(unit)), [1], 400, rng)[0]
+        draws = resample(len(np.unique(unit)), [1], 400, rng)[0]
         low, high = accuracy_interval(bootstrap_mean(correct, unit, draws)[0], draws)
         covered += low <= 0.8 <= high
     return covered / 300
@@ -49,7 +46,7 @@ def test_few_seeds_are_covered_too(seeds: int, least: float) -> None:
     for _ in range(300):
         luck = 0.8 + 0.05 * rng.standard_normal(seeds)  # more than the test photos vary
         correct = rng.random((1, seeds, 400)) < luck[:, None]
-        draws = draw(400, [seeds], 400, rng)[0]
+        draws = resample(400, [seeds], 400, rng)[0]
         low, high = interval(bootstrap_mean(correct, np.arange(400), draws)[0], draws)
         covered += low <= 0.8 <= high
     assert least <= covered / 300 <= 0.98
@@ -59,7 +56,7 @@ def test_spread_of_replicates_is_the_standard_error_whatever_the_seeds() -> None
     rng = np.random.default_rng(1)
     correct = np.zeros((1, 2, 100), dtype=bool)
     correct[0, 0, :75], correct[0, 1, :50] = True, True
-    draws = draw(100, [2], 20_000, rng)[0]
+    draws = resample(100, [2], 20_000, rng)[0]
     replicates = bootstrap_mean(correct, np.arange(100), draws)[0]
     assert replicates.mean() == pytest.approx(0.625, abs=0.005)
     # Of two seeds, 0.75 and 0.5; and of the samples, crossed with them.
@@ -70,7 +67,7 @@ def test_spread_of_replicates_is_the_standard_error_whatever_the_seeds() -> None
 
 def test_degrees_of_freedom_are_of_what_varies() -> None:
     rng = np.random.default_rng(0)
-    draws = draw(50, [4], 4000, rng)[0]
+    draws = resample(50, [4], 4000, rng)[0]
     by_seed = draws.seeds[0] @ np.array([0.0, 0.1, 0.5, 0.9])
     by_sample = draws.samples @ rng.standard_normal(50)
     assert degrees_of_freedom(by_seed, draws) == pytest.approx(3, rel=0.15)
@@ -85,7 +82,7 @@ def test_differences_are_paired() -> None:
     better[..., ::4] = False
     worse = better.copy()
     worse[..., 1] = False
-    one, other = draw(200, [1, 1], 2000, rng)
+    one, other = resample(200, [1, 1], 2000, rng)
     samples = np.arange(200)
     leads = bootstrap_mean(better, samples, one)[0] - bootstrap_mean(worse, samples, other)[0]
     low, high = interval(leads, difference(one, other))
@@ -97,12 +94,12 @@ def test_samples_weigh_by_their_photos() -> None:
     correct = np.array([[[True] * 9 + [False]]])
     samples = np.array(["big"] * 9 + ["small"])
     weights = np.array([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]])
-    draws = Draws(weights, (np.ones((3, 1)),))
+    draws = Resamples(weights, (np.ones((3, 1)),))
     assert list(bootstrap_mean(correct, samples, draws)[0]) == pytest.approx([1, 0, 0.9])
 
 
 def test_all_right_on_eight_samples_is_not_certainty() -> None:
-    draws = draw(8, [1], 500, np.random.default_rng(0))[0]
+    draws = resample(8, [1], 500, np.random.default_rng(0))[0]
     low, high = accuracy_interval(np.ones(500), draws)
     assert high == 1
     assert low == pytest.approx(0.631, abs=0.001)  # 0.025 ** (1 / 8)
@@ -112,14 +109,14 @@ def test_all_right_on_eight_samples_is_not_certainty() -> None:
 def test_interval_widens_as_samples_get_fewer() -> None:
     rng = np.random.default_rng(4)
     replicates = rng.normal(0.8, 0.05, 20000)
-    widths = [np.ptp(interval(replicates, draw(n, [1], 20000, rng)[0])) for n in (5, 20, 1000)]
+    widths = [np.ptp(interval(replicates, resample(n, [1], 20000, rng)[0])) for n in (5, 20, 1000)]
     assert widths[0] > widths[1] > widths[2]
     assert widths[2] == pytest.approx(2 * 1.96 * 0.05, rel=0.03)
 
 
 def test_interval_of_what_may_have_no_limit() -> None:
     rng = np.random.default_rng(5)
-    draws = draw(1000, [1], 1000, rng)[0]
+    draws = resample(1000, [1], 1000, rng)[0]
     replicates = rng.normal(100, 1, 1000)
     replicates[:100] = np.inf
     low, high = interval(replicates, draws)
@@ -130,7 +127,7 @@ def test_interval_of_what_may_have_no_limit() -> None:
 def test_p_value_is_small_only_where_the_interval_excludes_zero() -> None:
     rng = np.random.default_rng(6)
     for samples in (6, 1000):
-        draws = draw(samples, [1], 4000, rng)[0]
+        draws = resample(samples, [1], 4000, rng)[0]
         for lead in (0.5, 1.5, 1.8, 2.2, 2.4, 2.8, 3.4):
             differences = rng.normal(lead, 1, 4000)
             excluded = interval(differences, draws)[0] > 0
@@ -148,7 +145,7 @@ def test_blogs_difference_is_not_detectable() -> None:
     photos = 1012
     samples = np.arange(photos) // 10  # ten angles of each
     accuracies = []
-    one, other = draw(len(np.unique(samples)), [1, 1], 4000, rng)
+    one, other = resample(len(np.unique(samples)), [1, 1], 4000, rng)
     for right, draws in ((903, one), (896, other)):
         correct = np.zeros((1, 1, photos), dtype=bool)
         correct[..., rng.permutation(photos)[:right]] = True

@@ -16,8 +16,11 @@ import pytest
 from conftest import Clone
 from PIL import Image
 
-from shotcount import answers, charts, gallery, page, params, tables
-from shotcount.params import load_params
+from shotcount.classifier import gallery
+from shotcount.core import tables
+from shotcount.core.params import load_params
+from shotcount.findings import answer, compare, details, learning, settings, tables
+from shotcount.report import charts, page
 
 LABELS = ["<b>x</b>", 'it\'s "y" & z']
 PATH = "<img src=x onerror=alert(1)>/\"quote'\n<script>alert(1)</script>.jpg"
@@ -25,7 +28,7 @@ REASON = "one photo in several classes: <i>a</i>, b"
 SIZES = list(product((8, 16, 32), (1, 2, 4)))
 
 
-def make_results() -> tuple[dict[str, pd.DataFrame], answers.Answer]:
+def make_results() -> tuple[dict[str, pd.DataFrame], answer.Answer]:
     """Answer a study of three strategies whose accuracies are given."""
     rng = np.random.default_rng(0)
     shown = np.repeat(np.arange(40), 4)
@@ -44,15 +47,15 @@ def make_results() -> tuple[dict[str, pd.DataFrame], answers.Answer]:
                 for seed in range(3) for step in (10, 20, 30)
             ]  # fmt: skip
     scores = pd.DataFrame(rows)
-    learnings = answers.learn_all(scores, hits, shown, 200, rng)
-    wanted = params.Answer(
+    learnings = learning.learn_all(scores, hits, shown, 200, rng)
+    wanted = settings.AnswerSettings(
         tolerance=0.01, target_accuracy=0.9, cost_per_sample=1.0, cost_per_photo=0.1,
         replicates=200, reference={},
     )  # fmt: skip
-    answer = answers.answer(learnings, 0.5, wanted)
+    answer = answer.answer_study(learnings, 0.5, wanted)
     views = [
         view for own in learnings
-        for view in answers.views(own, rng.random((4, 3, 40)) < 0.8, np.arange(40))
+        for view in compare.accuracy_by_views(own, rng.random((4, 3, 40)) < 0.8, np.arange(40))
     ]  # fmt: skip
     confusion = [
         {"strategy": s, "samples": n, "angles": k, "photos": n * k, "actual": actual,
@@ -60,11 +63,11 @@ def make_results() -> tuple[dict[str, pd.DataFrame], answers.Answer]:
         for s in ("scratch", "frozen", "finetune") for n, k in SIZES
         for actual in LABELS for predicted in LABELS
     ]  # fmt: skip
-    results = answers.details(learnings, answer) | {
-        "curve": answers.with_intervals(scores, learnings),
+    results = answer.details(learnings, answer) | {
+        "curve": learning.with_intervals(scores, learnings),
         "confusion": pd.DataFrame(confusion),
         "history": pd.DataFrame(history),
-        "views": answers.table(views, tables.VIEWS),
+        "views": details.as_table(views, tables.VIEWS),
     }
     return results, answer
 
@@ -107,7 +110,7 @@ def make_page(folder: Path, certain: bool = True, **gallery_of: int) -> str:
         "size": 40, "seed": 2, "device": "cpu", "precision": "bfloat16", "classes": LABELS,
     }  # fmt: skip
     left_out = pd.DataFrame({"path": [f"{n}.jpg" for n in range(300)], "reason": REASON})
-    run = page.Run(
+    run = page.RunFacts(
         "study:\n  pattern: '(?P<label>.*)'  # \"&\"\n",
         model,
         {"train-frozen-1.0-4": 61.5},

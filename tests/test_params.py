@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from shotcount.errors import UserError
-from shotcount.params import StepDecay, load_params
+from shotcount.core.errors import UserError
+from shotcount.core.params import load_params
+from shotcount.training.settings import StepDecay
 
 
 def load(folder: Path, text: str):

@@ -8,9 +8,9 @@ import pytest
 from conftest import make_collection, make_photo
 from PIL import Image, ImageOps
 
-from shotcount import photos
-from shotcount.errors import UserError
-from shotcount.pixels import Pixels
+from shotcount.core.errors import UserError
+from shotcount.core.pixels import Pixels
+from shotcount.photos import decoding, finding, preparing
 
 
 def prepared(
@@ -18,9 +18,9 @@ def prepared(
 ) -> tuple[np.ndarray, pd.DataFrame, pd.DataFrame]:
     """The pixels, the manifest, what was left out."""
     (tmp_path / "work").mkdir(exist_ok=True)
-    found = photos.find_photos(root, None)
+    found = finding.find_photos(root, None)
     folder = tmp_path / "pixels"
-    made = photos.prepare(root, found, size, on_bad_photo, tmp_path / "work", folder)
+    made = preparing.prepare(root, found, size, on_bad_photo, tmp_path / "work", folder)
     return Pixels.open(folder)[:], *made
 
 
@@ -31,7 +31,7 @@ def test_layout_gives_label_sample_and_angle_in_natural_order(tmp_path: Path) ->
     for name in ("red/10/1.jpg", "red/2/10.jpg", "red/2/9.jpg", "blue/1/1.JPG", "notes.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    found = photos.find_photos(tmp_path, None)
+    found = finding.find_photos(tmp_path, None)
     assert list(found["path"]) == ["blue/1/1.JPG", "red/2/9.jpg", "red/2/10.jpg", "red/10/1.jpg"]
     assert list(found["sample"]) == ["blue/1", "red/2", "red/2", "red/10"]
     assert list(found["angle"]) == ["1", "9", "10", "1"]
@@ -42,7 +42,7 @@ def test_pattern_reads_any_layout(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     pattern = r"(?P<label>[a-z]+)(?P<sample>\d+)-(?P<angle>\d+-\d+)\.jpg"
-    found = photos.find_photos(tmp_path, pattern)
+    found = finding.find_photos(tmp_path, pattern)
     assert list(found["sample"]) == ["apple/1", "apple/1", "cow/2"]
     assert list(found["angle"]) == ["035-045", "066-027", "000-000"]
 
@@ -51,7 +51,7 @@ def test_ready_made_splits_and_photos_without_angles(tmp_path: Path) -> None:
     for name in ("train/ants/a.jpg", "val/ants/b.jpg"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    found = photos.find_photos(tmp_path, r"(?P<split>\w+)/(?P<label>\w+)/(?P<sample>\w+)\.jpg")
+    found = finding.find_photos(tmp_path, r"(?P<split>\w+)/(?P<label>\w+)/(?P<sample>\w+)\.jpg")
     assert list(found["given_split"]) == ["train", "val"]
     assert list(found["angle"]) == ["", ""]
 
@@ -67,7 +67,7 @@ def test_a_table_gives_the_labels_of_samples_that_the_pattern_reads(tmp_path: Pa
     touch(tmp_path, "obj2__0.png", "obj2__5.png", "obj10__0.png", "obj11__0.png")
     (tmp_path / "labels.csv").write_text("sample,label,remark\n10,NA,\n2,car,red\n", "utf-8")
     pattern = r"obj(?P<sample>\d+)__(?P<angle>\d+)\.png"
-    found = photos.find_photos(tmp_path, pattern, "labels.csv")
+    found = finding.find_photos(tmp_path, pattern, "labels.csv")
     assert list(found["path"]) == ["obj2__0.png", "obj2__5.png", "obj10__0.png"]
     assert list(found["sample"]) == ["car/2", "car/2", "NA/10"]  # object 11 is not listed
 
@@ -76,7 +76,7 @@ def test_a_table_of_paths_needs_no_pattern(tmp_path: Path) -> None:
     touch(tmp_path, "a.jpg", "b/c.jpg", "d.jpg")
     text = "path,label,sample,angle,split\na.jpg,x,1,0,\nb/c.jpg,x,1,1,\n"
     (tmp_path / "photos.csv").write_text(text, "utf-8-sig")  # as spreadsheets save it
-    found = photos.find_photos(tmp_path, None, "photos.csv")
+    found = finding.find_photos(tmp_path, None, "photos.csv")
     assert found[["path", "sample", "angle"]].to_numpy().tolist() == [
         ["a.jpg", "x/1", "0"],
         ["b/c.jpg", "x/1", "1"],
@@ -86,7 +86,7 @@ def test_a_table_of_paths_needs_no_pattern(tmp_path: Path) -> None:
 def test_table_and_pattern_complete_each_other(tmp_path: Path) -> None:
     touch(tmp_path, "one-1.jpg", "one-2.jpg")
     (tmp_path / "t.csv").write_text("path,label\none-1.jpg,x\none-2.jpg,x\n", "utf-8")
-    found = photos.find_photos(tmp_path, r"(?P<sample>\w+)-(?P<angle>\d)", "t.csv")
+    found = finding.find_photos(tmp_path, r"(?P<sample>\w+)-(?P<angle>\d)", "t.csv")
     assert list(found["sample"]) == ["x/one", "x/one"]
     assert list(found["angle"]) == ["1", "2"]
 
@@ -122,23 +122,23 @@ def test_unusable_table_says_why(
         raw = content if isinstance(content, bytes) else content.encode()
         (tmp_path / "t.csv").write_bytes(raw)
     with pytest.raises(UserError, match=message):
-        photos.find_photos(tmp_path, pattern, "t.csv")
+        finding.find_photos(tmp_path, pattern, "t.csv")
 
 
 def test_one_photo_a_sample_is_told_its_pattern(tmp_path: Path) -> None:
     touch(tmp_path, "ants/a.jpg", "bees/b.jpg")
     with pytest.raises(UserError, match="for one photo a sample") as raised:
-        photos.find_photos(tmp_path, None)
+        finding.find_photos(tmp_path, None)
     pattern = str(raised.value).rpartition("'")[0].rpartition("'")[2]
-    assert list(photos.find_photos(tmp_path, pattern)["sample"]) == ["ants/a", "bees/b"]
+    assert list(finding.find_photos(tmp_path, pattern)["sample"]) == ["ants/a", "bees/b"]
 
 
 def test_ready_made_splits_are_not_taken_for_classes(tmp_path: Path) -> None:
     touch(tmp_path, "train/ants/a.jpg", "val/bees/b.jpg")
     with pytest.raises(UserError, match="train, val read as classes, but look like") as raised:
-        photos.find_photos(tmp_path, None)
+        finding.find_photos(tmp_path, None)
     pattern = str(raised.value).split("'")[1]
-    found = photos.find_photos(tmp_path, pattern)
+    found = finding.find_photos(tmp_path, pattern)
     assert list(found["given_split"]) == ["train", "val"]
     assert list(found["label"]) == ["ants", "bees"]
 
@@ -154,12 +154,12 @@ def test_ready_made_splits_are_not_taken_for_classes(tmp_path: Path) -> None:
 )
 def test_unusable_pattern_says_why(tmp_path: Path, pattern: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        photos.find_photos(make_collection(tmp_path), pattern)
+        finding.find_photos(make_collection(tmp_path), pattern)
 
 
 def test_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"data\.path: .*nowhere is no folder"):
-        photos.find_photos(tmp_path / "nowhere", None)
+        finding.find_photos(tmp_path / "nowhere", None)
 
 
 # ---- reading ------------------------------------------------------------------------
@@ -169,7 +169,7 @@ def test_photo_is_scaled_to_the_shorter_side_and_cropped_in_the_centre(tmp_path:
     wide = np.zeros((50, 100, 3), np.uint8)
     wide[:, 25:75] = 200  # exactly the centre square
     Image.fromarray(wide).save(tmp_path / "wide.png")
-    pixels, width, height = photos.read_photo(tmp_path / "wide.png", 25)
+    pixels, width, height = decoding.read_photo(tmp_path / "wide.png", 25)
     assert (width, height) == (100, 50)
     assert pixels.shape == (25, 25, 3)
     assert (pixels[:, 2:-2] == 200).all()  # the outermost pixels see across the edge
@@ -182,7 +182,7 @@ def test_orientation_is_applied(tmp_path: Path) -> None:
     exif[0x0112] = 6  # "turn right by 90° to view": stored turned left
     stored = Image.fromarray(np.rot90(upright)).resize((60, 40))
     stored.save(tmp_path / "turned.jpg", exif=exif, quality=95)
-    pixels, width, height = photos.read_photo(tmp_path / "turned.jpg", 20)
+    pixels, width, height = decoding.read_photo(tmp_path / "turned.jpg", 20)
     assert (width, height) == (40, 60)
     assert pixels[:8].mean() > 240
     assert pixels[12:].mean() < 15
@@ -192,7 +192,7 @@ def test_orientation_is_applied(tmp_path: Path) -> None:
 def test_every_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
     suffix = ".jpg" if mode == "CMYK" else ".png"
     Image.new("RGB", (30, 30), (255, 255, 255)).convert(mode).save(tmp_path / f"photo{suffix}")
-    pixels, _, _ = photos.read_photo(tmp_path / f"photo{suffix}", 16)
+    pixels, _, _ = decoding.read_photo(tmp_path / f"photo{suffix}", 16)
     assert pixels.shape == (16, 16, 3)
     assert pixels.min() > 250
 
@@ -201,7 +201,7 @@ def test_every_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
 def test_16_bit_grey_keeps_its_shades(tmp_path: Path, suffix: str) -> None:
     ramp = np.linspace(0, 65535, 40).astype(np.uint16)
     Image.fromarray(np.tile(ramp, (40, 1))).save(tmp_path / f"grey{suffix}")
-    pixels, _, _ = photos.read_photo(tmp_path / f"grey{suffix}", 40)
+    pixels, _, _ = decoding.read_photo(tmp_path / f"grey{suffix}", 40)
     assert np.abs(pixels[20, :, 0].astype(int) - ramp // 256).max() <= 1
 
 
@@ -211,7 +211,7 @@ def test_what_is_transparent_becomes_white(tmp_path: Path, mode: str) -> None:
     image.paste((0, 0, 0, 255), (0, 0, 30, 10))
     image = image.quantize(4) if mode == "P" else image.convert(mode)
     image.save(tmp_path / ("photo.tif" if mode == "PA" else "photo.png"))
-    pixels, _, _ = photos.read_photo(next(tmp_path.iterdir()), 30)
+    pixels, _, _ = decoding.read_photo(next(tmp_path.iterdir()), 30)
     assert pixels[:8].max() < 20
     assert pixels[12:].min() > 235
 
@@ -219,7 +219,7 @@ def test_what_is_transparent_becomes_white(tmp_path: Path, mode: str) -> None:
 def test_a_phones_file_of_several_pictures_is_its_first(tmp_path: Path) -> None:
     first, second = (Image.new("RGB", (30, 30), colour) for colour in ("red", "blue"))
     first.save(tmp_path / "phone.jpg", "MPO", save_all=True, append_images=[second])
-    pixels, _, _ = photos.read_photo(tmp_path / "phone.jpg", 16)
+    pixels, _, _ = decoding.read_photo(tmp_path / "phone.jpg", 16)
     assert pixels[..., 0].min() > 240
     assert pixels[..., 2].max() < 15
 
@@ -230,7 +230,7 @@ def test_reduced_scale_decoding_looks_the_same(tmp_path: Path) -> None:
     coarse.resize((1600, 1200), Image.Resampling.BICUBIC).save(tmp_path / "big.jpg", quality=95)
     with Image.open(tmp_path / "big.jpg") as image:
         whole = ImageOps.fit(image.convert("RGB"), (128, 128), Image.Resampling.BICUBIC)
-    pixels, width, height = photos.read_photo(tmp_path / "big.jpg", 128)
+    pixels, width, height = decoding.read_photo(tmp_path / "big.jpg", 128)
     difference = np.abs(pixels.astype(int) - np.asarray(whole).astype(int))
     assert (width, height) == (1600, 1200)
     assert difference.mean() < 1.5  # of 255 grey levels
@@ -248,7 +248,7 @@ def test_pixel_rows_follow_the_manifest(tmp_path: Path) -> None:
     assert list(table["photo"]) == list(range(8))
     assert set(table["width"]) == {40}
     for row in table.itertuples():
-        expected, _, _ = photos.read_photo(root / row.path, 20)
+        expected, _, _ = decoding.read_photo(root / row.path, 20)
         assert np.array_equal(pixels[row.photo], expected)
 
 
@@ -269,7 +269,7 @@ def test_every_broken_photo_is_named(tmp_path: Path) -> None:
 def test_a_photo_of_another_suffix_is_read_by_its_content(tmp_path: Path) -> None:
     make_photo(tmp_path / "a.png", np.random.default_rng(0), 0.5, (30, 30))
     (tmp_path / "a.png").rename(tmp_path / "a.jpg")
-    assert photos.read_photo(tmp_path / "a.jpg", 16)[0].shape == (16, 16, 3)
+    assert decoding.read_photo(tmp_path / "a.jpg", 16)[0].shape == (16, 16, 3)
 
 
 # ---- going on -----------------------------------------------------------------------
@@ -279,7 +279,7 @@ def test_a_photo_of_another_suffix_is_read_by_its_content(tmp_path: Path) -> Non
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The paths that are decoded, in turn."""
     paths: list[str] = []
-    load = photos._load
+    load = decoding._load
     monkeypatch.setattr(photos, "CHUNK", 4)
     monkeypatch.setattr(photos, "_load", lambda r, path, s: paths.append(path) or load(r, path, s))
     return paths
@@ -294,7 +294,7 @@ def test_only_what_is_new_is_decoded_after_an_interruption(
     for stop in (1, 4, 6):
         work = tmp_path / f"work{stop}"
         work.mkdir()
-        decoding = photos.decode(root, photos.find_photos(root, None), 20, work)
+        decoding = decoding.decode(root, finding.find_photos(root, None), 20, work)
         for _ in range(stop):
             next(decoding)
         decoding.close()
@@ -302,8 +302,8 @@ def test_only_what_is_new_is_decoded_after_an_interruption(
             with (work / name).open("ab") as file:
                 file.write(b"[half a line")
         decoded.clear()
-        found = photos.find_photos(root, None)
-        again, _ = photos.prepare(root, found, 20, "error", work, tmp_path / "again")
+        found = finding.find_photos(root, None)
+        again, _ = preparing.prepare(root, found, 20, "error", work, tmp_path / "again")
         assert len(decoded) == 12 - 4 * -(-stop // 4)
         assert np.array_equal(Pixels.open(tmp_path / "again")[:], whole)
         assert again["sha256"].equals(table["sha256"])
@@ -331,4 +331,4 @@ def test_mending_a_photo_decodes_that_one_alone(tmp_path: Path, decoded: list[st
     assert decoded == ["red/01/0.png"]
     assert len(pixels) == len(table) == 11
     row = table.index[table["path"] == "red/01/0.png"][0]
-    assert np.array_equal(pixels[row], photos.read_photo(root / "red/01/0.png", 20)[0])
+    assert np.array_equal(pixels[row], decoding.read_photo(root / "red/01/0.png", 20)[0])

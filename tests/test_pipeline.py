@@ -12,7 +12,9 @@ import torch
 import torchvision
 from conftest import Clone, make_collection
 
-from shotcount import tables
+from shotcount.core import tables
+from shotcount.findings import tables
+from shotcount.scoring import predictions
 
 
 def test_committed_lock_is_in_step_with_code_and_params(tmp_path: Path) -> None:
@@ -49,7 +51,7 @@ def test_splits_are_by_sample_and_subsets_are_of_the_training_split(study: Clone
 
 def test_predictions_are_of_the_test_split_and_give_the_scores(study: Clone) -> None:
     test = study.table("data/splits/test", tables.SPLIT)
-    columns = tables.predictions(["natural", "plastic"])
+    columns = predictions.prediction_columns(["natural", "plastic"])
     curve = study.table("metrics/curve.csv", tables.CURVE)
     for strategy in ("scratch", "frozen", "finetune"):
         cells = curve[curve["strategy"] == strategy]

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shotcount import files, pixels
-from shotcount.errors import UserError
-from shotcount.pixels import Pixels, write_shards
+from shotcount.core import files
+from shotcount.core.errors import UserError
+from shotcount.core.pixels import Pixels, write_shards
 
 SIZE = 4  # px
 DECODED = np.random.default_rng(0).integers(0, 255, (50, SIZE, SIZE, 3), dtype=np.uint8)

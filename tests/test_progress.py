@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from conftest import ROOT, in_a_terminal
 
-from shotcount import cells, progress, training
-from shotcount.progress import Meter, watch
+from shotcount.core.progress import Meter, watch
+from shotcount.training import cells, loop
 
 
 def written(code: str) -> str:
@@ -101,7 +101,7 @@ class Told(list[tuple[float, float, str]]):
 
 def test_seeds_to_come_are_expected_to_stop_as_early_as_those_before() -> None:
     told: Any = Told()
-    run = training.Progress(step=10, losses=[0.7, 0.6])
+    run = loop.RunState(step=10, losses=[0.7, 0.6])
     cells._show(told, [], 3, run, 100)
     run.history.append({"train_loss": 0.65, "val_accuracy": 0.8})
     cells._show(told, [40], 3, run, 100)

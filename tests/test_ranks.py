@@ -17,15 +17,19 @@ import torch
 from conftest import ROOT, Clone, make_manifest, processes, wait_for
 from safetensors.torch import load_file
 
-from shotcount import cells, ranks, splits, tables
-from shotcount.backbones import build_backbone
-from shotcount.devices import seeded
-from shotcount.errors import UserError
-from shotcount.params import Parallel, load_params
+from shotcount.core import tables
+from shotcount.core.errors import UserError
+from shotcount.core.params import load_params
+from shotcount.findings import tables
+from shotcount.networks.backbones import build_backbone
+from shotcount.networks.devices import seeded
+from shotcount.sampling import splits, subsets
+from shotcount.training import cells, ranks
+from shotcount.training.settings import ParallelSettings
 
 CPU = torch.device("cpu")
 PARAMS = load_params(ROOT / "params.yaml")
-TWO = Parallel(processes=2, batch_share=1, from_photos=1)
+TWO = ParallelSettings(processes=2, batch_share=1, from_photos=1)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +46,7 @@ TWO = Parallel(processes=2, batch_share=1, from_photos=1)
     ],
 )
 def test_as_many_processes_as_pay(
-    parallel: Parallel, gpus: int, batch_size: int, shown: int, expected: int
+    parallel: ParallelSettings, gpus: int, batch_size: int, shown: int, expected: int
 ) -> None:
     assert ranks.process_count(parallel, gpus, batch_size, shown) == expected
 
@@ -53,11 +57,11 @@ def test_as_many_processes_as_pay(
 def step(network: torch.nn.Module, x: torch.Tensor, folder: Path) -> None:
     """Take a step down some loss; leave what it has changed in a file."""
     network = copy.deepcopy(network)  # tensors that come through pickle are shared by the ranks
-    own, weights = ranks.share(len(x)), torch.arange(len(x)).sin()
-    together = ranks.spread(network)  # named, to be there when gradients are made
+    own, weights = ranks.own_share(len(x)), torch.arange(len(x)).sin()
+    together = ranks.distribute(network)  # named, to be there when gradients are made
     (weights[own] * together(x[own]).mean(dim=1)).mean().backward()
     state = {name: p.grad for name, p in network.named_parameters()} | dict(network.named_buffers())
-    torch.save(state, folder / f"{ranks.place()[0]}.pt")
+    torch.save(state, folder / f"{ranks.rank_and_size()[0]}.pt")
 
 
 @pytest.mark.parametrize("name", ["resnet18", "tf_efficientnet_lite0"])
@@ -75,7 +79,7 @@ def test_gradients_and_statistics_are_those_of_the_whole_batch(name: str, tmp_pa
         assert torch.allclose(first[key], value, rtol=1e-6, atol=1e-9), key
 
 
-def cell(strategy: str, **changes: object) -> cells.Study:
+def cell(strategy: str, **changes: object) -> cells.Setup:
     photos = make_manifest({"blue": 6, "red": 6})
     parts = splits.split_samples(photos, 0.2, 0.2, seed=0)
     pixels = np.random.default_rng(0).integers(0, 150, (len(photos), 32, 32, 3), dtype=np.uint8)
@@ -84,10 +88,10 @@ def cell(strategy: str, **changes: object) -> cells.Study:
     settings = getattr(PARAMS.train, strategy).model_copy(update=steps | changes)
     with seeded(0):
         backbone = build_backbone("resnet18")
-    return cells.Study(
+    return cells.Setup(
         strategy, settings, 0, "resnet18", CPU, torch.float32, False, TWO, pixels,
         np.zeros((len(photos), 1, 512), np.float32), backbone.state_dict(),
-        splits.nested_subsets(parts["train"], "spread", draws=1, seed=0), parts["val"],
+        subsets.nested_subsets(parts["train"], "spread", draws=1, seed=0), parts["val"],
     )  # fmt: skip
 
 
@@ -126,7 +130,7 @@ def test_what_is_for_one_process(
 
 
 def own_part(count: int) -> np.ndarray:
-    return ranks.gather(np.arange(count)[ranks.share(count)])
+    return ranks.gather(np.arange(count)[ranks.own_share(count)])
 
 
 def test_what_is_shared_out_comes_together_in_order() -> None:
@@ -138,8 +142,8 @@ def test_what_is_shared_out_comes_together_in_order() -> None:
 
 def fail_in_the_second(error: Exception, begun: Path) -> None:
     with begun.open("a") as file:
-        file.write(f"{ranks.place()[0]}\n")
-    if ranks.place()[0] == 1:
+        file.write(f"{ranks.rank_and_size()[0]}\n")
+    if ranks.rank_and_size()[0] == 1:
         raise error
     ranks.gather(np.zeros(1))  # waits for the other
 

@@ -10,8 +10,8 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from shotcount import photos
 from shotcount.params import Params
+from shotcount.photos import finding
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 RECIPES = dict(re.findall(r"```yaml\n# (\S+) .*\n((?:.*\n)+?)```", README))
@@ -45,7 +45,7 @@ def test_recipe_of_the_readme_reads_its_example(
     (tmp_path / path).touch()
     if data.table:
         (tmp_path / data.table).write_text(TABLES[data.table], encoding="utf-8")
-    found = photos.find_photos(tmp_path, data.pattern, data.table)
+    found = finding.find_photos(tmp_path, data.pattern, data.table)
     columns = ["label", "sample", "angle", "given_split"]
     assert [tuple(row) for row in found[columns].to_numpy()] == [READ[path]]
 

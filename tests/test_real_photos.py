@@ -13,12 +13,15 @@ import torch
 from conftest import ROOT
 from holdout import Collection, foretell, read_collection, train_and_test
 
-from shotcount import photos, splits
-from shotcount.backbones import fetch_weights
-from shotcount.devices import exempt_depthwise, seeded
-from shotcount.params import load_params
-from shotcount.pixels import Pixels
-from shotcount.training import STRATEGIES, Photos, assemble, fit, predict
+from shotcount.core.params import load_params
+from shotcount.core.pixels import Pixels
+from shotcount.networks.devices import exempt_depthwise, seeded
+from shotcount.networks.weights import fetch_weights
+from shotcount.photos import finding, preparing
+from shotcount.sampling import splits, subsets
+from shotcount.training.loop import train_network
+from shotcount.training.predicting import predict
+from shotcount.training.strategies import STRATEGIES, Examples, assemble
 
 COLLECTIONS = Path(os.environ.get("SHOTCOUNT_TEST_PHOTOS", ROOT.parent / "shared" / "data"))
 
@@ -70,8 +73,8 @@ def test_frozen_features_tell_ants_from_bees() -> None:
 
 
 def test_fine_tuning_in_bfloat16_reaches_what_float32_does(tmp_path: Path) -> None:
-    found = photos.find_photos(folder("eth80"), ETH80)
-    manifest, _ = photos.prepare(
+    found = finding.find_photos(folder("eth80"), ETH80)
+    manifest, _ = preparing.prepare(
         COLLECTIONS / "eth80", found, 64, "error", tmp_path, tmp_path / "shards"
     )
     pixels = Pixels.open(tmp_path / "shards")
@@ -82,11 +85,11 @@ def test_fine_tuning_in_bfloat16_reaches_what_float32_does(tmp_path: Path) -> No
     accuracy: dict[torch.dtype, list[float]] = {torch.float32: [], torch.bfloat16: []}
     for seed in range(2):
         parts = splits.split_samples(manifest, val=0.2, test=0.2, seed=seed)
-        ranked = splits.nested_subsets(parts["train"], "spread", 1, seed)
+        ranked = subsets.nested_subsets(parts["train"], "spread", 1, seed)
         classes = sorted(manifest["label"].unique())
         train, val, test = (
-            Photos.of(rows, classes)
-            for rows in (splits.take_subset(ranked, 24, 5), parts["val"], parts["test"])
+            Examples.of(rows, classes)
+            for rows in (subsets.take_subset(ranked, 24, 5), parts["val"], parts["test"])
         )
         for precision, reached in accuracy.items():
             with seeded(seed):
@@ -94,7 +97,9 @@ def test_fine_tuning_in_bfloat16_reaches_what_float32_does(tmp_path: Path) -> No
                     STRATEGIES["finetune"], name, 4, pixels, pixels, settings, device, pretrained
                 )
                 exempt_depthwise(network, device)
-                fit(network, load, train, val, settings, ("real", seed), precision=precision)
+                train_network(
+                    network, load, train, val, settings, ("real", seed), precision=precision
+                )
             right = predict(network, load, test.rows).argmax(axis=1) == test.targets
             reached.append(float(right.mean()))
     print(accuracy)

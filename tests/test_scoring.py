@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from shotcount import scoring, tables
+from shotcount.scoring import predictions, scores, views
 
 CLASSES = ["plastic", "stone", "wood"]
 
@@ -27,14 +27,14 @@ def predict(confidence: float, wrong: int = 0, seeds: int = 2) -> pd.DataFrame:
                         "photo": 10 * sample + angle,
                         "sample": f"s{sample}",
                         "label": CLASSES[truth],
-                        **dict(zip(map(tables.probability, CLASSES), p, strict=True)),
+                        **dict(zip(map(predictions.probability, CLASSES), p, strict=True)),
                     }
                 )
     return pd.DataFrame(rows)
 
 
 def score(predictions: pd.DataFrame) -> dict[str, float]:
-    return scoring.score(predictions, CLASSES)
+    return scores.score(predictions, CLASSES)
 
 
 def test_perfect_predictions_score_perfectly() -> None:
@@ -51,7 +51,7 @@ def test_mistakes_are_counted_by_photo() -> None:
 
 
 def test_confusion_is_per_seed_and_has_every_pair() -> None:
-    table = scoring.confusion(predict(0.9, wrong=1), CLASSES).set_index(["actual", "predicted"])
+    table = scores.confusion(predict(0.9, wrong=1), CLASSES).set_index(["actual", "predicted"])
     counts = table["photos_per_seed"]
     assert len(counts) == 9
     assert counts["plastic", "stone"] == 5
@@ -62,8 +62,8 @@ def test_confusion_is_per_seed_and_has_every_pair() -> None:
 
 def test_hits_do_not_depend_on_the_order_of_rows() -> None:
     predictions = predict(0.9, wrong=2)
-    correct, samples = scoring.hits(predictions, CLASSES)
-    shuffled = scoring.hits(predictions.sample(frac=1, random_state=0), CLASSES)
+    correct, samples = predictions.hits(predictions, CLASSES)
+    shuffled = predictions.hits(predictions.sample(frac=1, random_state=0), CLASSES)
     assert np.array_equal(correct, shuffled[0])
     assert list(samples) == list(shuffled[1])
     assert correct.shape == (2, 30)
@@ -74,19 +74,19 @@ def test_hits_do_not_depend_on_the_order_of_rows() -> None:
 def test_calibration_error_is_the_gap_of_confidence_and_accuracy() -> None:
     confidence = np.repeat([0.95, 0.55], 100)
     correct = np.arange(200) % 100 < np.repeat([95, 35], 100)
-    assert scoring.calibration_error(confidence, correct) == pytest.approx(0.1)
-    assert scoring.calibration_error(np.ones(4), np.ones(4, dtype=bool)) == 0
+    assert scores.calibration_error(confidence, correct) == pytest.approx(0.1)
+    assert scores.calibration_error(np.ones(4), np.ones(4, dtype=bool)) == 0
     assert score(predict(0.9))["ece"] == pytest.approx(0.1)
 
 
 def test_averaging_views_mends_photos_that_mislead() -> None:
     predictions = predict(0.9)
-    columns = [tables.probability(label) for label in CLASSES]
+    columns = [predictions.probability(label) for label in CLASSES]
     misled = predictions["photo"] % 10 == 0  # one of five angles names the next class, less surely
     swapped = np.roll(predictions.loc[misled, columns].to_numpy(), 1, axis=1)
     predictions.loc[misled, columns] = 0.6 * swapped + 0.4 / 3
     rng = np.random.default_rng(0)
-    right, samples = scoring.views(predictions, CLASSES, rng, orders=400)
+    right, samples = views.right_by_views(predictions, CLASSES, rng, orders=400)
     assert right.shape == (5, 2, 6)
     assert list(samples) == [f"s{i}" for i in range(6)]
     by_views = right.mean(axis=(1, 2))
@@ -94,16 +94,16 @@ def test_averaging_views_mends_photos_that_mislead() -> None:
     assert by_views[1] > 0.95
     assert by_views[-1] == 1
     shuffled = predictions.sample(frac=1, random_state=0)
-    again, _ = scoring.views(shuffled, CLASSES, np.random.default_rng(0), orders=400)
+    again, _ = views.right_by_views(shuffled, CLASSES, np.random.default_rng(0), orders=400)
     assert np.array_equal(
-        again, scoring.views(predictions, CLASSES, np.random.default_rng(0), 400)[0]
+        again, views.right_by_views(predictions, CLASSES, np.random.default_rng(0), 400)[0]
     )
 
 
 def test_views_are_as_many_as_every_sample_has() -> None:
     predictions = predict(0.9, wrong=1)
     fewer = predictions[~((predictions["sample"] == "s3") & (predictions["photo"] > 32))]
-    right, _ = scoring.views(fewer, CLASSES, np.random.default_rng(0), orders=3)
+    right, _ = views.right_by_views(fewer, CLASSES, np.random.default_rng(0), orders=3)
     assert right.shape == (3, 2, 6)
     assert (right[:, :, 0] == 0).all()
     assert (right[:, :, 1:] == 1).all()

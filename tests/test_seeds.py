@@ -1,7 +1,7 @@
 import subprocess
 import sys
 
-from shotcount.seeds import seed_for
+from shotcount.core.seeds import seed_for
 
 
 def test_seed_is_the_same_in_another_process() -> None:

@@ -5,9 +5,10 @@ from conftest import ROOT, make_manifest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shotcount import splits
-from shotcount.errors import UserError
-from shotcount.params import Grid, Study, load_params
+from shotcount.core.errors import UserError
+from shotcount.core.params import load_params
+from shotcount.sampling import sizes, splits, subsets
+from shotcount.sampling.settings import SizeSettings, StudySettings
 
 collections = st.fixed_dictionaries({"a": st.integers(5, 30), "b": st.integers(5, 30)})
 seeds = st.integers(0, 2**32)
@@ -88,9 +89,9 @@ def test_a_sample_in_two_ready_made_splits_is_refused() -> None:
     collections, st.sampled_from(["spread", "random"]), seeds, st.integers(1, 20), st.integers(1, 3)
 )
 def test_subsets_are_nested(samples: dict[str, int], order: str, seed: int, n: int, k: int) -> None:
-    subsets = splits.nested_subsets(make_manifest(samples), order, draws=2, seed=seed)
-    small = splits.take_subset(subsets, n, k)
-    for more in (splits.take_subset(subsets, n + 1, k), splits.take_subset(subsets, n, k + 1)):
+    subsets = subsets.nested_subsets(make_manifest(samples), order, draws=2, seed=seed)
+    small = subsets.take_subset(subsets, n, k)
+    for more in (subsets.take_subset(subsets, n + 1, k), subsets.take_subset(subsets, n, k + 1)):
         assert len(small.merge(more, on=["seed", "photo"])) == len(small)
     count = min(n, sum(samples.values()))
     assert (small.groupby("seed").size() == count * k).all()
@@ -101,7 +102,7 @@ def test_every_prefix_of_the_samples_is_stratified(
     samples: dict[str, int], seed: int, n: int
 ) -> None:
     labels = pd.Series({f"{c}/{i}": c for c, count in samples.items() for i in range(count)})
-    order = splits.stratified_order(labels, np.random.default_rng(seed))
+    order = subsets.stratified_order(labels, np.random.default_rng(seed))
     assert sorted(order) == sorted(labels.index)
     counts = labels[order[:n]].value_counts()
     total = sum(samples.values())
@@ -112,7 +113,7 @@ def test_every_prefix_of_the_samples_is_stratified(
 
 def test_draws_differ_and_a_further_draw_changes_no_other() -> None:
     photos = make_manifest({"a": 6, "b": 6})
-    two, three = (splits.nested_subsets(photos, "spread", draws, 0) for draws in (2, 3))
+    two, three = (subsets.nested_subsets(photos, "spread", draws, 0) for draws in (2, 3))
     assert two.equals(three[three["seed"] < 2])
     first, second = (list(two.loc[two["seed"] == seed, "photo"]) for seed in (0, 1))
     assert first != second
@@ -120,7 +121,7 @@ def test_draws_differ_and_a_further_draw_changes_no_other() -> None:
 
 @given(st.integers(1, 24), st.integers(0, 23))
 def test_spread_angles_leave_no_large_gap(count: int, start: int) -> None:
-    order = splits.farthest_first(count, start)
+    order = subsets.farthest_first(count, start)
     assert sorted(order) == list(range(count))
     for k in range(2, count + 1):
         taken = sorted(order[:k])
@@ -130,21 +131,21 @@ def test_spread_angles_leave_no_large_gap(count: int, start: int) -> None:
 
 
 def test_a_sample_of_many_angles_is_spread_too() -> None:
-    order = splits.farthest_first(3000, start=5)
+    order = subsets.farthest_first(3000, start=5)
     assert order[:4] == (5, 1505, 755, 2255)
     assert sorted(order) == list(range(3000))
 
 
-def study(samples: list, angles: list[int], **changes: object) -> Study:
+def study(samples: list, angles: list[int], **changes: object) -> StudySettings:
     shipped = load_params(ROOT / "params.yaml").study
-    grid = Grid(samples=[], angles=[])
+    grid = SizeSettings(samples=[], angles=[])
     sizes = {"samples": samples, "angles": angles, "frozen_grid": grid}
     return shipped.model_copy(update=sizes | changes)
 
 
 def test_grid_that_the_split_cannot_fill_is_refused() -> None:
     train = make_manifest({"a": 6, "b": 6})
-    splits.check_grid(train, study([0.5, 1.0, 2], [1, 4]))
+    sizes.check_sizes(train, study([0.5, 1.0, 2], [1, 4]))
     for samples, angles, message in (
         ([1.0], [5], "study.angles: 5 angles asked, .* more than 4"),
         ([13], [1], r"13 means 13 training sample\(s\)"),
@@ -152,19 +153,19 @@ def test_grid_that_the_split_cannot_fill_is_refused() -> None:
         ([0.5, 6], [1], "6 and 0.5 both mean 6 samples: each size once"),
     ):
         with pytest.raises(UserError, match=message):
-            splits.check_grid(train, study(samples, angles))
+            sizes.check_sizes(train, study(samples, angles))
     for grid, message in (
-        (Grid(samples=[0.5], angles=[9]), "study.frozen_grid.angles: 9 angles asked"),
-        (Grid(samples=[6], angles=[1]), "study.frozen_grid.samples: 6 and 0.5 both mean 6"),
+        (SizeSettings(samples=[0.5], angles=[9]), "study.frozen_grid.angles: 9 angles asked"),
+        (SizeSettings(samples=[6], angles=[1]), "study.frozen_grid.samples: 6 and 0.5 both mean 6"),
     ):
         with pytest.raises(UserError, match=message):
-            splits.check_grid(train, study([0.5], [1], frozen_grid=grid))
+            sizes.check_sizes(train, study([0.5], [1], frozen_grid=grid))
 
 
 def test_frozen_has_further_cells_and_none_twice() -> None:
-    own = study([0.5, 1.0], [1, 10], frozen_grid=Grid(samples=[0.25, 1.0], angles=[1, 3]))
-    assert splits.further_cells(own) == [(0.25, 1), (0.25, 3), (1.0, 3)]
+    own = study([0.5, 1.0], [1, 10], frozen_grid=SizeSettings(samples=[0.25, 1.0], angles=[1, 3]))
+    assert sizes.further_cells(own) == [(0.25, 1), (0.25, 3), (1.0, 3)]
     shared = ["0.5x1", "0.5x10", "1.0x1", "1.0x10"]
-    assert splits.cell_folders(own, "scratch") == shared
+    assert sizes.cell_folders(own, "scratch") == shared
     further = ["grid/0.25x1", "grid/0.25x3", "grid/1.0x3"]
-    assert splits.cell_folders(own, "frozen") == shared + further
+    assert sizes.cell_folders(own, "frozen") == shared + further

@@ -10,9 +10,9 @@ import yaml
 from conftest import make_collection
 from PIL import Image
 
-from shotcount.errors import UserError
+from shotcount.commands.check_data import survey
+from shotcount.core.errors import UserError
 from shotcount.params import Params
-from shotcount.survey import survey
 
 
 @pytest.fixture

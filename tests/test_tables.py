@@ -3,8 +3,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from shotcount import tables
-from shotcount.errors import UserError
+from shotcount.core import tables
+from shotcount.core.errors import UserError
 
 
 @pytest.fixture(params=["t.csv", "short", "long"])

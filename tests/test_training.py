@@ -12,27 +12,30 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from shotcount import training
-from shotcount.backbones import build_backbone
-from shotcount.checkpoints import Checkpoint
-from shotcount.devices import (
+from shotcount.core.errors import UserError
+from shotcount.core.params import load_params
+from shotcount.core.seeds import seed_for
+from shotcount.networks.backbones import build_backbone
+from shotcount.networks.devices import (
     exempt_depthwise,
     in_pieces,
     pick_device,
     pick_precision,
     seeded,
 )
-from shotcount.errors import UserError
-from shotcount.features import write
-from shotcount.heads import build_head, solve_head
-from shotcount.params import Features, StepDecay, load_params
-from shotcount.seeds import seed_for
-from shotcount.training import STRATEGIES, Photos, fit
+from shotcount.networks.features import write_features
+from shotcount.networks.heads import build_head, solve_head
+from shotcount.networks.settings import FeatureSettings
+from shotcount.training import batches, budgets, loop, predicting, strategies
+from shotcount.training.checkpoints import Checkpoint
+from shotcount.training.loop import train_network
+from shotcount.training.settings import StepDecay
+from shotcount.training.strategies import STRATEGIES, Examples
 
 CPU = torch.device("cpu")
 PARAMS = load_params(ROOT / "params.yaml")
-CLEAN = Features(views=0, crop_scale=0.5, flip=True)
-VIEWS = Features(views=3, crop_scale=0.5, flip=True)
+CLEAN = FeatureSettings(views=0, crop_scale=0.5, flip=True)
+VIEWS = FeatureSettings(views=3, crop_scale=0.5, flip=True)
 
 
 def settings(strategy: str, **changes: object):
@@ -51,11 +54,16 @@ def separable(photos: int = 200, seed: int = 0) -> tuple[np.ndarray, np.ndarray]
 def train_head(seed: int = 0, **changes: object) -> tuple[torch.nn.Module, pd.DataFrame]:
     features, targets = separable()
     head = build_head(8, 2)
-    load = training.load_features(features, CPU)
-    train, val = Photos(np.arange(100), targets[:100]), Photos(np.arange(100, 200), targets[100:])
+    load = strategies.load_features(features, CPU)
+    train, val = (
+        Examples(np.arange(100), targets[:100]),
+        Examples(np.arange(100, 200), targets[100:]),
+    )
     small = {"epochs": 5, "min_steps": 40, "batch_size": 16, "validations": 5, "weight_decay": 0.0}
     changes = small | changes
-    return head, fit(head, load, train, val, settings("frozen", **changes), ("test", seed))
+    return head, train_network(
+        head, load, train, val, settings("frozen", **changes), ("test", seed)
+    )
 
 
 # ---- what goes in -------------------------------------------------------------------
@@ -63,12 +71,12 @@ def train_head(seed: int = 0, **changes: object) -> tuple[torch.nn.Module, pd.Da
 
 def batches(photos: int, size: int, window: int) -> list[np.ndarray]:
     """The first 20 batches, where a window holds so many photos and a block 3."""
-    training._shuffled.cache_clear()
+    batches._shuffled.cache_clear()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "WINDOW", window)
         patch.setattr(training, "BLOCK", 3)
-        drawn = [training.batch(step, photos, size, ("test",)) for step in range(20)]
-    training._shuffled.cache_clear()
+        drawn = [batches.draw_batch(step, photos, size, ("test",)) for step in range(20)]
+    batches._shuffled.cache_clear()
     return drawn
 
 
@@ -84,33 +92,33 @@ def test_batches_are_full_and_show_every_photo_once_a_pass(
 
 @pytest.mark.parametrize("photos", [50, 2**14 + 1])
 def test_a_step_can_be_drawn_without_those_before_it(photos: int) -> None:
-    drawn = [training.batch(step, photos, photos // 3, ("test",)) for step in range(8)]
-    training._shuffled.cache_clear()
-    assert np.array_equal(training.batch(7, photos, photos // 3, ("test",)), drawn[7])
-    assert not np.array_equal(training.batch(7, photos, photos // 3, ("other",)), drawn[7])
+    drawn = [batches.draw_batch(step, photos, photos // 3, ("test",)) for step in range(8)]
+    batches._shuffled.cache_clear()
+    assert np.array_equal(batches.draw_batch(7, photos, photos // 3, ("test",)), drawn[7])
+    assert not np.array_equal(batches.draw_batch(7, photos, photos // 3, ("other",)), drawn[7])
 
 
 def test_few_photos_are_shuffled_as_a_whole() -> None:
     rng = np.random.default_rng(seed_for("order", "test", 1))
-    assert np.array_equal(training.batch(1, 30, 30, ("test",)), rng.permutation(30))
+    assert np.array_equal(batches.draw_batch(1, 30, 30, ("test",)), rng.permutation(30))
 
 
 def test_many_photos_come_in_windows_of_a_few_neighbourhoods() -> None:
-    photos = 3 * training.WINDOW + 5
-    epochs = [training.batch(step, photos, photos, ("test",)) for step in range(2)]
+    photos = 3 * batches.WINDOW + 5
+    epochs = [batches.draw_batch(step, photos, photos, ("test",)) for step in range(2)]
     for order in epochs:
-        window = order[training.WINDOW : 2 * training.WINDOW]
-        blocks = np.unique(window // training.BLOCK)
-        assert len(blocks) < 1.1 * training.WINDOW / training.BLOCK  # of three times as many
-        assert blocks[-1] - blocks[0] > 0.9 * photos / training.BLOCK  # from everywhere
+        window = order[batches.WINDOW : 2 * batches.WINDOW]
+        blocks = np.unique(window // batches.BLOCK)
+        assert len(blocks) < 1.1 * batches.WINDOW / batches.BLOCK  # of three times as many
+        assert blocks[-1] - blocks[0] > 0.9 * photos / batches.BLOCK  # from everywhere
         assert np.abs(np.diff(window[:100])).min() > 1  # mixed among themselves
-    again = np.intersect1d(epochs[0][: training.WINDOW], epochs[1][: training.WINDOW])
-    assert len(again) == pytest.approx(training.WINDOW / 3, rel=0.2)  # other ones each time
+    again = np.intersect1d(epochs[0][: batches.WINDOW], epochs[1][: batches.WINDOW])
+    assert len(again) == pytest.approx(batches.WINDOW / 3, rel=0.2)  # other ones each time
 
 
 def test_augmentation_is_for_training_only() -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (4, 16, 16, 3), dtype=np.uint8)
-    load = training.load_pixels(pixels, settings("finetune"), CPU)
+    load = strategies.load_pixels(pixels, settings("finetune"), CPU)
     plain = load(np.array([2, 0]), None)
     assert np.array_equal(plain.permute(0, 2, 3, 1).numpy(), pixels[[2, 0]])
     assert not torch.equal(load(np.array([2, 0]), 0), plain)
@@ -132,7 +140,7 @@ def test_a_gpu_computes_while_the_next_photos_are_copied(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
     monkeypatch.setattr(torch.Tensor, "to", to)
-    load = training.load_pixels(pixels, settings("finetune"), torch.device("cuda"))
+    load = strategies.load_pixels(pixels, settings("finetune"), torch.device("cuda"))
     load(np.array([2, 0]), None)
     assert copied == [True]
 
@@ -142,20 +150,20 @@ def test_a_gpu_computes_while_the_next_photos_are_copied(monkeypatch: pytest.Mon
 
 def test_schedules() -> None:
     cosine = settings("finetune", learning_rate=0.1, schedule="cosine")
-    rates = [training.learning_rate(step, 10, 0, cosine) for step in range(10)]
+    rates = [budgets.learning_rate(step, 10, 0, cosine) for step in range(10)]
     assert rates[0] == 0.1
     assert rates == sorted(rates, reverse=True)
     assert rates[5] == pytest.approx(0.05)
     step = settings("finetune", learning_rate=0.1, schedule=StepDecay(every=7, factor=0.1))
-    assert training.learning_rate(0, 10, 6.9, step) == 0.1
-    assert training.learning_rate(0, 10, 7.0, step) == pytest.approx(0.01)
+    assert budgets.learning_rate(0, 10, 6.9, step) == 0.1
+    assert budgets.learning_rate(0, 10, 7.0, step) == pytest.approx(0.01)
     constant = settings("finetune", learning_rate=0.1, schedule="constant")
-    assert training.learning_rate(9, 10, 9, constant) == 0.1
+    assert budgets.learning_rate(9, 10, 9, constant) == 0.1
 
 
 def test_weight_decay_spares_norms_and_biases() -> None:
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
-    decayed, others = training.build_optimizer(
+    decayed, others = budgets.build_optimizer(
         network, settings("finetune", weight_decay=0.1)
     ).param_groups
     assert [tuple(p.shape) for p in decayed["params"]] == [(4, 3, 3, 3)]
@@ -177,8 +185,10 @@ def test_network_is_left_with_the_best_validation_weights() -> None:
     head, history = train_head(learning_rate=3.0, schedule="constant", patience=100)
     assert history["val_loss"].idxmin() < len(history) - 1  # it got worse again
     features, targets = separable()
-    load = training.load_features(features, CPU)
-    loss = training.cross_entropy(training.predict(head, load, np.arange(100, 200)), targets[100:])
+    load = strategies.load_features(features, CPU)
+    loss = predicting.cross_entropy(
+        predicting.predict(head, load, np.arange(100, 200)), targets[100:]
+    )
     assert loss == pytest.approx(history["val_loss"].min(), abs=1e-9)
 
 
@@ -203,21 +213,21 @@ def test_only_training_and_validation_photos_are_read() -> None:
         return torch.from_numpy(features[rows[part], 0])
 
     train, val = (
-        Photos(np.arange(10, 30), targets[10:30]),
-        Photos(np.arange(40, 50), targets[40:50]),
+        Examples(np.arange(10, 30), targets[10:30]),
+        Examples(np.arange(40, 50), targets[40:50]),
     )
-    fit(build_head(8, 2), load, train, val, settings("frozen"), ("test",))
+    train_network(build_head(8, 2), load, train, val, settings("frozen"), ("test",))
     assert seen == {*range(10, 30), *range(40, 50)}
 
 
 def test_loss_that_runs_away_is_told() -> None:
     features, targets = separable(20)
     features[3] = np.nan
-    photos = Photos(np.arange(20), targets)
+    photos = Examples(np.arange(20), targets)
     with pytest.raises(UserError, match="loss at step .* is nan: lower learning_rate"):
-        fit(
+        train_network(
             build_head(8, 2),
-            training.load_features(features, CPU),
+            strategies.load_features(features, CPU),
             photos,
             photos,
             settings("frozen"),
@@ -227,10 +237,10 @@ def test_loss_that_runs_away_is_told() -> None:
 
 def test_progress_is_told_step_by_step() -> None:
     features, targets = separable(20)
-    photos, told = Photos(np.arange(20), targets), []
-    fit(
+    photos, told = Examples(np.arange(20), targets), []
+    train_network(
         build_head(8, 2),
-        training.load_features(features, CPU),
+        strategies.load_features(features, CPU),
         photos,
         photos,
         settings("frozen", epochs=1, min_steps=3, batch_size=20, validations=1),
@@ -268,20 +278,25 @@ def test_killed_training_resumes_to_identical_weights(
     tmp_path: Path, optimizer: str, stop: int
 ) -> None:
     features, targets = separable()
-    train, val = Photos(np.arange(100), targets[:100]), Photos(np.arange(100, 200), targets[100:])
+    train, val = (
+        Examples(np.arange(100), targets[:100]),
+        Examples(np.arange(100, 200), targets[100:]),
+    )
     small = {"epochs": 4, "min_steps": 24, "batch_size": 16, "validations": 6, "patience": 6}
     own = settings("frozen", optimizer=optimizer, **small)
     taken: list[int] = []
 
     def run(checkpoint: Checkpoint | None, stop_at: int = -1) -> tuple[dict, pd.DataFrame]:
-        def on_step(run: training.Progress, steps: int) -> None:
+        def on_step(run: loop.RunState, steps: int) -> None:
             taken.append(run.step)
             if run.step == stop_at:
                 raise StopError
 
-        network, load = small_network(), training.load_features(features, CPU)
+        network, load = small_network(), strategies.load_features(features, CPU)
         with seeded(len(taken)):  # whatever was drawn before
-            history = fit(network, load, train, val, own, ("test",), checkpoint, on_step=on_step)
+            history = train_network(
+                network, load, train, val, own, ("test",), checkpoint, on_step=on_step
+            )
         return network.state_dict(), history
 
     weights, history = run(None)
@@ -352,11 +367,11 @@ def test_another_error_is_no_lack_of_memory() -> None:
 
 def test_pieces_sum_to_the_gradient_of_the_batch() -> None:
     features, targets = separable(40)
-    photos, load = Photos(np.arange(40), targets), training.load_features(features, CPU)
+    photos, load = Examples(np.arange(40), targets), strategies.load_features(features, CPU)
     own = settings("frozen", epochs=5, min_steps=5, batch_size=20, validations=1)
     heads = [build_head(8, 2) for _ in range(2)]
     for head, piece in zip(heads, (None, 3), strict=True):
-        fit(head, load, photos, photos, own, ("test",), piece=piece)
+        train_network(head, load, photos, photos, own, ("test",), piece=piece)
     assert torch.allclose(heads[0].weight, heads[1].weight, atol=1e-6)
     assert not torch.equal(heads[0].weight, torch.zeros(2, 8))
 
@@ -380,7 +395,7 @@ def test_cached_features_are_those_of_the_frozen_network(
         backbone = build_backbone("resnet18")
     before = {key: value.clone() for key, value in backbone.state_dict().items()}
     path = tmp_path / "features.npy"
-    assert list(write(path, backbone, pixels, CLEAN, CPU)) == [0, 10, 20, 24]
+    assert list(write_features(path, backbone, pixels, CLEAN, CPU)) == [0, 10, 20, 24]
     cached = np.load(path)
     for key, value in backbone.state_dict().items():  # BatchNorm's running means among them
         assert torch.equal(value, before[key]), key
@@ -392,7 +407,7 @@ def test_cached_features_are_those_of_the_frozen_network(
     whole = path.read_bytes()
     for length in (0, 50, len(whole) // 2, len(whole) - 1):  # where a killed call may have stopped
         path.write_bytes(whole[:length])
-        done = list(write(path, backbone, pixels, CLEAN, CPU))
+        done = list(write_features(path, backbone, pixels, CLEAN, CPU))
         assert path.read_bytes() == whole
     assert done == [20, 24]
 
@@ -401,15 +416,15 @@ def test_augmented_views_are_for_training_only(pixels: np.ndarray, tmp_path: Pat
     with seeded(0):
         backbone = build_backbone("resnet18")
     clean, views = tmp_path / "clean.npy", tmp_path / "views.npy"
-    list(write(clean, backbone, pixels, CLEAN, CPU))
-    list(write(views, backbone, pixels, VIEWS, CPU))
+    list(write_features(clean, backbone, pixels, CLEAN, CPU))
+    list(write_features(views, backbone, pixels, VIEWS, CPU))
     features = np.load(views)
     assert features.shape == (24, 4, 512)
     assert np.array_equal(features[:, :1], np.load(clean))
     apart = np.abs(features[:, :, None] - features[:, None]).max(axis=-1)  # (photos, views, views)
     assert (apart[:, ~np.eye(4, dtype=bool)] > 1e-3).all()
 
-    load, rows = training.load_features(features, CPU), np.full(60, 7)
+    load, rows = strategies.load_features(features, CPU), np.full(60, 7)
     assert torch.equal(load(rows, None), torch.from_numpy(features[rows, 0]))
     shown = load(rows, 5).numpy()
     assert {int((features[7] == one).all(axis=1).argmax()) for one in shown} == {1, 2, 3}
@@ -417,7 +432,7 @@ def test_augmented_views_are_for_training_only(pixels: np.ndarray, tmp_path: Pat
 
     whole = views.read_bytes()
     views.write_bytes(whole[: len(whole) // 2])
-    list(write(views, backbone, pixels, VIEWS, CPU))
+    list(write_features(views, backbone, pixels, VIEWS, CPU))
     assert views.read_bytes() == whole
 
 
@@ -444,7 +459,7 @@ def test_features_hardly_depend_on_the_number_of_threads(
     found = []
     for count in (1, 2):
         torch.set_num_threads(count)
-        list(write(tmp_path / str(count), backbone, pixels, CLEAN, CPU))
+        list(write_features(tmp_path / str(count), backbone, pixels, CLEAN, CPU))
         found.append(np.load(tmp_path / str(count)))
     assert np.allclose(*found, rtol=1e-4, atol=1e-5)
 
@@ -456,7 +471,7 @@ def test_features_on_cuda_are_those_of_the_cpu(pixels: np.ndarray, tmp_path: Pat
     found = []
     for name in ("cpu", "cuda", "cuda"):
         path = tmp_path / f"{len(found)}.npy"
-        list(write(path, backbone, pixels, CLEAN, pick_device(name)))
+        list(write_features(path, backbone, pixels, CLEAN, pick_device(name)))
         found.append(np.load(path))
     assert np.array_equal(found[1], found[2])
     assert np.allclose(found[0], found[1], rtol=1e-2, atol=1e-3)  # TF32 convolutions
@@ -468,13 +483,13 @@ def fine_tune(
     with seeded(1):
         pretrained = build_backbone("resnet18").state_dict()
     with seeded(2):
-        network, load = training.assemble(
+        network, load = strategies.assemble(
             STRATEGIES[name], "resnet18", 2, pixels, pixels, settings(name), CPU, pretrained
         )
     before = {key: value.clone() for key, value in network.state_dict().items()}
-    photos = Photos(np.arange(24), np.arange(24) % 2)
+    photos = Examples(np.arange(24), np.arange(24) % 2)
     small = settings(name, min_steps=min_steps, epochs=1, batch_size=12, validations=1)
-    history = fit(network, load, photos, photos, small, ("test",), precision=precision)
+    history = train_network(network, load, photos, photos, small, ("test",), precision=precision)
     return pretrained, before, network, history
 
 
@@ -495,7 +510,7 @@ def test_scratch_starts_from_weights_of_its_own(pixels: np.ndarray) -> None:
 
 def test_frozen_trains_a_head_and_nothing_else() -> None:
     features, _ = separable()
-    network, _ = training.assemble(
+    network, _ = strategies.assemble(
         STRATEGIES["frozen"], "resnet18", 3, features, features, settings("frozen"), CPU
     )
     assert {key: tuple(v.shape) for key, v in network.state_dict().items()} == {
@@ -597,7 +612,7 @@ def test_bfloat16_trains_as_float32_does(pixels: np.ndarray) -> None:
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_a_compiled_step_is_the_same_step() -> None:
     features, targets = separable(40)
-    photos, load = Photos(np.arange(40), targets), training.load_features(features, CPU)
+    photos, load = Examples(np.arange(40), targets), strategies.load_features(features, CPU)
     own = settings("frozen", epochs=5, min_steps=5, batch_size=20, validations=1)
     weights = []
     for compiled in (False, True):
@@ -605,7 +620,7 @@ def test_a_compiled_step_is_the_same_step() -> None:
             network = torch.nn.Sequential(
                 torch.nn.Linear(8, 16), torch.nn.Tanh(), torch.nn.Linear(16, 2)
             )
-        fit(network, load, photos, photos, own, ("test",), compiled=compiled)
+        train_network(network, load, photos, photos, own, ("test",), compiled=compiled)
         weights.append(network.state_dict())
     assert list(weights[0]) == list(weights[1])
     for key, value in weights[0].items():

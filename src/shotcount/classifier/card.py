@@ -1,0 +1,144 @@
+"""The classifier's model card.
+
+After Mitchell et al., "Model cards for model reporting" (FAT* 2019). Every number is of this one
+model on the test split, whose samples it has never seen.
+"""
+
+import html
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from shotcount.classifier.figures import Figures
+from shotcount.core.text import (
+    cell_in_percent,
+    markdown_table,
+    percent,
+    printable,
+    range_in_percent,
+)
+from shotcount.uncertainty.intervals import Estimate
+
+
+def write(
+    model: Mapping[str, Any],
+    figures: Figures,
+    parts: Mapping[str, pd.DataFrame],
+    history: pd.DataFrame,
+) -> str:
+    """Return the card, in Markdown.
+
+    Parameters
+    ----------
+    model : mapping
+        The content of model.json.
+    figures : Figures
+    parts : mapping of str to DataFrame
+        The photos (label, sample) of training, validation and test.
+    history : DataFrame
+        Of all models that the classifier was chosen from, as for `keep.choose`.
+    """
+    lowest = history.groupby(["strategy", "seed"], sort=False)["val_loss"].min()
+    losses = [
+        [str(strategy), str(len(own)), f"{own.mean():.3f}", f"{own.min():.3f}"]
+        for strategy, own in lowest.groupby("strategy", sort=False)
+    ]
+    own = history[(history["strategy"] == model["strategy"]) & (history["seed"] == model["seed"])]
+    best = own.loc[own["val_loss"].idxmin()]
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+    template = Path(__file__).with_suffix(".md").read_text(encoding="utf-8")
+    return environment.from_string(template).render(
+        figures=figures,
+        labels=[_escaped(label) for label in model["classes"]],
+        claim=_claim(figures),
+        facts=markdown_table(["", ""], _facts(model)),
+        counts=markdown_table(["class", *parts], _counts(model, parts)),
+        recalls=markdown_table(["photos of", "named right"], _recalls(figures)),
+        by_views=markdown_table(["photos averaged", "samples named right"], _by_views(figures)),
+        overconfidence=_overconfidence(figures.overconfidence),
+        losses=markdown_table(["strategy", "seeds", "validation loss: mean", "lowest"], losses),
+        settings=markdown_table(
+            ["", ""], [[name, _setting(value)] for name, value in model["settings"].items()]
+        ),
+        steps=int(own["step"].max()),
+        best_step=int(best["step"]),
+        best_loss=best["val_loss"],
+        best_accuracy=best["val_accuracy"],
+    )
+
+
+def _claim(figures: Figures) -> str:
+    views = figures.views
+    claim = f"it is right for {_in_percent(figures.accuracy)}"
+    if len(views) > 1:
+        claim += (
+            f"; for {_in_percent(views[-1])} of the samples, where it sees {len(views)} photos of "
+            "each and their predictions are averaged"
+        )
+    return claim
+
+
+def _facts(model: Mapping[str, Any]) -> list[list[str]]:
+    p = model["preprocessing"]
+    facts = {
+        "network": f"{model['network']} and a linear head",
+        "strategy": model["strategy"],
+        "trained on": f"{model['photos']:,} photos: {model['samples']:,} samples, up to "
+        f"{model['angles']} angles each",
+        "seed": str(model["seed"]),
+        "input": f"RGB, {model['size']} × {model['size']} px: shorter side scaled to "
+        f"{p['shorter_side']} px ({p['interpolation']}), centre cropped; mean {p['mean']}, "
+        f"std {p['std']} of values / 255",
+        "versions": ", ".join(f"{name} {version}" for name, version in model["versions"].items()),
+        "data": f"manifest sha256 `{model['manifest_sha256']}`",
+    }
+    return [[name, fact] for name, fact in facts.items()]
+
+
+def _counts(model: Mapping[str, Any], parts: Mapping[str, pd.DataFrame]) -> list[list[str]]:
+    rows = []
+    for label in model["classes"]:
+        own = [part[part["label"] == label] for part in parts.values()]
+        counts = [f"{part['sample'].nunique():,} ({len(part):,})" for part in own]
+        rows.append([_escaped(label), *counts])
+    return rows
+
+
+def _recalls(figures: Figures) -> list[list[str]]:
+    rows = {_escaped(label): recall for label, recall in figures.recall.items()}
+    return [[name, _cell(e)] for name, e in ({"all classes": figures.accuracy} | rows).items()]
+
+
+def _by_views(figures: Figures) -> list[list[str]]:
+    most = len(figures.views)
+    shown = [views for views in (2, 3, 5, 10) if views < most] + [most]
+    return [[str(views), _cell(figures.views[views - 1])] for views in shown]
+
+
+def _in_percent(e: Estimate) -> str:
+    return f"{percent(e.value)} ({range_in_percent(e.low, e.high)})"
+
+
+def _overconfidence(e: Estimate) -> str:
+    side, sign = ("above", 1) if e.value >= 0 else ("below", -1)
+    low, high = sorted((sign * e.low, sign * e.high))
+    return f"{100 * abs(e.value):.1f} points ({range_in_percent(low, high)}) {side}"
+
+
+def _cell(e: Estimate) -> str:
+    return cell_in_percent(e.value, e.low, e.high)
+
+
+def _setting(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}: {inner}" for name, inner in value.items())
+    return str(value)
+
+
+def _escaped(label: str) -> str:
+    """Escape a class's name, which may hold anything: HTML, Markdown, ends of lines."""
+    shown = html.escape(printable(label))
+    return "".join(f"&#{ord(c)};" if c in "\\`*_[]|~" else c for c in shown)

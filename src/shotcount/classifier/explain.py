@@ -1,0 +1,83 @@
+"""Grad-CAM: which places of a photo speak for a class."""
+
+import numpy as np
+import torch
+from matplotlib import colormaps
+from PIL import Image
+from torch import nn
+
+
+def grad_cam(network: nn.Module, x: torch.Tensor, targets: torch.Tensor) -> np.ndarray | None:
+    """Return how much each place of a photo speaks for a class.
+
+    Grad-CAM (Selvaraju et al., ICCV 2017) on the last feature map of more than one place: its
+    channels, weighted by the mean gradient of the class's logit, summed; what speaks against the
+    class is cut off. Of any network: which map is the last one shows while it computes.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Photos → logits, in eval mode.
+    x : Tensor of shape (B, 3, H, H)
+        Photos are square, and so are feature maps: that tells them from other outputs.
+    targets : Tensor of shape (B,), int64
+        The class that is asked for.
+
+    Returns
+    -------
+    ndarray of shape (B, h, h), float32, from 0 to 1, or None
+        As fine as the feature map. None where the network ends in no feature map, as most
+        transformers, which work on a list of patches.
+    """
+    last: list[torch.Tensor] = []
+
+    def note(module: nn.Module, inputs: object, output: object) -> None:
+        if isinstance(output, torch.Tensor) and _places(output.shape) > 1:
+            last[:] = [output]
+
+    hooks = [module.register_forward_hook(note) for module in network.modules()]
+    try:
+        with torch.enable_grad():
+            logits = network(x.clone().requires_grad_())
+            space = _space(last[0].shape) if last else None
+            if space is None:
+                return None
+            chosen = logits.gather(1, targets[:, None]).sum()
+            (gradient,) = torch.autograd.grad(chosen, last[0])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    (channels,) = {1, 2, 3} - set(space)
+    weights = gradient.mean(dim=space, keepdim=True)
+    cam = (weights * last[0]).sum(dim=channels).relu()  # (B, h, h)
+    peak = cam.amax(dim=(1, 2), keepdim=True).clamp_min(torch.finfo(cam.dtype).tiny)
+    return (cam / peak).detach().float().cpu().numpy()
+
+
+def _space(shape: torch.Size) -> tuple[int, int] | None:
+    """Return which dimensions of a feature map are places: of (B, C, h, h) or (B, h, h, C)."""
+    if len(shape) == 4 and shape[2] == shape[3]:
+        return 2, 3
+    if len(shape) == 4 and shape[1] == shape[2]:  # Swin, for example
+        return 1, 2
+    return None
+
+
+def _places(shape: torch.Size) -> int:
+    """Count the places that an output tells apart, in a feature map or in a list of patches."""
+    if len(shape) == 3:  # (B, patches, C) or (B, C, patches)
+        return min(shape[1:])
+    space = _space(shape)
+    return int(shape[space[0]] ** 2) if space else 0
+
+
+def overlay(photo: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """Colour a photo (H, H, 3) uint8 by `heat` (h, h), from 0 to 1: the more, the brighter.
+
+    The photo itself turns grey, so that all colour is the heat's.
+    """
+    image = Image.fromarray(heat.astype(np.float32))
+    fine = np.asarray(image.resize(photo.shape[1::-1], Image.Resampling.BICUBIC))
+    colour = colormaps["inferno"](fine.clip(0, 1))[..., :3] * 255  # (H, H, 3)
+    grey = np.asarray(Image.fromarray(photo).convert("L"))[..., None]
+    return (0.5 * grey + 0.5 * colour).round().astype(np.uint8)

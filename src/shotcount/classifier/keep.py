@@ -1,0 +1,178 @@
+"""The study's classifier: choose, save and load it."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import safetensors.torch
+import timm
+import torch
+
+from shotcount.core import files, tables
+from shotcount.core.errors import UserError
+from shotcount.networks.backbones import Backbone, build_backbone
+from shotcount.networks.heads import Network
+from shotcount.scoring.predictions import prediction_columns, predictions_of
+
+WEIGHTS, MODEL = "weights.safetensors", "model.json"
+
+
+def choose(history: pd.DataFrame) -> tuple[str, int]:
+    """Choose a strategy, and one of its seeds, by validation loss alone.
+
+    The strategy by the mean over its seeds, since the best of several lucky seeds says little about
+    a strategy and more seeds would win; then the seed. Never by test accuracy: the best of many
+    models on the test split owes part of its lead to that split's chance, so the number reported
+    for it would be too high (Cawley and Talbot, "On over-fitting in model selection and subsequent
+    selection bias in performance evaluation", JMLR 2010). Loss rather than accuracy, since each
+    seed kept the weights of its lowest loss, and accuracies on a small validation split often tie.
+
+    Parameters
+    ----------
+    history : DataFrame
+        Columns strategy, seed and val_loss of the models to choose from, one row a look at
+        validation.
+
+    Returns
+    -------
+    strategy : str
+    seed : int
+        The first of equals.
+    """
+    lowest = history.groupby(["strategy", "seed"], sort=False)["val_loss"].min()
+    strategy = str(lowest.groupby("strategy", sort=False).mean().idxmin())
+    return strategy, int(lowest[strategy].idxmin())
+
+
+def read_predictions(evaluation: Path, model: Mapping[str, Any]) -> pd.DataFrame:
+    """Read the predictions of one model on the test split, as the stage evaluate wrote them.
+
+    Parameters
+    ----------
+    evaluation : Path
+        The folder with a folder for each strategy.
+    model : mapping
+        strategy, samples, angles, seed and classes, as in model.json.
+
+    Returns
+    -------
+    DataFrame
+        As in ``prediction_columns(model["classes"])``, of this model alone.
+    """
+    path = predictions_of(evaluation / model["strategy"], model["samples"], model["angles"])
+    predictions = tables.read(path, prediction_columns(model["classes"]))
+    return predictions[predictions["seed"] == model["seed"]]
+
+
+def join(
+    trained: Mapping[str, torch.Tensor], backbone: Callable[[], Mapping[str, torch.Tensor]]
+) -> dict[str, torch.Tensor]:
+    """Return the state of the whole `Network`.
+
+    Parameters
+    ----------
+    trained : mapping of str to Tensor
+        The weights of one seed of a cell: of the whole network, or of a head alone.
+    backbone : callable
+        Returns the frozen backbone's state; called for a head alone.
+    """
+    if any(name.startswith("backbone.") for name in trained):
+        return dict(trained)
+    return {f"backbone.{name}": value for name, value in backbone().items()} | {
+        f"head.{name}": value for name, value in trained.items()
+    }
+
+
+def preprocessing(backbone: Backbone, size: int) -> dict[str, Any]:
+    """Describe what happens to a photo before the network's first layer, for other programs.
+
+    The network itself takes pixel values from 0 to 255 and normalises them.
+    """
+    return {
+        "orientation": "EXIF",
+        "mode": "RGB",
+        "shorter_side": size,  # px
+        "interpolation": "bicubic, antialiased, a = -0.5",
+        "crop": "centre, square",
+        "mean": [round(float(m) / 255, 6) for m in backbone.mean.flatten()],  # of values / 255
+        "std": [round(float(s) / 255, 6) for s in backbone.std.flatten()],
+    }
+
+
+def save(
+    folder: Path, state: Mapping[str, torch.Tensor], model: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Write weights and model.json into `folder`.
+
+    Returns
+    -------
+    dict
+        The content of model.json: `model`, completed by preprocessing and versions.
+    """
+    made = {
+        "preprocessing": preprocessing(build_backbone(model["network"]), model["size"]),
+        "versions": {"torch": torch.__version__, "timm": timm.__version__},
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = safetensors.torch.save({name: value.contiguous() for name, value in state.items()})
+    files.write_bytes(folder / WEIGHTS, weights)
+    files.write_json(folder / MODEL, {**model, **made})
+    return {**model, **made}
+
+
+def load(folder: Path, device: torch.device) -> tuple[Network, dict[str, Any]]:
+    """Load a classifier from its folder, which may be a copy anywhere.
+
+    Returns
+    -------
+    network : Classifier
+        In eval mode, on `device`: photos (B, 3, H, W), pixel values 0 to 255 → logits (B, classes).
+    model : dict
+        The content of model.json; `classes` names the logits in order, `size` is H and W in pixels.
+
+    Raises
+    ------
+    UserError
+        If the folder holds no classifier, or a damaged one.
+    """
+    model = _read_model(folder / MODEL)
+    try:
+        state = safetensors.torch.load_file(folder / WEIGHTS)
+    except FileNotFoundError:
+        raise UserError(f"{folder} has no {WEIGHTS}: copy the whole folder") from None
+    except (OSError, safetensors.SafetensorError) as error:
+        raise UserError(f"{folder / WEIGHTS} is damaged: copy it anew: {error}") from None
+    backbone = build_backbone(model["network"])
+    network = Network(backbone, backbone.features, len(model["classes"]))
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise UserError(
+            f"{folder / WEIGHTS} doesn't fit {MODEL} ({model['network']}, {len(model['classes'])} "
+            f"classes): copy the whole folder anew: {str(error).splitlines()[-1].strip()}"
+        ) from None
+    return network.to(device).eval(), model
+
+
+def _read_model(path: Path) -> dict[str, Any]:
+    try:
+        model = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(
+            f"{path.parent} is no classifier, as it has no {path.name}: name the folder that the "
+            "stage `classifier` makes, data/classifier, or a copy"
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} is damaged: copy it anew: {error}") from None
+    wanted = {"network": str, "size": int, "classes": list}
+    content = model if isinstance(model, dict) else {}
+    for key, kind in wanted.items():
+        if not isinstance(content.get(key), kind):
+            raise UserError(
+                f"{path} is damaged: copy it anew: {key} must be of type {kind.__name__}"
+            )
+    if not all(isinstance(label, str) for label in content["classes"]):
+        raise UserError(f"{path} is damaged: copy it anew: classes must be text")
+    return content

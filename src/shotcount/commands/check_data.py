@@ -1,0 +1,179 @@
+"""shotcount check-data: look at a collection before the study."""
+
+import argparse
+import heapq
+import io
+import sys
+from collections.abc import Sequence
+from contextlib import nullcontext, redirect_stderr
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import imagehash
+import numpy as np
+import pandas as pd
+from cleanvision import Imagelab
+from PIL import Image
+
+from shotcount.core.errors import UserError
+from shotcount.core.params import load_params
+from shotcount.core.progress import watch
+from shotcount.core.text import natural, printable
+from shotcount.params import Params
+from shotcount.photos import decoding, finding, preparing
+from shotcount.sampling import sizes, splits
+
+SHOWN = 5  # examples of each kind
+LOOK = 64  # px: enough for a hash of 8 x 8 frequencies
+ALIKE = 4  # of the hash's 64 bits may differ
+LOOKS = {
+    "dark": "very dark",
+    "light": "very bright",
+    "blurry": "blurred",
+    "low_information": "showing next to nothing",
+}
+
+
+def run(given: argparse.Namespace) -> int:
+    """Print how the photos are read, and what would stop the study."""
+    lines, problems = survey(load_params(Path("params.yaml"), Params))
+    print("\n".join(lines))
+    if problems:
+        raise UserError("\n       ".join(["this would stop the study:", *problems]))
+    print("\nNothing would stop the study.")
+    return 0
+
+
+def survey(params: Params) -> tuple[list[str], list[str]]:
+    """Read a collection as the study would, without keeping anything.
+
+    Returns
+    -------
+    lines : list of str
+        What a person should know of it, to be printed.
+    problems : list of str
+        What would stop the study, each with the mend.
+
+    Raises
+    ------
+    UserError
+        If data.path, data.pattern or data.table can't be used at all.
+    """
+    data, root = params.data, Path(params.data.path)
+    everything = finding.list_photos(root)
+    found = finding.find_photos(root, data.pattern, data.table)
+    with TemporaryDirectory() as work:
+        watched = watch(
+            decoding.decode(root, found, LOOK, Path(work)), "reading", len(found), "photo"
+        )
+        manifest, left_out = preparing.judge(found, list(watched), "skip")
+        decoded = np.memmap(Path(work, "pixels"), np.uint8, mode="r").reshape(-1, LOOK, LOOK, 3)
+        alike = _look_alikes(decoded[manifest["place"]], manifest)
+    lines = [*_reading(root, everything, found), *_balance(manifest)]
+    problems: list[str] = []
+    if len(left_out) and data.on_bad_photo == "error":
+        problems.append(
+            f"{len(left_out)} photos can't be used (above): mend or remove them, or set "
+            "data.on_bad_photo: skip"
+        )
+    try:
+        parts = splits.split_samples(
+            manifest, params.split.val, params.split.test, params.split.seed
+        )
+        lines += _parts(parts)
+        sizes.check_sizes(parts["train"], params.study)
+    except UserError as error:
+        problems.append(str(error))
+    size = data.size if isinstance(data.size, int) else decoding.SMALLEST
+    remarks = [*preparing.remarks(manifest, left_out, size), *alike, *_looks(root, manifest)]
+    return [*lines, "", "worth a look:", *(f"  {r}" for r in remarks or ["nothing"])], problems
+
+
+def _reading(root: Path, everything: list[str], found: pd.DataFrame) -> list[str]:
+    angles = found.groupby("sample").size()
+    lines = [
+        f"{root}: {len(found):,} photos in {found['label'].nunique()} classes, "
+        f"{len(angles):,} samples, photos of each: {_span(angles)}",
+        "",
+        "read as:",
+    ]
+    examples = found.groupby("label").head(1)
+    for row in (
+        pd.concat([examples, found.iloc[1:2]]).drop_duplicates("path").head(SHOWN).itertuples()
+    ):
+        name = row.sample.removeprefix(f"{row.label}/")
+        lines.append(
+            printable(f"  {row.path} → class {row.label}, sample {name}")
+            + (printable(f", angle {row.angle}") if row.angle else "")
+            + (printable(f", split {row.given_split}") if row.given_split else "")
+        )
+    ignored = sorted(set(everything) - set(found["path"]), key=natural)
+    if ignored:
+        lines += ["", f"no part of the collection: {_some(ignored)}"]
+    return lines
+
+
+def _balance(manifest: pd.DataFrame) -> list[str]:
+    lines = ["", "class: samples, photos, angles of each sample"]
+    for label, own in manifest.groupby("label"):
+        angles = own.groupby("sample").size()
+        lines.append(printable(f"  {label}: {len(angles):,}, {len(own):,}, {_span(angles)}"))
+    shapes = manifest.groupby(["width", "height"]).size().sort_values(ascending=False)
+    sizes = [f"{width} × {height} px ({count:,})" for (width, height), count in shapes.items()]
+    return [*lines, "", f"sizes: {_some(sizes)}"]
+
+
+def _parts(parts: dict[str, pd.DataFrame]) -> list[str]:
+    lines = ["", "split by sample (nothing of it is kept):"]
+    for name, part in parts.items():
+        classes = part.drop_duplicates("sample")["label"].value_counts(sort=False)
+        each = ", ".join(printable(f"{label} {count:,}") for label, count in classes.items())
+        lines.append(
+            f"  {name}: {part['sample'].nunique():,} samples ({each}), {len(part):,} photos"
+        )
+    return lines
+
+
+def _looks(root: Path, manifest: pd.DataFrame) -> list[str]:
+    """Photos that a person should look at, as cleanvision judges them by its defaults."""
+    places = {str(root / path): n for n, path in enumerate(manifest["path"])}
+    lab = Imagelab(filepaths=list(places), verbose=False)
+    # Its progress bars are for terminals alone.
+    with nullcontext() if sys.stderr.isatty() else redirect_stderr(io.StringIO()):
+        lab.find_issues({kind: {} for kind in LOOKS}, verbose=False)
+    said = []
+    for kind, words in LOOKS.items():
+        marked = lab.issues.index[lab.issues[f"is_{kind}_issue"]]
+        if len(marked):
+            said.append(f"{words}: {_some(manifest['path'].iloc[[places[p] for p in marked]])}")
+    return said
+
+
+def _look_alikes(pixels: np.ndarray, manifest: pd.DataFrame) -> list[str]:
+    """Name photos of different samples that a perceptual hash can't tell apart."""
+    hashes = np.stack([imagehash.phash(Image.fromarray(x)).hash.ravel() for x in pixels])
+    words = np.packbits(hashes, axis=1).view(np.uint64).ravel()  # 64 bits a photo
+    samples = manifest["sample"].to_numpy()
+    count, closest = 0, []  # not all pairs: photos of nothing would make millions
+    for first in range(len(words)):
+        apart = np.bitwise_count(words[first + 1 :] ^ words[first])
+        found = np.flatnonzero((apart <= ALIKE) & (samples[first + 1 :] != samples[first]))
+        count += len(found)
+        closest += [(int(apart[n]), first, first + 1 + int(n)) for n in found]
+        closest = heapq.nsmallest(SHOWN, closest)
+    if not count:
+        return []
+    shown = [" ~ ".join(manifest["path"].iloc[[a, b]]) for _, a, b in closest]
+    return [f"different samples that look alike, or one taken twice: {_some(shown, count)}"]
+
+
+def _span(counts: pd.Series) -> str:
+    low, high = counts.min(), counts.max()
+    return f"{low}" if low == high else f"{low} to {high}"
+
+
+def _some(names: Sequence[object] | pd.Series, count: int | None = None) -> str:
+    """Write the first of `count` names."""
+    more = (count or len(names)) - SHOWN
+    shown = ", ".join(printable(name) for name in names[:SHOWN])
+    return f"{shown} and {more:,} more" if more > 0 else shown

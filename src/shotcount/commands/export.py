@@ -1,0 +1,213 @@
+"""shotcount export: the classifier as one ONNX file, preprocessing included."""
+
+import argparse
+import io
+import json
+import logging
+import warnings
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from PIL import Image
+from torch import nn
+
+from shotcount.classifier.keep import load
+from shotcount.core import files
+from shotcount.core.errors import UserError
+from shotcount.networks.heads import Network
+from shotcount.photos.decoding import read_photo
+
+SAME_PIXELS = 1e-4  # probability: float32, summed in another order
+RESAMPLED = 0.01  # probability: and some pixels a grey level away from Pillow's
+
+
+def run(given: argparse.Namespace) -> int:
+    """Write the ONNX file, if it predicts as the original does."""
+    if given.file.is_dir():
+        raise UserError(f"{given.file} is a folder: name a file in it")
+    network, model = load(given.model, torch.device("cpu"))
+    exported = to_onnx(network, model)
+    same, resampled = differences(exported, network, model["size"])
+    files.write_bytes(given.file, exported)
+    print(
+        f"{given.file}: {len(exported) / 1e6:.1f} MB. Largest difference of a probability from the "
+        f"original's: {same:.1g} on photos of {model['size']} x {model['size']} px, "
+        f"{resampled:.1g} on photos that it scales itself"
+    )
+    return 0
+
+
+class FitSquare(nn.Module):
+    """Photos of any size → squares as Pillow's ``ImageOps.fit`` makes them, in plain arithmetic.
+
+    Takes a Tensor (B, H, W, 3), uint8; returns (B, 3, size, size), whole numbers from 0 to 255 as
+    float32. Shorter side scaled to `size` by antialiased bicubic interpolation, centre cropped.
+    Each axis is a matrix product, which every ONNX runtime has; the antialiased Resize operator
+    few have. As in Pillow, values are rounded to whole grey levels after each axis, so that a photo
+    comes out as in training, but for one level in a few pixels. (More of them where Pillow takes
+    the vertical axis first, as it does for tall photos of few pixels; and more levels where it then
+    cuts off what overshoots beside an edge between black and white.)
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, photos: torch.Tensor) -> torch.Tensor:
+        height, width = photos.shape[1], photos.shape[2]
+        side = torch.sym_min(height, width)
+        x = photos.permute(0, 3, 1, 2).float()  # (B, 3, H, W)
+        x = _grey_levels(x @ _bicubic(width, side, self.size).T)  # (B, 3, H, size)
+        return _grey_levels(_bicubic(height, side, self.size) @ x)  # (B, 3, size, size)
+
+
+def _grey_levels(x: torch.Tensor) -> torch.Tensor:
+    return torch.floor(x + 0.5).clamp(0, 255)
+
+
+def _bicubic(length: Any, side: Any, size: int) -> torch.Tensor:
+    """Weights (size, length) that scale the middle `side` pixels of `length` to `size` pixels.
+
+    Keys' cubic convolution with a = -0.5 (IEEE Transactions on Acoustics, Speech, and Signal
+    Processing 1981), stretched by the scale where that is above 1. `length` and `side` are ints,
+    symbolic while exporting.
+    """
+    pixel, place = torch.arange(length), torch.arange(size)
+    # Distances in whole numbers, 2 · size to the pixel: exact for photos of any size.
+    centre = (2 * place + 1) * side + (length - side) * size
+    distance = ((2 * pixel + 1) * size - centre[:, None]).abs()  # (size, length)
+    t = distance.float() / (2 * torch.sym_max(side, size))
+    near = (1.5 * t - 2.5) * t * t + 1
+    far = ((-0.5 * t + 2.5) * t - 4) * t + 2
+    weight = torch.where(t < 1, near, torch.where(t < 2, far, 0.0))
+    return weight / weight.sum(dim=1, keepdim=True)
+
+
+class Deployed(nn.Module):
+    """Photos (B, H, W, 3), uint8, of any size → probabilities (B, classes), float32."""
+
+    def __init__(self, classifier: Network, size: int) -> None:
+        super().__init__()
+        self.fit = FitSquare(size)
+        self.classifier = classifier
+
+    def forward(self, photos: torch.Tensor) -> torch.Tensor:
+        return self.classifier(self.fit(photos)).softmax(dim=1)
+
+
+def to_onnx(classifier: Network, model: dict[str, Any]) -> bytes:
+    """Return the ONNX file: input `photos`, output `probabilities`, as `Deployed` has them.
+
+    Its metadata holds `classes`, a JSON list of the labels in order, and `model`, what model.json
+    says of it.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        In eval mode, on the CPU.
+    model : dict
+        As from `classifier.load`.
+    """
+    size = model["size"]
+    # Sizes that differ from each other and from `size`: none is taken for a constant.
+    example = torch.zeros(2, size + 3, size + 7, 3, dtype=torch.uint8)
+    sizes = {axis: torch.export.Dim(name) for axis, name in enumerate(("batch", "height", "width"))}
+    # What the exporter logs and warns of are its own affairs: the result is checked.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            Deployed(classifier, size).eval(),
+            (example,),
+            input_names=["photos"],
+            output_names=["probabilities"],
+            dynamic_shapes=(sizes,),
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    proto = program.model_proto
+    # The exporter notes for each node where in the code it came from, with this machine's paths.
+    graph = proto.graph
+    values = (*graph.input, *graph.output, *graph.value_info, *graph.initializer)
+    for made in (proto, graph, *graph.node, *values):
+        del made.metadata_props[:]
+    graph.name = "classifier"
+    told = {key: value for key, value in model.items() if key not in ("classes", "samples_seen")}
+    notes = {"classes": model["classes"], "model": told}
+    onnx.helper.set_model_props(
+        proto, {key: json.dumps(value, ensure_ascii=False) for key, value in notes.items()}
+    )
+    onnx.checker.check_model(proto, full_check=True)
+    return proto.SerializeToString(deterministic=True)
+
+
+def differences(exported: bytes, classifier: Network, size: int) -> tuple[float, float]:
+    """Compare an exported classifier with the original, on photos drawn for the purpose.
+
+    Returns
+    -------
+    same, resampled : float
+        Largest difference of a probability: on photos of `size` x `size`, which both see alike;
+        and on photos of other sizes, which Pillow scales for the original, as in training, and
+        the file itself for the exported one.
+
+    Raises
+    ------
+    UserError
+        If they differ by more than `SAME_PIXELS` and `RESAMPLED`, or by no number.
+    """
+    session = onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])
+
+    def largest(sizes: list[tuple[int, int, int]]) -> float:
+        gaps = []
+        for count, height, width in sizes:
+            photos = np.stack([draw_photo(height, width, seed) for seed in range(count)])
+            got = session.run(None, {"photos": photos})[0]
+            gaps.append(np.abs(got - _original(classifier, photos, size)).max())
+        return float(np.max(gaps))  # not max(), which may lose what is no number
+
+    same, resampled = map(largest, _check_sizes(size))
+    if not (same <= SAME_PIXELS and resampled <= RESAMPLED):
+        raise UserError(
+            f"the exported network's probabilities differ from the original's by {same:.2g} "
+            f"(at most {SAME_PIXELS:g} is rounding) and, on photos that it has to scale, by "
+            f"{resampled:.2g} (at most {RESAMPLED:g}): nothing was written; this network can't be "
+            "exported with these versions of torch and onnxruntime"
+        )
+    return same, resampled
+
+
+def _check_sizes(size: int) -> tuple[list[tuple[int, int, int]], list[tuple[int, int, int]]]:
+    """Batch, height, width: of photos as in training, and of larger, smaller, odd, wide, tall."""
+    return [(1, size, size), (3, size, size)], [
+        (1, 2 * size, 3 * size + 1),
+        (2, 5 * size + 1, 4 * size),
+        (1, size // 2 + 1, size),
+        (3, size + 1, size + 8),
+    ]
+
+
+def draw_photo(height: int, width: int, seed: int) -> np.ndarray:
+    """Draw something that, like a photo, has structure at every scale: (height, width, 3) uint8."""
+    rng = np.random.default_rng(seed)
+    total = np.zeros((height, width, 3))
+    for cells in (1, 3, 9, 27, 81):
+        grain = Image.fromarray(rng.integers(0, 256, (cells, cells, 3), dtype=np.uint8))
+        total += np.asarray(grain.resize((width, height), Image.Resampling.BILINEAR))
+    return (total / 5).astype(np.uint8)
+
+
+@torch.inference_mode()
+def _original(classifier: Network, photos: np.ndarray, size: int) -> np.ndarray:
+    """Probabilities as predictions are made: through a file, and read as in training."""
+    squares = []
+    for photo in photos:
+        file = io.BytesIO()
+        Image.fromarray(photo).save(file, "PNG")
+        squares.append(read_photo(file, size)[0])
+    x = torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2)
+    return classifier(x).double().softmax(dim=1).numpy()

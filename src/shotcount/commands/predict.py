@@ -1,0 +1,254 @@
+"""shotcount predict: name what photos show."""
+
+import argparse
+import csv
+import io
+import json
+import os
+import re
+import sys
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from shotcount.classifier.keep import load
+from shotcount.core.errors import UserError
+from shotcount.core.text import natural, printable
+from shotcount.networks.devices import pick_device
+from shotcount.networks.heads import Network
+from shotcount.photos.decoding import read_photo, why
+from shotcount.photos.finding import walk_photos
+from shotcount.scoring.predictions import probability
+from shotcount.training.predicting import predict
+
+Row = dict[str, str | int | float]
+
+
+@dataclass(frozen=True)
+class PhotoFile:
+    path: Path
+    inside: str  # relative to the folder it was found in, / between folders; as given for a file
+    fault: str = ""  # why it can't be used
+
+
+def run(given: argparse.Namespace) -> int:
+    """Print the prediction of every photo, or of every sample."""
+    if given.pattern is not None and not given.by_sample:
+        raise UserError("--pattern tells samples apart: give --by-sample too, or leave it out")
+    pattern = None if given.pattern is None else compile_pattern(given.pattern)
+    network, model = load(given.model, pick_device(given.device))
+    photos = find_files(given.photos)
+    classes, samples, bad = model["classes"], Samples(), []
+
+    def write(made: Row) -> None:
+        sys.stdout.write(as_json(made) if given.format == "jsonl" else as_csv([*made.values()]))
+
+    sys.stdout.reconfigure(encoding="utf-8", newline="")  # type: ignore[union-attr]
+    if given.format == "csv":
+        heads = ["sample", "photos"] if given.by_sample else ["path"]
+        sys.stdout.write(as_csv([*heads, "label", "probability", *map(probability, classes)]))
+    # A progress bar between the rows would spoil both.
+    hidden = True if sys.stdout.isatty() else None
+    found = predict_files(network, photos, model["size"], given.batch_size)
+    for photo, made in tqdm(found, "predict", len(photos), unit="photo", disable=hidden):
+        sample = sample_of(photo, pattern) if given.by_sample else ""
+        if isinstance(made, str):
+            bad.append((photo, made))
+        elif sample is None:
+            bad.append((photo, "--pattern doesn't match its path"))
+        elif given.by_sample:
+            samples.add(sample, made)
+        else:
+            write(row({"path": str(photo.path)}, made, classes))
+    for sample, count, made in samples:
+        write(row({"sample": sample, "photos": count}, made, classes))
+    sys.stdout.flush()
+    if bad:
+        listing = "".join(f"\n       {printable(photo.path)}: {fault}" for photo, fault in bad)
+        raise UserError(f"{len(bad)} of the {len(photos)} photos can't be used:{listing}")
+    return 0
+
+
+# ---------------------------------------------------------------------------- finding
+
+
+def find_files(places: Sequence[Path]) -> list[PhotoFile]:
+    """List photos: files as given, and the photos below each folder, in natural order.
+
+    Folders are searched for the same suffixes as a collection. A folder without photos, and a link
+    to a folder, is listed with its fault.
+    """
+    photos = []
+    for place in places:
+        if place.is_dir():
+            below = [_found(path, place) for path in walk_photos(place)]
+            photos += sorted(below, key=lambda photo: natural(photo.inside))
+            if not below:
+                photos.append(PhotoFile(place, "", "a folder without photos"))
+        else:
+            photos.append(PhotoFile(place, place.as_posix()))
+    return photos
+
+
+def _found(path: Path, folder: Path) -> PhotoFile:
+    fault = "a link to a folder: name the folder itself" if path.is_dir() else ""
+    return PhotoFile(path, path.relative_to(folder).as_posix(), fault)
+
+
+# ---------------------------------------------------------------------------- predicting
+
+
+def _read(photo: PhotoFile, size: int) -> np.ndarray | str:
+    """Decode a photo as in training; a text says why it can't be."""
+    if photo.fault:
+        return photo.fault
+    try:
+        str(photo.path).encode()  # so is what is printed
+        # At once, for pipes too: Pillow goes back and forth in what it reads.
+        return read_photo(io.BytesIO(photo.path.read_bytes()), size)[0]
+    except MemoryError:
+        raise
+    except Exception as error:
+        return getattr(error, "strerror", None) or why(error)  # without the path: that is printed
+
+
+def _decode(
+    photos: Sequence[PhotoFile], size: int, batch_size: int
+) -> Iterator[list[tuple[PhotoFile, np.ndarray | str]]]:
+    """Decode on all cores, a batch ahead of the one that is yielded and no more."""
+    # Threads: Pillow lets go of Python's lock while it decodes and resizes.
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
+        ahead: deque[tuple[Sequence[PhotoFile], Iterator[np.ndarray | str]]] = deque()
+        for start in range(0, len(photos) + batch_size, batch_size):
+            batch = photos[start : start + batch_size]
+            ahead.append((batch, pool.map(_read, batch, [size] * len(batch))))
+            if start:
+                yield list(zip(*ahead.popleft(), strict=True))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # who stops early needn't wait for the rest
+
+
+def predict_files(
+    network: Network, photos: Sequence[PhotoFile], size: int, batch_size: int
+) -> Iterator[tuple[PhotoFile, np.ndarray | str]]:
+    """Yield each photo with the probability of every class, or with why it can't be used.
+
+    In the order of `photos`, and in memory for a few batches, however many there are.
+
+    Parameters
+    ----------
+    network : Classifier
+        As from `classifier.load`.
+    photos : sequence of Photo
+    size : int
+        That the network was trained at, in pixels.
+    batch_size : int
+        Photos to compute on at once; only the last bits of a probability depend on it.
+
+    Yields
+    ------
+    Photo
+    ndarray of shape (classes,), float64, or str
+    """
+    device = network.head.weight.device
+    for batch in _decode(photos, size, batch_size):
+        pixels = [made for _, made in batch if not isinstance(made, str)]
+        found: Iterator[np.ndarray] = iter(())
+        if pixels:
+            x = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)  # (B, 3, H, W) uint8
+
+            def load(
+                rows: np.ndarray, seed: int | None, part: slice = slice(None), x: torch.Tensor = x
+            ) -> torch.Tensor:
+                return x[torch.from_numpy(rows[part])].to(device)
+
+            found = iter(predict(network, load, np.arange(len(x)), batch_size))
+        for photo, made in batch:
+            yield photo, made if isinstance(made, str) else next(found)
+
+
+# ---------------------------------------------------------------------------- whole samples
+
+
+def compile_pattern(pattern: str) -> re.Pattern[str]:
+    """Compile what tells a photo's sample by its path.
+
+    Raises
+    ------
+    UserError
+        If it is no regular expression, or has no group `sample`.
+    """
+    try:
+        regex = re.compile(pattern)
+    except re.error as error:
+        raise UserError(f"--pattern: not a regular expression: {error}") from None
+    if "sample" not in regex.groupindex:
+        raise UserError("--pattern: lacks the group sample: write (?P<sample>...)")
+    return regex
+
+
+def sample_of(photo: PhotoFile, pattern: re.Pattern[str] | None) -> str | None:
+    """Name the sample that a photo shows; None where the pattern doesn't tell.
+
+    Its folder, or the pattern's group `sample`, preceded by that of `label` where there is one, as
+    in a collection: sample 7 of one class is not sample 7 of another.
+    """
+    if pattern is None:
+        return str(photo.path.parent)
+    match = pattern.search(photo.inside)
+    if match is None or not match["sample"]:
+        return None
+    label = match.groupdict().get("label")
+    return f"{label}/{match['sample']}" if label else match["sample"]
+
+
+class Samples:
+    """Averages log-probabilities over the photos of each sample, as `scoring.views` does."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, tuple[int, np.ndarray]] = {}  # photos, summed log-probabilities
+
+    def add(self, sample: str, p: np.ndarray) -> None:
+        """Add a photo's probabilities (classes,)."""
+        photos, total = self._sums.get(sample, (0, np.zeros(len(p))))
+        self._sums[sample] = photos + 1, total + np.log(np.clip(p, 1e-15, None))
+
+    def __iter__(self) -> Iterator[tuple[str, int, np.ndarray]]:
+        """Yield sample, photos and probabilities (classes,), in the order of first photos.
+
+        The probabilities are the geometric mean of the photos', scaled to a sum of 1.
+        """
+        for sample, (photos, total) in self._sums.items():
+            p = np.exp(total / photos)
+            yield sample, photos, p / p.sum()
+
+
+# ---------------------------------------------------------------------------- printing
+
+
+def row(head: Row, p: np.ndarray, classes: Sequence[str]) -> Row:
+    """Lay out a prediction: `head`, label, its probability, and one probability a class."""
+    best = int(p.argmax())
+    columns = zip(map(probability, classes), p, strict=True)
+    rounded = {name: float(f"{value:.6g}") for name, value in columns}
+    return {**head, "label": classes[best], "probability": float(f"{p[best]:.6g}"), **rounded}
+
+
+def as_csv(values: Sequence[object]) -> str:
+    """Write a line of CSV, quoted where a value has a comma, a quote or an end of line."""
+    line = io.StringIO()
+    # It quotes what its line end holds, so a carriage return too, which ends lines for some.
+    csv.writer(line, lineterminator="\r\n").writerow(values)
+    return line.getvalue()[:-2] + "\n"
+
+
+def as_json(made: Row) -> str:
+    """Write a line of JSON."""
+    return json.dumps(made, ensure_ascii=False) + "\n"

@@ -1,0 +1,85 @@
+"""How much work is done: a bar in a terminal, a line now and then in a log."""
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar
+
+from tqdm import tqdm
+
+Item = TypeVar("Item")
+REDRAW = 0.1  # seconds between two looks of a bar
+LOG = 30.0  # seconds, at least, between two lines of a log
+BAR = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
+LINE = "{desc}: {n_fmt} of {total_fmt} {unit}s, {elapsed} gone, {remaining} to go{postfix}"
+
+
+class Meter(AbstractContextManager["Meter"]):
+    """Shows how much is done, and how long the rest will take at the mean pace so far.
+
+    Parameters
+    ----------
+    title : str
+    total : float
+        How much there is to do, as far as is known.
+    unit : str
+        Of what is done, in the singular.
+
+    Attributes
+    ----------
+    live : bool
+        Whether somebody looks on: both output streams are a terminal.
+    """
+
+    def __init__(self, title: str, total: float, unit: str) -> None:
+        self.live = sys.stdout.isatty() and sys.stderr.isatty()
+        self._look: dict[str, Any] = {"unit": unit, "bar_format": BAR if self.live else LINE}
+        self._title, self._total = title, total
+        self._bar: tqdm[Any] | None = None
+        self._start = time.perf_counter()
+        self._due = self._start + (REDRAW if self.live else LOG)
+        self._initial: float | None = None
+
+    def show(
+        self, done: float, total: float | None = None, note: str | Callable[[], str] = ""
+    ) -> None:
+        """Tell how much is done; call it as often as you like, the clock says when it is shown.
+
+        What the first call finds done was done before, by an interrupted run: it says nothing of
+        the pace. A note that is a function is made up only when it is shown.
+        """
+        self._initial = done if self._initial is None else self._initial
+        self._total = self._total if total is None else total
+        if self.live and self._bar is None:
+            self._bar = tqdm(desc=self._title, total=self._total, dynamic_ncols=True, **self._look)
+        now = time.perf_counter()
+        if now < self._due and not (self.live and done == self._total):
+            return
+        self._due = now + (REDRAW if self.live else LOG)
+        note = note() if callable(note) else note
+        if self._bar is not None:
+            self._bar.n, self._bar.total, self._bar.initial = done, self._total, self._initial
+            self._bar.set_postfix_str(note)
+        else:
+            line = tqdm.format_meter(
+                done, self._total, now - self._start, initial=self._initial, prefix=self._title,
+                postfix=note, **self._look,
+            )  # fmt: skip
+            print(line, flush=True)
+
+    def __reduce__(self) -> tuple[type, tuple[str, float, str]]:
+        return Meter, (self._title, self._total, self._look["unit"])  # for another process to show
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+def watch(items: Iterable[Item], title: str, total: int, unit: str) -> Iterator[Item]:
+    """Yield the items, showing how many of them are done with."""
+    with Meter(title, total, unit) as meter:
+        meter.show(0)
+        for done, item in enumerate(items, 1):
+            yield item
+            meter.show(done)

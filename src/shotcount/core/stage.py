@@ -1,0 +1,53 @@
+"""Run a stage's script: once at a time, with an exit status and at most one message."""
+
+import errno
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from shotcount.core import files
+from shotcount.core.errors import UserError
+
+SECONDS = Path("data/seconds")  # how long each stage took: for the report, not a metric
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def run_stage(stage: Callable[[], None]) -> None:
+    """Run `stage`; exit with status 2 and one message on an error that the user can mend.
+
+    A second process of the same stage is refused: both would write the same files.
+    """
+    name = "-".join([Path(sys.argv[0]).stem, *sys.argv[1:]])
+    try:
+        with files.alone(files.UNFINISHED / f"{name}.lock"):
+            start = time.perf_counter()
+            stage()
+            files.write_text(SECONDS / name, f"{time.perf_counter() - start:.1f}\n")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        print(f"error: no room on the disk ({error}): free some and run again", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted: run again to resume", file=sys.stderr)
+        sys.exit(130)
+
+
+def recorded_seconds(runs: Iterable[str]) -> dict[str, float]:
+    """Return how many seconds each run took when it last finished on this machine.
+
+    Parameters
+    ----------
+    runs : iterable of str
+        Script and arguments, joined by hyphens: "train-frozen-1.0-3". Runs without a record are
+        left out, for example where DVC fetched the outputs.
+    """
+    return {
+        run: float((SECONDS / run).read_text(encoding="utf-8"))
+        for run in runs
+        if (SECONDS / run).exists()
+    }

@@ -1,0 +1,130 @@
+"""The scene around a find: sand, pebbles, sky and sun."""
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import trimesh
+
+from shotcount.demo.finds import KINDS, Array, Rng, blend, hsv, rng_for, waves
+
+PATH_DEPTH = 4  # sun to sand to find to camera; deeper costs time and shows nothing
+
+
+@lru_cache
+def mitsuba() -> Any:
+    """Import the renderer on first use; single-threaded, since samples are rendered in parallel."""
+    import drjit
+    import mitsuba
+
+    mitsuba.set_variant("scalar_rgb")
+    drjit.set_thread_count(1)
+    return mitsuba
+
+
+@lru_cache
+def _sphere(subdivisions: int) -> tuple[Array, Array]:
+    """Return vertices (V, 3) and faces (F, 3); of 5 subdivisions, 10242 and 20480."""
+    sphere = trimesh.creation.icosphere(subdivisions)
+    return np.asarray(sphere.vertices), np.asarray(sphere.faces)
+
+
+def _mesh(points: Array, faces: Array, colours: Array, roughness: float) -> Any:
+    mi = mitsuba()
+    paint = {"type": "mesh_attribute", "name": "vertex_color"}
+    gloss = {"type": "principled", "base_color": paint, "roughness": roughness}
+    properties = mi.Properties()
+    # Two-sided, since a find that was mirrored to lie on its back is inside out.
+    properties["bsdf"] = mi.load_dict({"type": "twosided", "bsdf": gloss})
+    mesh = mi.Mesh("mesh", len(points), len(faces), properties, has_vertex_normals=True)
+    mesh.add_attribute("vertex_color", 3, np.clip(colours, 0.01, 0.95).ravel().astype(np.float32))
+    buffers = mi.traverse(mesh)
+    buffers["faces"] = faces.ravel().astype(np.uint32)
+    buffers["vertex_positions"] = points.ravel().astype(np.float32)
+    buffers.update()  # computes the normals
+    return mesh
+
+
+def _laid_down(rng: Rng, points: Array) -> Array:
+    """Scale to radius 1, turn, tilt and sink a little into the sand, which is at z = 0."""
+    upright = mitsuba().ScalarTransform4f().rotate([0, 0, 1], rng.uniform(0, 360))
+    tilted = upright.rotate([1, 0, 0], rng.normal(0, 11)).rotate([0, 1, 0], rng.normal(0, 11))
+    points = points - (points.max(0) + points.min(0)) / 2
+    points = points / np.linalg.norm(points, axis=1).max() @ np.array(tilted.matrix)[:3, :3].T
+    bottom, height = points[:, 2].min(), np.ptp(points[:, 2])
+    return np.asarray(points - [0, 0, bottom + rng.uniform(0.02, 0.2) * height])
+
+
+def _pebbles(rng: Rng, sand: Array) -> Any:
+    ball, faces = _sphere(1)
+    count = rng.integers(1, 31)
+    bearing, distance = rng.uniform(0, 2 * np.pi, count), rng.uniform(1.1, 4, count)
+    centres = np.stack([distance * np.cos(bearing), distance * np.sin(bearing), 0 * bearing], 1)
+    radii = rng.uniform(0.03, 0.13, (count, 1)) * rng.uniform(0.5, 1, (count, 3))
+    points = centres[:, None] + radii[:, None] * ball  # (count, V, 3)
+    faces = faces + len(ball) * np.arange(count)[:, None, None]  # (count, F, 3)
+    colours = (sand * rng.uniform(0.3, 1.5, (count, 1))).repeat(len(ball), 0)
+    return _mesh(points.reshape(-1, 3), faces.reshape(-1, 3), colours, rng.uniform(0.2, 0.6))
+
+
+def _ground(rng: Rng, sand: Array) -> dict[str, Any]:
+    """A plane of sand, its bumps and shades from cloudy noise that tiles (256, 256, 1)."""
+    mi = mitsuba()
+    frequency = np.hypot(np.fft.fftfreq(256)[:, None], np.fft.rfftfreq(256))
+    falloff = (frequency + 1 / 256) ** rng.uniform(0.2, 1.0)  # from grains to ripples
+    noise = np.fft.irfft2(np.fft.rfft2(rng.normal(size=(256, 256))) / falloff)[..., None]
+    noise = (noise - noise.mean()) / noise.std()
+
+    def texture(image: Array) -> dict[str, Any]:
+        tiled = mi.ScalarTransform4f().scale([12, 12, 1])  # a tile is 5 radii wide
+        bitmap = mi.Bitmap(image.astype(np.float32))
+        return {"type": "bitmap", "bitmap": bitmap, "raw": True, "to_uv": tiled}
+
+    shades = np.clip(sand * (1 + rng.uniform(0.05, 0.25) * noise), 0.01, 0.95)
+    matt = {"type": "diffuse", "reflectance": texture(shades)}
+    rough = {"type": "bumpmap", "texture": texture(noise), "scale": rng.uniform(0.003, 0.02)}
+    wide = mi.ScalarTransform4f().scale(30)
+    return {"type": "rectangle", "to_world": wide, "bsdf": rough | {"bsdf": matt}}
+
+
+def _sky(rng: Rng) -> dict[str, Any]:
+    """Light from all round, zenith to nadir (64, 128, 3): blue to pale sky and a hazy sun."""
+    mi = mitsuba()
+    polar = (np.arange(64)[:, None] + 0.5) * np.pi / 64
+    azimuth = np.arange(128) * 2 * np.pi / 128 - np.pi
+    high = rng.uniform(0.3, 1.1)  # radians from the zenith to the sun
+    to_sun = np.cos(polar) * np.cos(high) + np.sin(polar) * np.sin(high) * np.cos(azimuth)
+    sun = np.exp((to_sun - 1) / rng.uniform(0.04, 0.2) ** 2)[..., None] * [1, 0.93, 0.82]
+    haze = np.sin(polar + 0 * azimuth)[..., None] ** 4
+    sky = hsv(0.58, rng.uniform(0, 0.4), 1) * (1 - haze / 2) + haze
+    # Each is scaled by what it sheds on level ground, so that the exposure is drawn, not implied.
+    on_ground = np.maximum(np.cos(polar), 0) * np.sin(polar) * np.pi / 64**2
+    sunny = rng.uniform(0.1, 0.8)
+    light = sum(
+        share * part / (part.mean(-1) * on_ground).sum()
+        for share, part in ((sunny, sun), (1 - sunny, sky))
+    )
+    bitmap = mi.Bitmap((rng.uniform(0.7, 1.4) * np.asarray(light)).astype(np.float32))
+    place = mi.ScalarTransform4f().rotate([0, 0, 1], rng.uniform(0, 360)).rotate([1, 0, 0], 90)
+    return {"type": "envmap", "bitmap": bitmap, "to_world": place}
+
+
+@lru_cache(maxsize=1)  # the photos of a sample are asked for one after the other
+def build_scene(label: str, sample: int, seed: int) -> Any:
+    sphere, faces = _sphere(5)  # a triangle is about a pixel at 96 px
+    # Two generators, lest the class show in the draws of the scene.
+    rng, find_rng = (rng_for(part, seed, label, sample) for part in ("scene", "find"))
+    kind = KINDS[label][find_rng.integers(len(KINDS[label]))]
+    find = kind(find_rng, sphere)
+    points = _laid_down(rng, find.points)
+    sand = hsv(rng.normal(0.09, 0.012), rng.uniform(0.1, 0.45), rng.uniform(0.5, 0.85))
+    dirt = rng.uniform(0, 0.5) * (0.7 - 1.5 * points[:, 2] + waves(rng, points, 3))
+    scene = {
+        "type": "scene",
+        "integrator": {"type": "path", "max_depth": PATH_DEPTH},
+        "find": _mesh(points, faces, blend(find.colours, sand, dirt), find.roughness),
+        "pebbles": _pebbles(rng, sand),
+        "ground": _ground(rng, sand),
+        "sky": _sky(rng),
+    }
+    return mitsuba().load_dict(scene)

@@ -1,0 +1,55 @@
+"""The study's answer, put together."""
+
+from dataclasses import dataclass
+
+from shotcount.findings.compare import Comparison, common_largest, compare_strategies
+from shotcount.findings.enough import Enough, find_enough
+from shotcount.findings.learning import Learning, redundancy
+from shotcount.findings.plan import More, Plan, extrapolate, find_ceiling, find_plan
+from shotcount.findings.settings import AnswerSettings
+from shotcount.uncertainty.intervals import Estimate
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the study says."""
+
+    strategy: str  # of the highest accuracy at the largest subset that all have
+    accuracy: Estimate
+    comparisons: list[Comparison]
+    guessing: float  # accuracy of always naming the commonest class
+    tolerance: float
+    enough: Enough
+    redundancies: dict[str, Estimate | None]  # of every strategy
+    more_samples: More | None
+    more_angles: More | None
+    plan: Plan | None
+    target: float
+    ceiling: Estimate | None
+    extrapolates: bool  # whether there are cells enough for a curve
+    smallest: float  # accuracy at the strategy's smallest subset, measured
+    most_angles: int
+
+
+def answer_study(learnings: list[Learning], guessing: float, wanted: AnswerSettings) -> Answer:
+    """Choose the strategy and say how many photos are enough for it, and what more would bring."""
+    at = common_largest(learnings)
+    best = min(learnings, key=lambda own: own.error[0, at[own.strategy]])
+    place = at[best.strategy]
+    return Answer(
+        strategy=best.strategy,
+        accuracy=Estimate(float(1 - best.error[0, place]), *best.accuracy_intervals()[place]),
+        comparisons=compare_strategies(learnings),
+        guessing=guessing,
+        tolerance=wanted.tolerance,
+        enough=find_enough(best, wanted.tolerance),
+        redundancies={own.strategy: redundancy(own) for own in learnings},
+        more_samples=extrapolate(best, samples=2, angles=1),
+        more_angles=extrapolate(best, samples=1, angles=2),
+        plan=find_plan(best, wanted.target_accuracy, wanted.cost_per_sample, wanted.cost_per_photo),
+        target=wanted.target_accuracy,
+        ceiling=find_ceiling(best),
+        extrapolates=best.curves is not None,
+        smallest=float(1 - best.error[0, best.photos.argmin()]),
+        most_angles=int(best.angles.max()),
+    )

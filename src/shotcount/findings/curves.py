@@ -1,0 +1,233 @@
+"""Learning curves over samples and angles: families, fits, the choice of a family."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+
+def effective_photos(samples: np.ndarray, angles: np.ndarray, redundancy: np.ndarray) -> np.ndarray:
+    """Return how many independent photos `samples` x `angles` are worth.
+
+    >>> [float(effective_photos(100, 10, rho)) for rho in (0.0, 0.5, 1.0)]
+    [1000.0, 181.8181818181818, 100.0]
+    """
+    return np.asarray(samples * angles / (1 + (angles - 1) * redundancy))
+
+
+@dataclass(frozen=True)
+class Family:
+    """g falls as x grows, where x is effective photos in units of a typical subset."""
+
+    basis: Callable[[np.ndarray, np.ndarray], np.ndarray]  # g(x, shape)
+    inverse: Callable[[np.ndarray, np.ndarray], np.ndarray]  # x of a value of g
+    shapes: dict[str, tuple[float, float]]  # each shape parameter's range, searched in logs
+    ceiling: bool = True  # g falls to 0: c is the error with endless photos, so not negative
+
+
+# Mahmood et al., "How much more data do I need?", CVPR 2022, table 1, in terms of the error.
+FAMILIES = {
+    "power law": Family(
+        basis=lambda x, s: x ** -s[..., 0],
+        inverse=lambda g, s: np.maximum(g, 0) ** (-1 / s[..., 0]),
+        shapes={"exponent": (0.05, 2.0)},
+    ),
+    "logarithm": Family(
+        basis=lambda x, s: -np.log(x + s[..., 0]),
+        inverse=lambda g, s: np.maximum(np.exp(-g) - s[..., 0], 0),
+        shapes={"offset": (0.001, 10.0)},
+        ceiling=False,
+    ),
+    "arctan": Family(
+        basis=lambda x, s: 1 - 2 / np.pi * np.arctan(s[..., 0] * x),
+        inverse=lambda g, s: np.tan(np.pi / 2 * (1 - np.clip(g, 0, 1))) / s[..., 0],
+        shapes={"slope": (0.1, 100.0)},
+    ),
+    "algebraic root": Family(
+        basis=lambda x, s: 1 - (1 + (s[..., 0] * x) ** -s[..., 1]) ** (-1 / s[..., 1]),
+        inverse=lambda g, s: (
+            ((1 - np.clip(g, 0, 1)) ** -s[..., 1] - 1) ** (-1 / s[..., 1]) / s[..., 0]
+        ),
+        shapes={"slope": (0.1, 100.0), "sharpness": (0.3, 3.0)},
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A family fitted to every row of a study's errors: the measured ones, their replicates."""
+
+    family: str
+    unit: float  # effective photos at which x is 1
+    shape: np.ndarray  # (rows, shapes)
+    redundancy: np.ndarray  # (rows,) ρ
+    amplitude: np.ndarray  # (rows,) a
+    asymptote: np.ndarray  # (rows,) c
+    residual: np.ndarray  # (rows,) root mean square
+
+    def error(self, samples: np.ndarray, angles: np.ndarray) -> np.ndarray:
+        """Return the expected error (rows, sizes) at sizes given by arrays (sizes,)."""
+        x = effective_photos(samples, angles, self.redundancy[:, None]) / self.unit
+        g = FAMILIES[self.family].basis(x, self.shape[:, None, :])
+        return np.clip(self.asymptote[:, None] + self.amplitude[:, None] * g, 0, 1)
+
+    def photos_for(self, error: float) -> np.ndarray:
+        """Return the effective photos (rows,) at which `error` is expected; inf where never."""
+        family = FAMILIES[self.family]
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            g = (error - self.asymptote) / self.amplitude
+            x = family.inverse(g, self.shape)
+        never = np.isnan(g) | (family.ceiling & (g <= 0))
+        return np.where(never, np.inf, x) * self.unit
+
+    def parameters(self) -> dict[str, np.ndarray]:
+        """Return the parameters by name, each an array (rows,)."""
+        shapes = dict(zip(FAMILIES[self.family].shapes, self.shape.T, strict=True))
+        return {
+            "amplitude": self.amplitude,
+            **shapes,
+            "asymptote": self.asymptote,
+            "redundancy": self.redundancy,
+        }
+
+
+COARSE = 13  # coarse places of each parameter
+HALVINGS = 9  # of the grid's step, around the best place
+
+
+def vary(sizes: np.ndarray) -> bool:
+    """Whether there are two different ones at least."""
+    return len(np.unique(sizes)) > 1
+
+
+def fit_curve(errors: np.ndarray, samples: np.ndarray, angles: np.ndarray, family: str) -> Curve:
+    """Fit a family to every row by least squares.
+
+    For a given shape and redundancy the model is linear in a and c, so only those are searched
+    (variable projection: Golub and Pereyra, SIAM Journal on Numerical Analysis 1973): all over
+    a grid, then ever closer around its best place. That finds the global optimum without
+    starting values. Assumes a ≥ 0, 0 ≤ ρ ≤ 1 and, where the family has a ceiling, c ≥ 0.
+    Redundancy is searched only where both axes vary; else it is 0, and m counts photos.
+
+    Unweighted: what cells have most in common, the test samples' difficulty, shifts them all
+    alike and goes into c.
+
+    Parameters
+    ----------
+    errors : ndarray of shape (rows, cells)
+    samples, angles : ndarray of shape (cells,)
+    family : str
+        A key of `FAMILIES`.
+    """
+    kind = FAMILIES[family]
+    unit = float(np.exp(np.log(samples * angles).mean()))
+    both = vary(samples) and vary(angles)
+    low, high = np.vstack([(0.0, float(both)), np.log(list(kind.shapes.values()))]).T
+
+    def basis(place: np.ndarray) -> np.ndarray:  # (..., parameters) → (..., cells)
+        x = effective_photos(samples, angles, place[..., :1]) / unit
+        return kind.basis(x, np.exp(place[..., None, 1:]))
+
+    axes = [np.linspace(a, b, COARSE if b > a else 1) for a, b in zip(low, high, strict=True)]
+    coarse = np.array(list(product(*axes)))
+    g = basis(coarse)
+    best = np.concatenate(
+        [_project(g, some[:, None], kind.ceiling)[2].argmin(axis=1) for some in _chunks(errors)]
+    )
+    place, step = coarse[best], (high - low) / (COARSE - 1)
+    around = np.array(list(product((-1, 0, 1), repeat=len(low))))
+    for _ in range(HALVINGS):
+        step = step / 2
+        near = np.clip(place[:, None] + around * step, low, high)
+        squares = _project(basis(near), errors[:, None], kind.ceiling)[2]
+        place = near[np.arange(len(near)), squares.argmin(axis=1)]
+    amplitude, asymptote, squares = _project(basis(place), errors, kind.ceiling)
+    return Curve(
+        family, unit, np.exp(place[:, 1:]), place[:, 0], amplitude, asymptote,
+        np.sqrt(np.maximum(squares, 0)),
+    )  # fmt: skip
+
+
+def _chunks(errors: np.ndarray, size: int = 100) -> list[np.ndarray]:
+    """Replicates a few at a time, so that the grid of all fits into memory."""
+    return [errors[start : start + size] for start in range(0, len(errors), size)]
+
+
+def _project(
+    g: np.ndarray, y: np.ndarray, ceiling: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Least squares of y = c + a·g over the last axis: a, c and the mean squared residual."""
+    g_mean, y_mean = g.mean(axis=-1), y.mean(axis=-1)
+    gg = (g * g).mean(axis=-1)
+    gy = np.einsum("...i,...i->...", g, y) / g.shape[-1]
+    variance = np.maximum(gg - g_mean**2, 1e-15)
+    a = np.maximum((gy - g_mean * y_mean) / variance, 0)
+    c = y_mean - a * g_mean
+    if ceiling:
+        a = np.where(c < 0, gy / gg, a)
+        c = np.maximum(c, 0)
+    squares = (
+        (y * y).mean(axis=-1) - 2 * (a * gy + c * y_mean) + a * a * gg + 2 * a * c * g_mean + c * c
+    )
+    return a, c, squares
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Every family's fit, of which each row uses the one that extrapolates best.
+
+    The best fit need not be the best guess beyond it, so a family is chosen by how well it
+    foretells the largest cells from the others (Mahmood et al., CVPR 2022): those with more than
+    half of the photos of the largest. As each replicate chooses anew, the intervals hold the
+    doubt about the family too; with the family fixed they cover far too seldom.
+    """
+
+    fits: dict[str, Curve]
+    gaps: np.ndarray  # (families, rows) mean absolute error on the held-out cells
+
+    @property
+    def chosen(self) -> np.ndarray:
+        """Which of `fits` each row uses: ndarray (rows,), int."""
+        return self.gaps.argmin(axis=0)
+
+    @property
+    def redundancy(self) -> np.ndarray:
+        return self._of_chosen([curve.redundancy for curve in self.fits.values()])
+
+    @property
+    def ceiling_error(self) -> np.ndarray:
+        """Error with endless photos (rows,): c, or 0 of a family without ceiling."""
+        return self._of_chosen(
+            [curve.asymptote * FAMILIES[name].ceiling for name, curve in self.fits.items()]
+        )
+
+    def error(self, samples: np.ndarray, angles: np.ndarray) -> np.ndarray:
+        """Return the expected error (rows, sizes) at sizes given by arrays (sizes,)."""
+        return self._of_chosen([curve.error(samples, angles) for curve in self.fits.values()])
+
+    def photos_for(self, error: float) -> np.ndarray:
+        """Return the effective photos (rows,) at which `error` is expected; inf where never."""
+        return self._of_chosen([curve.photos_for(error) for curve in self.fits.values()])
+
+    def _of_chosen(self, of_families: list[np.ndarray]) -> np.ndarray:
+        return np.stack(of_families)[self.chosen, np.arange(len(self.chosen))]
+
+
+def fit_families(errors: np.ndarray, samples: np.ndarray, angles: np.ndarray) -> Curves | None:
+    """Fit every family that there are cells enough for, with and without the largest cells.
+
+    Parameters as `fit` has them. None if there are too few cells for any family: without the
+    largest there must be more than the family has parameters.
+    """
+    photos = samples * angles
+    held = photos > photos.max() / 2
+    rest = samples[~held], angles[~held]
+    shared = 2 + (vary(rest[0]) and vary(rest[1]))  # a, c and, of both axes, ρ
+    fits, gaps = {}, []
+    for name, kind in FAMILIES.items():
+        if len(kind.shapes) + shared < len(rest[0]):
+            foretold = fit_curve(errors[:, ~held], *rest, name).error(samples[held], angles[held])
+            gaps.append(np.abs(foretold - errors[:, held]).mean(axis=1))
+            fits[name] = fit_curve(errors, samples, angles, name)
+    return Curves(fits, np.stack(gaps)) if fits else None

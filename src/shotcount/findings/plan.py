@@ -1,0 +1,142 @@
+"""What more photos would bring, and the cheapest way to a target accuracy."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from shotcount.findings.curves import vary
+from shotcount.findings.learning import Learning, expected, lower_median
+from shotcount.uncertainty.intervals import Estimate
+
+
+@dataclass(frozen=True)
+class More:
+    """What a larger subset than any of the study is expected to bring."""
+
+    samples: int
+    angles: int
+    accuracy: Estimate
+    gain: Estimate  # on the largest subset
+
+
+def extrapolate(learning: Learning, samples: int, angles: int) -> More | None:
+    """Extrapolate to `samples` x `angles` times the largest subset's; factors of 1, 2, …
+
+    Assumes that the chosen families hold beyond the study (Mahmood et al., CVPR 2022).
+    None where an axis that would grow does not vary in the study, or there is no curve.
+    """
+    grown = ((samples, learning.samples), (angles, learning.angles))
+    if learning.curves is None or any(factor > 1 and not vary(axis) for factor, axis in grown):
+        return None
+    size = samples * learning.samples.max(), angles * learning.angles.max()
+    error = learning.curves.error(*(np.array([count]) for count in size))[:, 0]
+    return More(
+        samples=int(size[0]),
+        angles=int(size[1]),
+        accuracy=expected(1 - error, learning.resamples),
+        gain=expected(learning.smoothed[:, learning.largest] - error, learning.resamples),
+    )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The cheapest samples x angles that are expected to reach a target accuracy."""
+
+    samples: int
+    angles: int
+    photos: Estimate
+    cost: float
+    optimum: float  # angles at the classical optimum
+    studied: int  # most samples
+    within: bool  # whether the study's smallest subset is expected to reach it
+
+
+def find_plan(
+    learning: Learning, target: float, cost_per_sample: float, cost_per_photo: float
+) -> Plan | None:
+    """Search angle counts, up to twice the study's, for the cheapest way to the target.
+
+    The target fixes the effective photos, so for k angles the samples follow: as many as half of
+    the replicates reach it with. The cost's minimum over real k is
+    sqrt(cost_sample / cost_photo · (1 − ρ) / ρ), the classical optimum of two-stage sampling
+    (Cochran, "Sampling Techniques", 1977, section 10.6). The photos' interval holds the angles of
+    the plan fixed; its high end is infinite where some replicates' ceilings lie below the target.
+    No plan is smaller than the study's smallest subset: nothing was seen of what lies below.
+
+    None if the target is not reachable, or samples do not vary in the study.
+    """
+    curves = learning.curves
+    if curves is None or not vary(learning.samples):
+        return None
+    effective = curves.photos_for(1 - target)
+    rho = float(lower_median(curves.redundancy[1:]))
+    most = 2 * learning.angles.max() if vary(learning.angles) else learning.angles.max()
+    angles = np.arange(1 if vary(learning.angles) else most, most + 1)
+    worth = angles / (1 + (angles - 1) * curves.redundancy[:, None])  # (rows, angles), a sample's
+    needed = np.maximum(np.ceil(effective[:, None] / worth - 1e-9), learning.samples.min())
+    samples = lower_median(needed[1:])
+    cost = samples * (cost_per_sample + angles * cost_per_photo)
+    best = int(cost.argmin())
+    if not np.isfinite(cost[best]):
+        return None
+    with np.errstate(divide="ignore"):
+        optimum = np.sqrt(np.divide(cost_per_sample * (1 - rho), cost_per_photo * rho))
+    return Plan(
+        samples=int(samples[best]),
+        angles=int(angles[best]),
+        photos=expected(needed[:, best] * angles[best], learning.resamples),
+        cost=float(cost[best]),
+        optimum=float(optimum),
+        studied=int(learning.samples.max()),
+        within=bool(samples[best] * angles[best] == learning.samples.min() * angles[0]),
+    )
+
+
+def find_ceiling(learning: Learning) -> Estimate | None:
+    """Accuracy with endless photos; None without a curve."""
+    if learning.curves is None:
+        return None
+    return expected(1 - learning.curves.ceiling_error, learning.resamples)
+
+
+@dataclass(frozen=True)
+class Point:
+    """A place on a fitted curve: a row of `tables.FITTED`."""
+
+    strategy: str
+    samples: int
+    angles: int
+    photos: int
+    accuracy: Estimate
+    extrapolated: bool  # beyond the study's samples or angles
+
+
+def trace_curve(learning: Learning) -> list[Point]:
+    """Follow the curve along the angles for each count of samples, up to twice the study's.
+
+    Along the samples where angles do not vary. Empty without a curve.
+    """
+    if learning.curves is None:
+        return []
+    counts, most = np.unique(learning.samples), int(learning.angles.max())
+    full = int(counts.max())
+    if vary(learning.angles):
+        sizes = [(n, k) for n in counts for k in range(1, most + 1)]
+        sizes += [(full, k) for k in range(most + 1, 2 * most + 1)]
+        sizes += [(2 * full, k) for k in range(1, most + 1) if vary(learning.samples)]
+    else:
+        between = np.geomspace(counts.min(), 2 * full, 30).astype(int)
+        sizes = [(n, most) for n in np.union1d(between, counts)]
+    samples, angles = np.array(sizes).T
+    accuracy = 1 - learning.curves.error(samples, angles)
+    return [
+        Point(
+            learning.strategy,
+            int(n),
+            int(k),
+            int(n * k),
+            expected(rows, learning.resamples),
+            bool(n > full or k > most),
+        )
+        for n, k, rows in zip(samples, angles, accuracy.T, strict=True)
+    ]

@@ -1,0 +1,22 @@
+"""Settings of the answer."""
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import Field
+
+from shotcount.core.params import Fraction, NotNegative, Positive, Section, Sections
+from shotcount.sampling.settings import StrategyName
+
+
+class AnswerSettings(Section):
+    tolerance: Fraction
+    target_accuracy: Fraction
+    cost_per_sample: NotNegative
+    cost_per_photo: Positive
+    replicates: Annotated[int, Field(ge=100)]
+    reference: Mapping[StrategyName, Fraction]
+
+
+class AnswerParams(Sections):
+    answer: AnswerSettings

@@ -1,0 +1,84 @@
+"""All results of a study: from what the stage evaluate wrote to the answer and its tables."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from shotcount.core import tables
+from shotcount.core.seeds import seed_for
+from shotcount.findings.answer import Answer, answer_study
+from shotcount.findings.compare import accuracy_by_views, equal_budgets
+from shotcount.findings.learning import Learning, curve_parameters, learn_all, with_intervals
+from shotcount.findings.plan import trace_curve
+from shotcount.findings.settings import AnswerSettings
+from shotcount.findings.tables import METRICS, as_table
+from shotcount.scoring.predictions import hits, prediction_columns, predictions_of
+from shotcount.scoring.scores import CONFUSION, SCORES
+from shotcount.scoring.views import right_by_views
+
+
+def study_results(
+    evaluation: Path, strategies: Sequence[str], wanted: AnswerSettings, seed: int
+) -> tuple[dict[str, pd.DataFrame], Answer, pd.DataFrame]:
+    """Analyse a study. Reads the predictions of one cell at a time.
+
+    Parameters
+    ----------
+    evaluation : Path
+        The folder data/evaluation.
+    strategies : sequence of str
+    wanted : AnswerSettings
+    seed : int
+        Of the study.
+
+    Returns
+    -------
+    results : dict of str to DataFrame
+        The tables of `METRICS`, except for the history.
+    answer : Answer
+    test : DataFrame
+        The test photos: photo, sample and label.
+    """
+    folders = [evaluation / strategy for strategy in strategies]
+    scores = pd.concat([tables.read(folder / "scores.csv", SCORES) for folder in folders])
+    confusion = pd.concat([tables.read(folder / "confusion.csv", CONFUSION) for folder in folders])
+    classes = list(confusion["actual"].unique())
+
+    def read(strategy: str, samples: int, angles: int) -> pd.DataFrame:
+        path = predictions_of(evaluation / strategy, samples, angles)
+        return tables.read(path, prediction_columns(classes))
+
+    right = {}
+    for cell in scores[["strategy", "samples", "angles"]].itertuples(index=False, name=None):
+        predictions = read(*cell)
+        right[cell], sample_of = hits(predictions, classes)
+    test = predictions[["photo", "sample", "label"]].drop_duplicates("photo")
+    rng = np.random.default_rng(seed_for("answer", seed))
+    learnings = learn_all(scores, right, sample_of, wanted.replicates, rng)
+    guessing = test["label"].value_counts(normalize=True).max()
+    answer = answer_study(learnings, guessing, wanted)
+    views = []
+    for own in learnings:
+        largest = own.strategy, own.samples[own.largest], own.angles[own.largest]
+        rng = np.random.default_rng(seed_for("views", seed, own.strategy))
+        views += accuracy_by_views(own, *right_by_views(read(*largest), classes, rng))
+    results = {"curve": with_intervals(scores, learnings), "confusion": confusion}
+    return (
+        results | details(learnings, answer) | {"views": as_table(views, METRICS["views"])},
+        answer,
+        test,
+    )
+
+
+def details(learnings: list[Learning], answer: Answer) -> dict[str, pd.DataFrame]:
+    """Lay out what is behind the answer, by the names in `METRICS`."""
+    rows: dict[str, Sequence[Any]] = {
+        "comparisons": answer.comparisons,
+        "fits": [row for own in learnings for row in curve_parameters(own)],
+        "fitted": [row for own in learnings for row in trace_curve(own)],
+        "equal_budgets": [row for own in learnings for row in equal_budgets(own)],
+    }
+    return {name: as_table(made, METRICS[name]) for name, made in rows.items()}

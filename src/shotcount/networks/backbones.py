@@ -1,0 +1,110 @@
+"""Build a backbone by its torchvision or timm name."""
+
+from typing import Any, Literal
+
+import timm
+import torch
+import torchvision
+from torch import nn
+
+from shotcount.core.errors import UserError
+
+
+class Backbone(nn.Module):
+    """Photos → features, normalised as its pretrained weights expect.
+
+    Takes a Tensor (B, 3, H, W) of pixel values from 0 to 255, returns (B, features).
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        features: int,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        size: int,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.features = features
+        self.size = size  # px of the photos that its pretrained weights saw
+        self.mean: torch.Tensor
+        self.std: torch.Tensor
+        # Constants of the architecture, not weights: kept out of the state dict.
+        self.register_buffer("mean", 255 * torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", 255 * torch.tensor(std).view(3, 1, 1), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = (x.float() - self.mean) / self.std
+        return self.network(x.contiguous(memory_format=torch.channels_last))
+
+
+def build_backbone(name: str) -> Backbone:
+    """Build a network by its torchvision or timm name, its classifier taken off.
+
+    Initialised from torch's global generator. Where both libraries know the name,
+    torchvision's is meant.
+
+    Raises
+    ------
+    UserError
+        If neither library knows the name.
+    """
+    if name in torchvision.models.list_models(module=torchvision.models):
+        preset = torchvision.models.get_model_weights(name).DEFAULT.transforms()
+        size = preset.crop_size[0]
+        network: Any = torchvision.models.get_model(name, **_torchvision_options(name, size))
+        features = _take_off_classifier(network)
+        backbone = Backbone(network, features, tuple(preset.mean), tuple(preset.std), size)
+    elif timm.is_model(name):
+        network = timm.create_model(name, num_classes=0)
+        config = network.pretrained_cfg
+        size = config["input_size"][-1]
+        # num_features is before the layer that some, as MobileNetV3, have between pooling and head.
+        features = getattr(network, "head_hidden_size", network.num_features)
+        backbone = Backbone(network, features, config["mean"], config["std"], size)
+    else:
+        raise UserError(
+            f"model.name: neither torchvision nor timm has a network named {name!r}: see "
+            "torchvision.models.list_models() and timm.list_models()"
+        )
+    return backbone.to(memory_format=torch.channels_last)
+
+
+def input_size(name: str, size: int | Literal["auto"]) -> int:
+    """Return the size of the photos for the network, in px; "auto" is what its weights saw.
+
+    Raises
+    ------
+    UserError
+        If the network can't take photos of that size, naming both and what stopped it.
+    """
+    backbone = build_backbone(name).eval()
+    px = backbone.size if size == "auto" else size
+    try:
+        with torch.inference_mode():
+            backbone(torch.zeros(1, 3, px, px))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise UserError(
+            f"data.size: {name} can't take photos of {px} px ({error}): change data.size, or "
+            "name another network in model.name"
+        ) from None
+    return px
+
+
+def _torchvision_options(name: str, size: int) -> dict[str, Any]:
+    # As torchvision builds these two for their pretrained weights, whose mean differs from the
+    # one they declare; the auxiliary heads served only that training.
+    if name in {"googlenet", "inception_v3"}:
+        return {"aux_logits": False, "transform_input": True, "init_weights": True}
+    # A vision transformer is built for one size, which isn't the default for all weights.
+    return {"image_size": size} if name.startswith("vit_") else {}
+
+
+def _take_off_classifier(network: nn.Module) -> int:
+    """Replace the last linear (or, in SqueezeNet, convolutional) layer; return its width."""
+    layers = [(n, m) for n, m in network.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    name, last = layers[-1]
+    parent, _, child = name.rpartition(".")
+    setattr(network.get_submodule(parent), child, nn.Identity())
+    return last.in_features if isinstance(last, nn.Linear) else last.in_channels

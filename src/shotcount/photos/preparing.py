@@ -1,0 +1,122 @@
+"""Prepare a collection: decode every photo, judge which can be used."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from shotcount.core import files
+from shotcount.core.errors import UserError
+from shotcount.core.pixels import write_shards
+from shotcount.core.text import printable
+from shotcount.photos.decoding import Facts, decode
+
+
+def prepare(
+    root: Path,
+    photos: pd.DataFrame,
+    size: int,
+    on_bad_photo: str,
+    work: Path,
+    folder: Path,
+    watch: Callable[[Iterator["Facts"]], Iterable["Facts"]] = iter,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Decode the photos that `find_photos` has found into a uint8 array, and describe them.
+
+    Parameters
+    ----------
+    on_bad_photo : {"error", "skip"}
+    work : Path
+        A folder that keeps what is decoded, so that nothing is decoded twice when an interruption
+        or a bad photo stops the first call.
+    folder : Path
+        Where the pixels go, for `pixels.Pixels` to read.
+    watch : callable
+        Wraps the iterator over the photos, for a progress display.
+
+    Returns
+    -------
+    manifest : DataFrame
+        As in `tables.MANIFEST`, and more.
+    left_out : DataFrame
+        As in `tables.LEFT_OUT`.
+
+    Raises
+    ------
+    UserError
+        If `on_bad_photo` is "error" and photos can't be used, naming all of them.
+    """
+    facts = list(watch(decode(root, photos, size, work)))
+    usable, left_out = judge(photos, facts, on_bad_photo)
+    # Shards that an interruption left are of use as long as the same photos are.
+    name = hashlib.sha256("".join(usable["sha256"]).encode()).hexdigest()
+    decoded = np.memmap(work / "pixels", np.uint8, mode="r").reshape(-1, size, size, 3)
+    write_shards(work / name, decoded, usable["place"].to_numpy())
+    files.publish(work / name, folder)
+    return usable.assign(photo=range(len(usable))), left_out
+
+
+def judge(
+    photos: pd.DataFrame, facts: list[Facts], on_bad_photo: str
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Tell the photos that can be used from those that can't.
+
+    Besides what can't be read, a copy can't: the same photo in two classes contradicts itself, and
+    in two samples it would let one be trained on and tested on.
+
+    Returns
+    -------
+    usable : DataFrame
+        Columns of `photos` and of `Facts`.
+    left_out : DataFrame
+        As in `tables.LEFT_OUT`.
+
+    Raises
+    ------
+    UserError
+        If there are any and `on_bad_photo` is "error", naming all of them.
+    """
+    table = pd.concat(
+        [photos.reset_index(drop=True), pd.DataFrame(facts, columns=Facts._fields)], axis=1
+    )
+    table["path_shown"] = table["path"].map(printable)
+    readable = table[table["fault"] == ""]
+    for _, copies in readable[readable.duplicated("sha256", keep=False)].groupby("sha256"):
+        first = copies.iloc[0]
+        if copies["label"].nunique() > 1:
+            shown = ", ".join(copies["path_shown"])
+            table.loc[copies.index, "fault"] = f"one photo in several classes: {shown}"
+        else:
+            others = copies.index[copies["sample"] != first["sample"]]
+            table.loc[others, "fault"] = f"a copy of {first['path_shown']}, of another sample"
+    bad = table[table["fault"] != ""]
+    if len(bad) and on_bad_photo == "error":
+        listing = "".join(f"\n       {row.path_shown}: {row.fault}" for row in bad.itertuples())
+        raise UserError(
+            f"{len(bad)} of the {len(table)} photos can't be used: mend or remove them, or set "
+            f"data.on_bad_photo: skip{listing}"
+        )
+    if len(bad) == len(table):
+        raise UserError(f"data.path: none of the {len(table)} photos can be used")
+    left_out = pd.DataFrame({"path": bad["path_shown"], "reason": bad["fault"]})
+    return table[table["fault"] == ""].reset_index(drop=True), left_out
+
+
+def remarks(manifest: pd.DataFrame, left_out: pd.DataFrame, size: int) -> list[str]:
+    """Say what is worth a look, though it stops nothing."""
+    made = [f"left out: {row.path}: {row.reason}" for row in left_out.itertuples()]
+    small = manifest[manifest[["width", "height"]].min(axis=1) < size]
+    if len(small):
+        made.append(
+            f"{len(small)} photos are smaller than data.size ({size} px) and were enlarged, "
+            f"{printable(small['path'].iloc[0])} first"
+        )
+    copies = manifest[manifest.duplicated(["sample", "sha256"], keep=False)]
+    if len(copies):
+        pairs = "; ".join(
+            " = ".join(map(printable, same["path"])) for _, same in copies.groupby("sha256")
+        )
+        made.append(f"the same photo as several angles of a sample: {pairs}")
+    return made

@@ -1,0 +1,17 @@
+"""Settings of the user's photos."""
+
+from typing import Literal
+
+from shotcount.core.params import PhotoSize, Section, Sections
+
+
+class DataSettings(Section):
+    path: str
+    pattern: str | None
+    table: str | None
+    size: PhotoSize
+    on_bad_photo: Literal["error", "skip"]
+
+
+class DataParams(Sections):
+    data: DataSettings

@@ -1,0 +1,47 @@
+"""All charts of a study, and their files. Charts draw numbers and compute none."""
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import pandas as pd
+from matplotlib.figure import Figure
+
+from shotcount.core import files
+from shotcount.findings.answer import Answer
+from shotcount.report.panels import samples_and_angles, training_curves, views_at_test_time
+from shotcount.report.size_chart import accuracy_vs_size
+from shotcount.report.style import STYLE
+
+
+def draw_all(
+    results: Mapping[str, pd.DataFrame], reference: Mapping[Any, float], answer: Answer
+) -> dict[str, Figure]:
+    """Draw every chart of a study, by the name of its file.
+
+    Parameters
+    ----------
+    results : mapping of str to DataFrame
+        Those of `tables.METRICS`.
+    reference : mapping of strategy to accuracy
+        Published figures; may be empty.
+    answer : Answer
+    """
+    curve, fitted = results["curve"], results["fitted"]
+    return {
+        "accuracy_vs_size": accuracy_vs_size(curve, fitted, reference, answer),
+        "samples_and_angles": samples_and_angles(curve, fitted, answer),
+        "views_at_test_time": views_at_test_time(results["views"]),
+        "training_curves": training_curves(results["history"]),
+    }
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write the figure in the format that the suffix names, the same bytes each time."""
+    metadata = {".svg": {"Date": None}, ".png": {"Software": None}}[path.suffix]
+    drawn = io.BytesIO()
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(drawn, format=path.suffix[1:], dpi=150, metadata=metadata)
+    files.write_bytes(path, drawn.getvalue())

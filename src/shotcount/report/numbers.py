@@ -1,0 +1,71 @@
+"""The few numbers in metrics.json."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from shotcount.findings.answer import Answer
+from shotcount.uncertainty.intervals import Estimate
+
+
+def summary(
+    results: Mapping[str, pd.DataFrame], answer: Answer, data: dict[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """Return the few numbers that a pull request should show, rounded to 4 digits.
+
+    Parameters as `markdown` has them. For each strategy its scores at the largest subset, the
+    redundancy of its angles and the accuracy for whole samples, seen from all angles; the
+    comparisons, each of a strategy over an earlier one of the study, below 0 where it lags; the
+    answer; and what it rests on. None stands for not identifiable, or without
+    limit.
+    """
+    curve, views = results["curve"], results["views"]
+    largest = curve[curve["photos"] == curve["photos"].max()].set_index("strategy")
+    columns = [
+        "accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "macro_f1", "log_loss",
+        "ece", "seeds",
+    ]  # fmt: skip
+    whole = views.sort_values("views").groupby("strategy")["accuracy"].last()
+    a = answer
+    strategies = {
+        str(strategy): {column: _rounded(row[column]) for column in columns}
+        | _ends("redundancy", a.redundancies[str(strategy)])
+        | {"sample_accuracy": _rounded(whole[strategy])}
+        for strategy, row in largest.iterrows()
+    }
+    order = list(curve["strategy"].unique())
+    compared = {}
+    for c in a.comparisons:  # named alike whoever leads, or a diff would show one gone, one new
+        pair, lead = (c.better, c.worse), c.lead
+        if order.index(c.better) < order.index(c.worse):
+            pair, lead = (c.worse, c.better), Estimate(-lead.value, -lead.high, -lead.low)
+        compared["{}_over_{}".format(*pair)] = _ends("lead", lead) | {"p_holm": _rounded(c.p_holm)}
+    verdict = {
+        "strategy": a.strategy,
+        "samples": a.enough.samples,
+        "angles": a.enough.angles,
+        **_ends("photos", a.enough.photos),
+        **_ends("angles_at_all_samples", a.enough.at_all_samples),
+        **_ends("accuracy_lost", a.enough.loss),
+        **_ends("gain_of_twice_the_samples", a.more_samples.gain if a.more_samples else None),
+        **_ends("gain_of_twice_the_angles", a.more_angles.gain if a.more_angles else None),
+        **_ends("ceiling", a.ceiling),
+        "plan_samples": a.plan.samples if a.plan else None,
+        "plan_angles": a.plan.angles if a.plan else None,
+        **_ends("plan_photos", a.plan.photos if a.plan else None),
+    }
+    return strategies | {"comparisons": compared, "answer": verdict, "data": data}
+
+
+def _ends(name: str, e: Estimate | None) -> dict[str, Any]:
+    values = (e.value, e.low, e.high) if e else (None, None, None)
+    names = (name, f"{name}_low", f"{name}_high")
+    return {key: _rounded(value) for key, value in zip(names, values, strict=True)}
+
+
+def _rounded(value: float | None) -> float | int | None:
+    if value is None or not math.isfinite(value):
+        return None
+    return int(value) if float(value).is_integer() else round(float(value), 4)

@@ -1,0 +1,221 @@
+"""The report as one HTML page that needs no network."""
+
+import base64
+import platform
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from shotcount.core import tables
+from shotcount.core.text import printable
+from shotcount.findings.answer import Answer
+from shotcount.report import sections, words
+from shotcount.report.style import LOOKS
+from shotcount.sampling.settings import StudySettings
+
+MOST_CLASSES = 12  # of a confusion matrix that fits a page; of more, the commonest confusions
+MOST_ROWS = 200  # of the photos left out
+DEMO = "data/demo"
+PACKAGES = ("torch", "torchvision", "timm", "scikit-learn", "numpy", "pandas", "dvc")
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What was run, on what, with what."""
+
+    params: str  # the content of params.yaml
+    model: Mapping[str, Any]  # model.json of the classifier
+    seconds: Mapping[str, float]  # of each stage, where it was measured
+    left_out: pd.DataFrame  # tables.LEFT_OUT
+
+
+@dataclass(frozen=True)
+class Picture:
+    source: str  # a data: address
+    alt: str
+
+
+@dataclass(frozen=True)
+class Mistake:
+    picture: Picture
+    actual: str
+    predicted: str
+    confidence: float  # probability of `predicted`
+    path: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """A training sample of the contact sheet."""
+
+    label: str
+    sample: str
+    picture: Picture
+
+
+def render(
+    results: Mapping[str, pd.DataFrame],
+    answer: Answer,
+    data: Mapping[str, Any],
+    charts: Path,
+    gallery: Path,
+    run: RunFacts,
+) -> str:
+    """Return the page as HTML, whatever comes from names and files escaped.
+
+    Parameters
+    ----------
+    results : mapping of str to DataFrame
+        Those of `tables.METRICS`.
+    answer : Answer
+    data : mapping
+        What the study rests on.
+    charts : Path
+        The folder of the study's charts, those of `charts.draw_all` as SVG.
+    gallery : Path
+        What the stage gallery has made.
+    run : Run
+    """
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = Path(__file__).with_suffix(".html").read_text(encoding="utf-8")
+    headline = words.headline(answer)
+    said = words.sentences(answer) + words.caution(results["curve"], answer)
+    sheet = list(_sheet(gallery))
+    mistakes = tables.read(gallery / "mistakes.csv", tables.MISTAKES)
+    return environment.from_string(template).render(
+        headline=headline,
+        said=[sentence for sentence in said if sentence not in headline],
+        sections=sections.sections(results, answer),
+        charts={
+            name: Picture(_address((charts / f"{name}.svg").read_bytes(), "svg+xml"), alt)
+            for name, alt in _alts(results, answer).items()
+        },
+        confusions=list(_confusions(results["confusion"])),
+        most_classes=MOST_CLASSES,
+        mistakes=[_mistake(row, gallery) for row in mistakes.itertuples()],
+        map_size=int(mistakes["map_size"].max()) if len(mistakes) else 0,
+        sheet=sheet,
+        sheet_classes=len({row.label for row in sheet}),
+        run=run,
+        data=data,
+        left_out=[(row.path, row.reason) for row in run.left_out.head(MOST_ROWS).itertuples()],
+        versions={"Python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+    )
+
+
+def runs(data_path: str, study: StudySettings) -> list[str]:
+    """Name the stages before this page's, each cell's too, as `run_stage` names them."""
+    names = ["backbone", *(["demo"] if data_path == DEMO else []), "prepare", "split"]
+    names += ["subsample", "features"]
+    for strategy in study.strategies:
+        for samples, angles in product(study.samples, study.angles):
+            names.append(f"train-{strategy}-{samples}-{angles}")
+    names.append("train-frozen-grid")
+    names += [f"evaluate-{strategy}" for strategy in study.strategies]
+    return [*names, "classifier", "gallery"]
+
+
+def _address(content: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _alts(results: Mapping[str, pd.DataFrame], answer: Answer) -> dict[str, str]:
+    """Say in words what each chart shows."""
+    curve, views = results["curve"], results["views"]
+    reached = "; ".join(
+        f"{LOOKS[strategy].method} from {own.loc[own['photos'].idxmin(), 'accuracy']:.1%} at "
+        f"{own['photos'].min():,} photos to {own.loc[own['photos'].idxmax(), 'accuracy']:.1%} at "
+        f"{own['photos'].max():,}"
+        for strategy, own in curve.groupby("strategy", sort=False)
+    )
+    averaged = "; ".join(
+        f"{LOOKS[strategy].method} from {own['accuracy'].iloc[0]:.1%} with one angle to "
+        f"{own['accuracy'].iloc[-1]:.1%} with {own['views'].max()}"
+        for strategy, own in views.groupby("strategy", sort=False)
+    )
+    enough, best = answer.enough, curve.loc[curve["accuracy"].idxmax()]
+    runs = results["history"].groupby(["strategy", "samples", "angles", "seed"], sort=False)
+    lowest = runs["val_loss"].min().groupby("strategy", sort=False)
+    losses = "; ".join(
+        f"{LOOKS[strategy].method} {own.min():.2f} to {own.max():.2f} in {len(own)} runs"
+        for strategy, own in lowest
+    )
+    smallest = (
+        f" Enough: {enough.samples:,} samples from {enough.angles} angle(s) each."
+        if enough.photos.value < enough.largest
+        else ""
+    )
+    return {
+        "accuracy_vs_size": f"Test accuracy against the number of training photos: {reached}.",
+        "samples_and_angles": (
+            f"Accuracy by training samples and angles of each: highest, {best['accuracy']:.1%}, "
+            f"with {best['samples']:,} samples from {best['angles']} angle(s) each "
+            f"({LOOKS[best['strategy']].method}).{smallest}"
+        ),
+        "views_at_test_time": f"Accuracy for whole samples by angles averaged: {averaged}.",
+        "training_curves": (
+            "Validation loss and accuracy of every run against optimisation steps. Lowest loss of "
+            f"a run, in nats: {losses}."
+        ),
+    }
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Test photos of a strategy's largest cell, by actual and predicted class, a seed."""
+
+    strategy: str
+    photos: int  # trained on
+    labels: list[str]
+    shares: list[list[float]]  # of the actual class's photos, a row each
+    counts: list[list[str]]  # photos
+    commonest: list[tuple[str, str, str]]  # actual, predicted, photos: errors alone
+
+
+def _confusions(confusion: pd.DataFrame) -> Iterator[Confusion]:
+    for strategy, own in confusion.groupby("strategy", sort=False):
+        largest = own[own["photos"] == own["photos"].max()]
+        largest = largest[largest["samples"] == largest["samples"].max()]
+        matrix = largest.pivot(index="actual", columns="predicted", values="photos_per_seed")
+        errors = largest[largest["actual"] != largest["predicted"]]
+        errors = errors[errors["photos_per_seed"] > 0]
+        commonest = errors.sort_values("photos_per_seed", ascending=False, kind="stable").head(15)
+        yield Confusion(
+            strategy=LOOKS[strategy].method,
+            photos=int(largest["photos"].iloc[0]),
+            labels=list(map(printable, matrix.columns)),
+            shares=matrix.div(matrix.sum(axis=1), axis=0).to_numpy().tolist(),
+            counts=[
+                [f"{count:.1f}".removesuffix(".0") for count in row] for row in matrix.to_numpy()
+            ],
+            commonest=[
+                (printable(row.actual), printable(row.predicted), f"{row.photos_per_seed:.1f}")
+                for row in commonest.itertuples()
+            ],
+        )
+
+
+def _mistake(row: Any, gallery: Path) -> Mistake:
+    """Read a row of `tables.MISTAKES` and its picture."""
+    actual, predicted, path = map(printable, (row.actual, row.predicted, row.path))
+    alt = f"Photo of {actual}, taken for {predicted}"
+    if row.map_size:
+        alt += f", and again with what spoke for {predicted} lit up"
+    picture = Picture(_address((gallery / row.file).read_bytes(), "webp"), alt)
+    return Mistake(picture, actual, predicted, row.confidence, path)
+
+
+def _sheet(gallery: Path) -> Iterator[Row]:
+    for row in tables.read(gallery / "samples.csv", tables.SHEET).itertuples():
+        label, sample, angles = map(printable, (row.label, row.sample, row.angles))
+        alt = f"Training photos of {sample}, from left to right: angles {angles}"
+        picture = Picture(_address((gallery / row.file).read_bytes(), "webp"), alt)
+        yield Row(label, sample, picture)

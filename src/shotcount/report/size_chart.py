@@ -1,0 +1,163 @@
+"""The chart of accuracy against the number of training photos."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator, PercentFormatter
+
+from shotcount.findings.answer import Answer
+from shotcount.report.style import LOOKS, STYLE, apart, draw_band
+
+
+def accuracy_vs_size(
+    curve: pd.DataFrame, fitted: pd.DataFrame, reference: Mapping[Any, float], answer: Answer
+) -> Figure:
+    """Draw test accuracy against the number of training photos.
+
+    Marks are cells, with a 95 % band where all samples are used; lines are the fitted curve,
+    dashed where it extrapolates, or join the cells of a strategy that has none.
+
+    Parameters
+    ----------
+    curve : DataFrame
+        As in `tables.CURVE`.
+    fitted : DataFrame
+        As in `tables.FITTED`; may lack strategies.
+    reference : mapping of strategy to accuracy
+        Published figures, drawn faintly; may be empty.
+    answer : Answer
+        Names the cell to point out as enough.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(8, 5.4), layout="constrained")
+        axes = figure.add_subplot()
+        # A line follows the angles where they vary, else the samples.
+        along, across = ("angles", "samples")
+        if curve["angles"].nunique() == 1:
+            along, across = across, along
+        for strategy, cells in curve.groupby("strategy", sort=False):
+            own = fitted[fitted["strategy"] == strategy]
+            if strategy != answer.strategy:  # what more samples would bring: of it alone
+                own = own[own["samples"] <= cells["samples"].max()]
+            _draw_cells(axes, cells, across, "none" if len(own) else "-")
+            _draw_curves(axes, own, across, along, cells)
+        _draw_reference(axes, reference)
+        if answer.enough.photos.value < answer.enough.largest:
+            _point_out_enough(axes, curve, answer)
+        _size_axes(axes, curve)
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.set_ylabel("test accuracy (photos of unseen samples)")
+        axes.margins(y=0.12)
+        lines = "Lines: fitted learning curve, dashed beyond what was measured"
+        if fitted["strategy"].nunique() < curve["strategy"].nunique():
+            lines += "; where none is identifiable, joined marks"
+        axes.legend(
+            ncols=curve["strategy"].nunique(),
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.13),
+            title=f"Thick: all {curve['samples'].max():,} training samples, band: 95 % interval. "
+            f"Thin: as many as written.\n{lines}.",
+            title_fontsize=8.5,
+        )
+        return figure
+
+
+def _draw_reference(axes: Axes, reference: Mapping[Any, float]) -> None:
+    """Draw published accuracies as faint dotted lines."""
+    for strategy, accuracy in reference.items():
+        colour = LOOKS[strategy].colour
+        axes.axhline(accuracy, color=colour, linestyle=":", linewidth=1, alpha=0.6)
+        axes.annotate(
+            f"blog, {LOOKS[strategy].model}",
+            (1, accuracy),
+            xycoords=("axes fraction", "data"),
+            ha="right",
+            va="bottom",
+            fontsize=8,
+            color=colour,
+            alpha=0.8,
+        )
+
+
+def _point_out_enough(axes: Axes, curve: pd.DataFrame, answer: Answer) -> None:
+    """Point an arrow at the subset that is enough."""
+    enough = answer.enough
+    cell = curve.set_index(["strategy", "samples", "angles"]).loc[
+        (answer.strategy, enough.samples, enough.angles)
+    ]
+    axes.annotate(
+        f"{cell['photos']:,.0f} photos\nare enough",
+        (cell["photos"], cell["accuracy"]),
+        xytext=(0, 24),
+        textcoords="offset points",
+        ha="center",
+        fontsize=9,
+        arrowprops={"arrowstyle": "->", "color": "#444444"},
+    )
+
+
+def _draw_cells(axes: Axes, cells: pd.DataFrame, across: str, linestyle: str) -> None:
+    """Mark a strategy's cells, those of most samples boldly and with their intervals."""
+    strategy, full = cells["strategy"].iloc[0], cells[across].max()
+    colour = LOOKS[strategy].colour
+    for count, line in cells.sort_values("photos").groupby(across):
+        main = count == full
+        axes.plot(
+            line["photos"],
+            line["accuracy"],
+            color=colour,
+            marker=LOOKS[strategy].marker,
+            markersize=6 if main else 3.5,
+            markerfacecolor=colour if main else "white",
+            linestyle=linestyle,
+            linewidth=2 if main else 1,
+            label=LOOKS[strategy].model if main else None,
+            zorder=3 if main else 2,
+        )
+        if main:
+            draw_band(axes, line["photos"], line)
+
+
+def _draw_curves(
+    axes: Axes, fitted: pd.DataFrame, across: str, along: str, cells: pd.DataFrame
+) -> None:
+    """Draw a strategy's fitted curve, a line for each count of samples, written at its start."""
+    full, last = cells[across].max(), cells[along].max()
+    for count, line in fitted.groupby(across):
+        main, colour = count == full, LOOKS[line["strategy"].iloc[0]].colour
+        inside = line[~line["extrapolated"]]
+        beyond = line[line["extrapolated"] | (line[along] == last)]
+        style: Any = {"color": colour, "linewidth": 1.8 if main else 0.8}
+        axes.plot(inside["photos"], inside["accuracy"], **style, zorder=2)
+        axes.plot(beyond["photos"], beyond["accuracy"], **style, linestyle=(0, (4, 2)))
+        if not main:
+            start = line.sort_values("photos").iloc[0]
+            axes.annotate(
+                f"{count:,}",
+                (start["photos"], start["accuracy"]),
+                xytext=(-4, 0),
+                textcoords="offset points",
+                ha="right",
+                va="center",
+                fontsize=6.5,
+                color=colour,
+            )
+
+
+def _size_axes(axes: Axes, curve: pd.DataFrame) -> None:
+    """Photos below, on a log scale; angles a sample above, at the sizes of all samples."""
+    full = curve[curve["samples"] == curve["samples"].max()]
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(apart(curve["photos"]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{round(x):,}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel("training photos (log scale)")
+    above = axes.secondary_xaxis("top")
+    angles = full.drop_duplicates("photos").set_index("photos")["angles"]
+    above.set_xticks(shown := apart(full["photos"]), [str(angles[size]) for size in shown])
+    above.xaxis.set_minor_locator(NullLocator())
+    above.set_xlabel("angles of each sample, all samples")

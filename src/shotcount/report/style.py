@@ -1,0 +1,56 @@
+"""How charts look: each strategy's names, colour and marker; what charts share."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a strategy is written and drawn."""
+
+    method: str  # in a sentence: "use fine-tuning"
+    model: str  # in a legend: "fine-tuned"
+    colour: str
+    marker: str
+
+
+# Okabe and Ito's palette: colour-blind readers can tell it apart, also in grey.
+LOOKS = {
+    "scratch": Look("training from scratch", "from scratch", "#D55E00", "s"),
+    "frozen": Look("frozen features", "frozen features", "#0072B2", "o"),
+    "finetune": Look("fine-tuning", "fine-tuned", "#009E73", "^"),
+}
+STYLE: Any = {
+    "font.size": 10,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e6e6e6",
+    "legend.frameon": False,
+    "svg.hashsalt": "shotcount",  # the same figure gives the same bytes
+    "svg.fonttype": "none",
+}
+
+
+def draw_band(axes: Axes, x: pd.Series, line: pd.DataFrame) -> None:
+    axes.fill_between(
+        x,
+        line["accuracy_low"],
+        line["accuracy_high"],
+        color=LOOKS[line["strategy"].iloc[0]].colour,
+        alpha=0.13,
+        linewidth=0,
+    )
+
+
+def apart(sizes: pd.Series) -> list[int]:
+    """Return the sizes whose labels have room on the log axis, the largest among them."""
+    kept: list[int] = []
+    for size in sorted(sizes.unique(), reverse=True):
+        if not kept or size <= 0.75 * kept[-1]:
+            kept.append(int(size))
+    return kept[::-1]

@@ -1,0 +1,198 @@
+"""The answer in sentences."""
+
+import math
+
+import pandas as pd
+
+from shotcount.core.text import counted, percent, range_in_percent
+from shotcount.findings.answer import Answer
+from shotcount.findings.plan import More
+from shotcount.report.style import LOOKS
+from shotcount.uncertainty.intervals import Estimate
+
+UNEQUAL = 0.8  # share of the commonest class from which accuracy alone misleads
+FORESEEABLE = 4  # times the samples studied: a plan beyond is no advice
+
+
+def sentences(answer: Answer) -> list[str]:
+    """Put the answer into words, each with what the data can't tell."""
+    if answer.accuracy.low <= answer.guessing:
+        return [
+            f"No answer: {_at_largest(answer)}, not shown to beat always naming the commonest "
+            f"class ({percent(answer.guessing)})."
+        ]
+    said = [_enough(answer), _redundancy(answer), _more(answer), _plan(answer)]
+    if answer.most_angles == 1:  # nothing is to be known of angles
+        del said[1]
+    return said
+
+
+def headline(answer: Answer) -> list[str]:
+    """Put the two questions' answers into a sentence each: how many photos, which strategy."""
+    if answer.accuracy.low <= answer.guessing:
+        return sentences(answer)
+    a, enough = answer, answer.enough
+    many = (
+        f"More than {enough.largest:,} photos may well help: no smaller subset is expected within "
+        f"{points(a.tolerance)} of them."
+        if enough.photos.value == enough.largest
+        else f"{enough.photos.value:,.0f} photos are enough: {enough.samples:,} samples from "
+        f"{counted(enough.angles, 'angle')} each (95 % interval {enough.photos.low:,.0f} to "
+        f"{enough.photos.high:,.0f} photos)."
+    )
+    return [
+        many,
+        f"Use {LOOKS[a.strategy].method}: with all {enough.largest:,} photos it got "
+        f"{percent(a.accuracy.value)} of the test photos right ({_range(a.accuracy)})"
+        f"{_against(a)}.",
+    ]
+
+
+def caution(curve: pd.DataFrame, answer: Answer) -> list[str]:
+    """Warn where accuracy flatters: with unequal classes, naming the commonest gets far."""
+    if answer.guessing < UNEQUAL:
+        return []
+    own = curve[curve["strategy"] == answer.strategy]
+    balanced = own.loc[own["photos"].idxmax(), "balanced_accuracy"]
+    return [
+        f"The classes are unequal: always naming the commonest would get "
+        f"{percent(answer.guessing)}. The mean over the classes, balanced accuracy, is "
+        f"{percent(balanced)}."
+    ]
+
+
+def _at_largest(a: Answer) -> str:
+    return (
+        f"with all {a.enough.largest:,} training photos {a.strategy} reached "
+        f"{percent(a.accuracy.value)} of the test photos ({_range(a.accuracy)})"
+    )
+
+
+def _enough(a: Answer) -> str:
+    verdict, enough = _at_largest(a) + _against(a), a.enough
+    photos, angles, count = enough.photos, enough.at_all_samples, ""
+    if photos.low < photos.high:
+        count = f" The count is between {photos.low:,.0f} and {photos.high:,.0f} (95 % interval)"
+        if angles.low < angles.high:
+            count += f"; of all samples, {angles.low:.0f} to {angles.high:.0f} angles are enough"
+        count += "."
+    if photos.value == enough.largest:
+        return (
+            f"{verdict[0].upper()}{verdict[1:]}. No smaller subset is expected within "
+            f"{points(a.tolerance)} of that, so more photos may well help.{count}"
+        )
+    loss = f"{plain_points(enough.loss.value)} ({_range(enough.loss)})"
+    text = (
+        f"{photos.value:,.0f} photos ({enough.samples:,} samples from "
+        f"{counted(enough.angles, 'angle')} each) are enough: {verdict}, and {photos.value:,.0f} "
+        f"are expected to lose {loss} of it.{count}"
+    )
+    if enough.loss.high > a.tolerance:
+        text += (
+            f" This test split can't rule out a loss of up to {points(enough.loss.high)}, more "
+            f"than the {points(a.tolerance)} asked for."
+        )
+    return text
+
+
+def _against(a: Answer) -> str:
+    """Say which strategies the answer's beats, and which it doesn't."""
+    against = [c for c in a.comparisons if a.strategy in (c.better, c.worse)]
+    other = {c: c.worse if c.better == a.strategy else c.better for c in against}
+    said = ""
+    if beaten := [other[c] for c in against if c.p_holm < 0.05]:
+        said += f", better than {' and '.join(beaten)}"
+    if rivals := [other[c] for c in against if c.p_holm >= 0.05]:
+        said += f"{'; ' if beaten else ', '}no detectable difference from {' and '.join(rivals)}"
+    return said
+
+
+def _redundancy(a: Answer) -> str:
+    own = a.redundancies[a.strategy]
+    others = ((name, found) for name, found in a.redundancies.items() if found)
+    name, rho = (a.strategy, own) if own else next(others, (a.strategy, None))
+    if rho is None:
+        return (
+            "How redundant the angles are is not identifiable from this study: it takes several "
+            "sizes of samples and of angles, three seeds, and more photos that detectably help."
+        )
+    worth = [10 / (1 + 9 * r) for r in (rho.value, rho.high, rho.low)]
+    if len({f"{w:.1f}" for w in worth}) == 1:
+        between = ""
+    else:
+        between = f" ({worth[1]:.1f} to {worth[2]:.1f})"
+    return (
+        f"The angles' redundancy is {rho.value:.2f} ({_interval(rho, '.2f')}; {name}): ten angles "
+        f"of one sample are worth {worth[0]:.1f}{between} photos of different samples."
+    )
+
+
+def _more(a: Answer) -> str:
+    if not a.extrapolates:
+        return (
+            "What more photos would bring is not identifiable: too few sizes for a curve that "
+            "can be checked on the largest (along one axis, three at least must lie at or below "
+            "half of the largest)."
+        )
+    if a.most_angles == 1:
+        return f"Twice the samples {_gain(a.more_samples, 'samples')}."
+    return (
+        f"Twice the samples {_gain(a.more_samples, 'samples')}; "
+        f"twice the angles {_gain(a.more_angles, 'angles')}."
+    )
+
+
+def _gain(more: More | None, axis: str) -> str:
+    if more is None:
+        return f"can't be foretold (study.{axis} has one size)"
+    return (
+        f"({more.samples:,} × {more.angles}) would bring {plain_points(more.gain.value)} "
+        f"({_range(more.gain)}), to {percent(more.accuracy.value)}"
+    )
+
+
+def _plan(a: Answer) -> str:
+    if a.plan:
+        p = a.plan
+        size = f"{p.samples:,} samples from {counted(p.angles, 'angle')} each"
+        ends = [
+            f"{end:,.0f}" if math.isfinite(end) else "no limit"
+            for end in (p.photos.low, p.photos.high)
+        ]
+        photos = f"{p.photos.value:,.0f} photos (95 % interval {ends[0]} to {ends[1]})"
+        if p.within:
+            return f"{percent(a.target)} is expected of the study's smallest subset already."
+        if p.samples > FORESEEABLE * p.studied:
+            return (
+                f"{percent(a.target)} is too far off to plan for: by the fitted curve it would "
+                f"take {size}, {photos}, where {p.studied:,} samples were studied."
+            )
+        optimum = f"{p.optimum:.1f}" if math.isfinite(p.optimum) else "no limit to the"
+        return (
+            f"The cheapest way to {percent(a.target)} is expected to be {size}: {photos} at a "
+            f"cost of {p.cost:,.0f} (classical optimum: {optimum} angles)."
+        )
+    if a.ceiling and a.ceiling.value <= a.target:
+        return (
+            f"{percent(a.target)} is not reachable with more photos like these: the fitted "
+            f"ceiling is {percent(a.ceiling.value)} ({_range(a.ceiling)})."
+        )
+    if a.smallest >= a.target:
+        return f"{percent(a.target)} is what the study's smallest subset reached already."
+    return f"What it takes to reach {percent(a.target)} is not identifiable from this study."
+
+
+def points(fraction: float) -> str:
+    return counted(f"{round(100 * fraction, 1):g}", "point")
+
+
+def plain_points(fraction: float) -> str:
+    return f"{100 * fraction:.1f} points"
+
+
+def _interval(e: Estimate, form: str) -> str:
+    return f"95 % interval {e.low:{form}} to {e.high:{form}}"
+
+
+def _range(e: Estimate) -> str:
+    return range_in_percent(e.low, e.high)

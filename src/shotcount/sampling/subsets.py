@@ -1,0 +1,105 @@
+"""Nested subsets of the training samples and of the angles of each."""
+
+from functools import cache
+
+import numpy as np
+import pandas as pd
+
+from shotcount.core.seeds import seed_for
+
+
+@cache
+def farthest_first(count: int, start: int) -> tuple[int, ...]:
+    """Order positions on a circle so that every prefix is spread as evenly as can be.
+
+    "Evenly spaced k of n" drawn afresh for each k would not nest; prefixes of one order do.
+    Greedy: next comes the position farthest from all before it (Gonzalez 1985), the first
+    of them on a tie.
+
+    >>> farthest_first(8, start=0)
+    (0, 4, 2, 6, 1, 3, 5, 7)
+    """
+    places, order = np.arange(count), [start % count]
+    gaps = np.full(count, count)  # of each position to the nearest so far
+    while len(order) < count:
+        steps = (places - order[-1]) % count
+        gaps = np.minimum(gaps, np.minimum(steps, count - steps))
+        order.append(int(gaps.argmax()))
+    return tuple(order)
+
+
+def stratified_order(labels: pd.Series, rng: np.random.Generator) -> np.ndarray:
+    """Order samples at random so that every prefix is stratified.
+
+    Parameters
+    ----------
+    labels : Series of str
+        Class of each sample, indexed by sample.
+
+    Returns
+    -------
+    ndarray of shape (samples,)
+        The index in order. The first rows hold one sample of each class; after that, each
+        class is dealt out evenly.
+    """
+    shuffled = labels.iloc[rng.permutation(len(labels))]
+    rank = shuffled.groupby(shuffled).cumcount()
+    share = (rank + 0.5) / shuffled.groupby(shuffled).transform("size")
+    return share.where(rank > 0, -1.0).sort_values(kind="stable").index.to_numpy()
+
+
+def nested_subsets(train: pd.DataFrame, angle_order: str, draws: int, seed: int) -> pd.DataFrame:
+    """Rank the training samples, and the angles of each, anew for every draw.
+
+    The subset of n samples x k angles is what ranks below n and k: smaller subsets lie
+    within larger ones, and adding a size to the study changes no other.
+
+    Parameters
+    ----------
+    train : DataFrame
+        The training split, angles of a sample in the order they were shot. They are taken to
+        go round the sample.
+    angle_order : {"spread", "random"}
+        Whether a sample's first angles are far apart on the circle or drawn at random.
+    draws : int
+        One for each seed of the training.
+
+    Returns
+    -------
+    DataFrame
+        As in `tables.SUBSETS`.
+    """
+    labels = train.drop_duplicates("sample").set_index("sample")["label"]
+    rows_of = train.groupby("sample").indices  # rows of each sample
+
+    def angles(sample: str, draw: int) -> np.ndarray:
+        rng, count = (
+            np.random.default_rng(seed_for("angles", seed, draw, sample)),
+            len(rows_of[sample]),
+        )
+        if angle_order == "spread":
+            return np.array(farthest_first(count, start=int(rng.integers(count))))
+        return rng.permutation(count)
+
+    tables = []
+    for draw in range(draws):
+        rng = np.random.default_rng(seed_for("samples", seed, draw))
+        samples = stratified_order(labels, rng)
+        orders = [angles(sample, draw) for sample in samples]
+        rows = [rows_of[sample][order] for sample, order in zip(samples, orders, strict=True)]
+        counts = [len(order) for order in orders]
+        tables.append(
+            train[["photo", "label", "sample"]]
+            .iloc[np.concatenate(rows)]
+            .assign(
+                seed=draw,
+                sample_position=np.repeat(np.arange(len(samples)), counts),
+                angle_position=np.concatenate([np.arange(count) for count in counts]),
+            )
+        )
+    return pd.concat(tables, ignore_index=True)
+
+
+def take_subset(subsets: pd.DataFrame, samples: int, angles: int) -> pd.DataFrame:
+    """Return the rows of the subset of `samples` samples x `angles` angles, for every seed."""
+    return subsets[(subsets["sample_position"] < samples) & (subsets["angle_position"] < angles)]

@@ -1,0 +1,61 @@
+"""The table of a cell's predictions on the test split."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from shotcount.core.tables import CELL, Table
+
+
+def prediction_columns(labels: list[str]) -> Table:
+    """Return the columns of the predictions for these classes: one probability each."""
+    key = CELL | {"seed": "int64", "photo": "int64", "sample": "str", "label": "str"}
+    return key | {probability(label): "float64" for label in labels}
+
+
+def predictions_of(strategy: Path, samples: int, angles: int) -> Path:
+    """Return the path of a cell's predictions, below the folder data/evaluation/<strategy>.
+
+    Each cell has a file of its own, since memory may not hold the predictions of all cells.
+    """
+    return strategy / "predictions" / f"{samples}x{angles}"
+
+
+def probability(label: str) -> str:
+    """Name the column that holds the predicted probability of `label`."""
+    return f"p({label})"
+
+
+def hits(predictions: pd.DataFrame, labels: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return whether each seed got each photo right, and which sample each photo shows.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        Of one cell, as in ``prediction_columns(labels)``.
+
+    Returns
+    -------
+    correct : ndarray of shape (seeds, photos), bool
+    samples : ndarray of shape (photos,)
+        In order of the photos.
+    """
+    order = np.lexsort((predictions["photo"], predictions["seed"]))
+    chosen = probabilities(predictions, labels).argmax(axis=1)
+    right = chosen == class_indices(predictions["label"], labels)
+    correct = right[order].reshape(predictions["seed"].nunique(), -1)
+    return correct, predictions["sample"].to_numpy()[order[: correct.shape[1]]]
+
+
+def class_indices(column: pd.Series, labels: list[str]) -> np.ndarray:
+    """Return the index of each class in `labels`: ndarray of shape (rows,), int64.
+
+    Comparing millions of numbers takes no time; comparing millions of strings takes minutes.
+    """
+    return np.asarray(pd.Index(labels).get_indexer(column))
+
+
+def probabilities(predictions: pd.DataFrame, labels: list[str]) -> np.ndarray:
+    """Return the probability of every class: ndarray of shape (rows, classes), float64."""
+    return predictions[[probability(label) for label in labels]].to_numpy()

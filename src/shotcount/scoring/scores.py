@@ -1,0 +1,81 @@
+"""Scores of a cell: accuracy, F1, log loss, calibration, confusion."""
+
+import numpy as np
+import pandas as pd
+from sklearn import metrics
+
+from shotcount.core.tables import CELL, Table
+from shotcount.scoring.predictions import class_indices, hits, probabilities
+
+SCORES: Table = CELL | {
+    "seeds": "int64",
+    "accuracy": "float64",
+    "balanced_accuracy": "float64",
+    "macro_f1": "float64",
+    "log_loss": "float64",  # nats
+    "ece": "float64",  # expected calibration error
+}
+CONFUSION: Table = CELL | {"actual": "str", "predicted": "str", "photos_per_seed": "float64"}
+
+
+def score(predictions: pd.DataFrame, labels: list[str]) -> dict[str, float]:
+    """Score one cell: each metric is the mean over seeds.
+
+    Balanced accuracy is the mean recall of the classes; F1 is averaged over classes unweighted;
+    log-loss is in nats; ECE as `calibration_error` has it.
+    """
+    correct, _ = hits(predictions, labels)
+    per_seed, classes = [], range(len(labels))
+    for _, run in predictions.groupby("seed"):
+        truth, p = class_indices(run["label"], labels), probabilities(run, labels)
+        chosen = p.argmax(axis=1)
+        per_seed.append(
+            {
+                "balanced_accuracy": metrics.balanced_accuracy_score(truth, chosen),
+                "macro_f1": metrics.f1_score(truth, chosen, labels=classes, average="macro"),
+                "log_loss": metrics.log_loss(truth, p, labels=classes),
+                "ece": calibration_error(p.max(axis=1), chosen == truth),
+            }
+        )
+    return {
+        "seeds": len(correct),
+        "accuracy": float(correct.mean()),
+        **pd.DataFrame(per_seed).mean().to_dict(),
+    }
+
+
+def calibration_error(confidence: np.ndarray, correct: np.ndarray, bins: int = 15) -> float:
+    """Return the expected calibration error: how far confidence is from accuracy, on average.
+
+    Over bins of equal width, weighted by their photos (Guo et al., "On calibration of modern
+    neural networks", ICML 2017). Biased upwards for few photos, since a bin's accuracy is noisy.
+
+    Parameters
+    ----------
+    confidence : ndarray of shape (photos,)
+        Probability of the predicted class.
+    correct : ndarray of shape (photos,), bool
+    """
+    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    gap = np.bincount(place, weights=confidence - correct, minlength=bins)
+    return float(np.abs(gap).sum() / len(correct))
+
+
+def confusion(predictions: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
+    """Count test photos by actual and predicted class, averaged over the seeds.
+
+    Returns
+    -------
+    DataFrame
+        actual, predicted, photos_per_seed: one row a pair of classes.
+    """
+    chosen = probabilities(predictions, labels).argmax(axis=1)
+    truth = class_indices(predictions["label"], labels)
+    counts = metrics.confusion_matrix(truth, chosen, labels=range(len(labels)))
+    return pd.DataFrame(
+        {
+            "actual": np.repeat(labels, len(labels)),
+            "predicted": np.tile(labels, len(labels)),
+            "photos_per_seed": counts.ravel() / predictions["seed"].nunique(),
+        }
+    )

@@ -1,0 +1,70 @@
+"""Settings of the three training strategies."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from shotcount.core.params import Count, NotNegative, Positive, Section, UpToOne
+from shotcount.networks.settings import NetworkParams
+from shotcount.sampling.settings import StudyParams
+
+
+class ParallelSettings(Section):
+    processes: Count | Literal["auto"]
+    batch_share: Count
+    from_photos: Count
+
+
+class StepDecay(Section):
+    every: Positive
+    factor: UpToOne
+
+
+class TrainingSettings(Section):
+    """What all strategies have."""
+
+    seeds: Count
+    epochs: Positive
+    min_steps: Annotated[int, Field(ge=0)]
+    batch_size: Annotated[int, Field(ge=2)]
+    optimizer: Literal["sgd", "adamw"]
+    learning_rate: Positive
+    weight_decay: NotNegative
+    schedule: Literal["constant", "cosine"] | StepDecay
+    validations: Count
+    patience: Count
+
+
+class PixelTrainingSettings(TrainingSettings):
+    """A network that sees photos, and not cached features, can see them augmented."""
+
+    crop_scale: UpToOne
+    flip: bool
+
+
+class FineTuningSettings(PixelTrainingSettings):
+    init_head: Literal["zeros", "frozen"]
+
+
+class StrategySettings(Section):
+    scratch: PixelTrainingSettings
+    frozen: TrainingSettings
+    finetune: FineTuningSettings
+
+
+class TrainingParams(NetworkParams, StudyParams):
+    precision: Literal["auto", "float32", "bfloat16"]
+    compile: bool
+    parallel: ParallelSettings
+    train: StrategySettings
+
+    @model_validator(mode="after")
+    def _has_a_draw_for_every_seed(self) -> "TrainingParams":
+        for strategy in self.study.strategies:
+            seeds = getattr(self.train, strategy).seeds
+            if seeds > self.study.draws:
+                raise ValueError(
+                    f"train.{strategy}.seeds ({seeds}) exceeds study.draws ({self.study.draws}): "
+                    "every seed trains on a draw of its own"
+                )
+        return self

@@ -1,0 +1,105 @@
+"""Confidence intervals and p-values of a bootstrap."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from shotcount.uncertainty.bootstrap import Resamples
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its 95 % interval; an end may be infinite."""
+
+    value: float
+    low: float
+    high: float
+
+
+def degrees_of_freedom(replicates: np.ndarray, resamples: Resamples) -> float:
+    """On how many observations, less one, the spread of replicates rests.
+
+    Where seeds matter more than samples, that is few. Welch and Satterthwaite's approximation
+    (Satterthwaite, Biometrics Bulletin 1946); the seeds' share of the variance is that which
+    their weights explain of the replicates' ranks (ranks, since a replicate may be infinite).
+    """
+    rank = stats.rankdata(replicates)
+    rank -= rank.mean()
+    total, rest, inverse = (rank**2).sum(), 1.0, 0.0
+    for weights in resamples.seeds:
+        seeds = weights.shape[1]
+        if total > 0 and seeds > 1:
+            centred = weights - weights.mean(axis=0)
+            explained = centred @ np.linalg.lstsq(centred, rank, rcond=None)[0]
+            share = min((explained**2).sum() / total, rest)
+            rest -= share
+            inverse += share**2 / (seeds - 1)
+    inverse += rest**2 / max(resamples.samples.shape[1] - 1, 1)
+    return float(1 / inverse)
+
+
+def interval(
+    replicates: np.ndarray, resamples: Resamples, level: float = 0.95
+) -> tuple[float, float]:
+    """Return the expanded percentile interval of a bootstrap.
+
+    The percentiles are those at which it would agree with Student's t rather than the normal
+    distribution (Hesterberg, "What teachers should know about the bootstrap", The American
+    Statistician 2015, section 3.3).
+
+    Parameters
+    ----------
+    replicates : ndarray of shape (replicates,)
+        Of one number; infinity stands for one without bound.
+    resamples : Draws
+        What they come from.
+    """
+    t = stats.t.ppf((1 - level) / 2, degrees_of_freedom(replicates, resamples))
+    ordered = np.sort(replicates)
+    # The outer one of two order statistics: infinities can't be averaged.
+    place = int(stats.norm.cdf(t) * (len(ordered) - 1))
+    return float(ordered[place]), float(ordered[len(ordered) - 1 - place])
+
+
+def accuracy_interval(
+    replicates: np.ndarray, resamples: Resamples, level: float = 0.95
+) -> tuple[float, float]:
+    """Return the interval of an accuracy, honest also where every photo was right (or wrong).
+
+    Then all replicates agree, and the far end is the exact binomial bound of as many trials as
+    there are test samples (Clopper and Pearson, Biometrika 1934).
+    """
+    low, high = interval(replicates, resamples, level)
+    bound = ((1 - level) / 2) ** (1 / resamples.samples.shape[1])
+    if np.allclose(replicates, 1):
+        low = bound
+    if np.allclose(replicates, 0):
+        high = 1 - bound
+    return float(low), float(high)
+
+
+def p_value(differences: np.ndarray, resamples: Resamples) -> float:
+    """Two-sided p-value of no difference, by how far the replicates' tail reaches across 0.
+
+    The level of the widest `interval` that leaves out 0 (Efron and Tibshirani, "An introduction
+    to the bootstrap", 1993, section 15.4); 1 is added to both counts so that it is never 0
+    (Davison and Hinkley, "Bootstrap methods and their application", 1997, section 4.2).
+    """
+    below, above = np.sum(differences <= 0), np.sum(differences >= 0)
+    tail = min((min(below, above) + 1) / (len(differences) + 1), 0.5)
+    return float(2 * stats.t.cdf(stats.norm.ppf(tail), degrees_of_freedom(differences, resamples)))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjust p-values for several comparisons (Holm, Scandinavian Journal of Statistics 1979).
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    order = np.argsort(p_values)
+    factors = np.arange(len(order), 0, -1)
+    adjusted = np.empty(len(order))
+    adjusted[order] = np.minimum(np.maximum.accumulate(np.asarray(p_values)[order] * factors), 1)
+    return [float(p) for p in adjusted]
