@@ -1,30 +1,32 @@
-# Every target first sets up .venv, once; `make study` and `make test` need nothing else.
+# Every target sets up .venv first, if it is not there. Nothing else is needed before `make study`.
 PYTHON ?= python3
 ready := .venv/ready
 run := . .venv/bin/activate &&
+pin := uv pip compile --quiet --no-deps --no-header --no-annotate pyproject.toml
 
-.PHONY: help check-data study grid test test-faults bench lint clean
+.PHONY: help check-data study cluster test test-faults bench lint requirements clean
 
 help:
-	@echo "make study   set up, run whatever is out of date, print the answer"
-	@echo "make grid    set up, train and evaluate cells side by side; OPTIONS='--gpus 0.25'"
-	@echo "make check-data   show how your photos are read and what would stop the study"
-	@echo "make test    set up, run linters and tests"
-	@echo "make test-faults   kill every stage many times, fuzz every parser: some 20 minutes"
-	@echo "make bench   set up, measure Shotcount's speed against the recipe's: some 10 minutes"
-	@echo "make lint    set up, check style and types"
-	@echo "make clean   remove .venv and unfinished work (data and metrics stay)"
+	@echo "make study          set up, run what is out of date, print the answer"
+	@echo "make check-data     show how your photos are read and what would stop the study"
+	@echo "make cluster        set up, train and evaluate cells side by side; OPTIONS='--gpus 0.25'"
+	@echo "make test           set up, run linters and tests"
+	@echo "make test-faults    kill every stage many times, fuzz every parser: some 20 minutes"
+	@echo "make bench          set up, compare Shotcount's speed with the recipe's: some 10 minutes"
+	@echo "make lint           set up, check style and types"
+	@echo "make requirements   pin the packages of pyproject.toml"
+	@echo "make clean          remove .venv and unfinished work (data and metrics stay)"
 
 study: $(ready)
 	$(run) dvc repro
 	@cat metrics/study.md
-	@echo "Chart: metrics/accuracy_vs_size.svg (and .png). All of it, as a page: metrics/report.html"
+	@echo "Chart: metrics/accuracy_vs_size.svg (and .png). Everything on one page: metrics/report.html"
 
-grid: $(ready)
-	$(run) python -m shotcount grid $(OPTIONS)
+cluster: $(ready)
+	$(run) shotcount cluster $(OPTIONS)
 
 check-data: $(ready)
-	$(run) python -m shotcount check-data
+	$(run) shotcount check-data
 
 test: lint
 	$(run) pytest
@@ -40,9 +42,14 @@ bench: $(ready)
 lint: $(ready)
 	$(run) ruff check . && ruff format --check . && mypy
 
-$(ready): requirements.txt requirements-dev.txt requirements-cluster.txt pyproject.toml
+requirements: $(ready)
+	$(run) $(pin) --extra demo -o requirements.txt
+	$(run) $(pin) --extra demo --extra cluster -c requirements.txt -o requirements-cluster.txt
+	$(run) $(pin) --all-extras -c requirements-cluster.txt -o requirements-dev.txt
+
+$(ready): requirements-dev.txt pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(run) python -m pip install --quiet -r requirements.txt -r requirements-dev.txt
+	$(run) python -m pip install --quiet -r requirements-dev.txt
 	$(run) python -m pip install --quiet --no-deps --editable .
 	@touch $(ready)
 

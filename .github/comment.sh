@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# How this work tree's study differs from that of BASE, as Markdown for a pull request:
+# Write how the study in this folder differs from that of BASE, as Markdown for a pull request:
 #
 #   .github/comment.sh BASE > comment.md
 #
-# BASE is a branch, tag or commit; compared is with where this branch left it. Needs git and DVC,
-# neither photos nor models. The chart is linked as the local file, or below the URL in $RAW_URL.
+# BASE is a branch, tag or commit; the study is compared with the commit where this branch left BASE.
+# Needs git and DVC, but neither photos nor models. The link to the chart is the local file, or below
+# the URL in $RAW_URL.
 # shellcheck disable=SC2016  # backticks in single quotes are Markdown
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -16,14 +17,14 @@ if ! fork=$(git merge-base "$branch" HEAD); then
 fi
 base=$(git rev-parse --short "$fork")
 
-answer() { sed '/^## /,$d'; } # what study.md says before its first table
+answer() { sed '/^## /,$d'; } # the part of study.md before its first table
 
-filled() { [ "$(wc -l <<< "$1")" -gt 2 ]; } # a table of more than its head
+filled() { [ "$(wc -l <<< "$1")" -gt 2 ]; } # whether a table has rows below its head
 
 folded() { printf '<details><summary>%s</summary>\n\n%s\n\n</details>\n\n' "$1" "$2"; }
 
-# What has changed since dvc.lock was written: "- `stage`: file or parameter". A clone without data
-# finds every output missing; that is no change.
+# What has changed since dvc.lock was written: "- `stage`: file or parameter". In a clone without data
+# every output is missing; these do not count.
 stale=$(dvc status | awk '
     /^[^\t]/ { stage = $0; sub(/:$/, "", stage) }
     /^\t+(modified|new):|^\t\t\tdeleted:/ { print "- `" stage "`: " $2 }

@@ -1,11 +1,10 @@
 """The training script of the blog post that Shotcount grew from, as it was published.
 
-What Shotcount's speed and accuracy are measured against (bench.py). Its faults are kept: each is
-marked "as published". "honest frozen" is what its frozen strategy was meant to be.
+bench.py compares Shotcount's speed and accuracy with it. Its faults are kept, each marked "as
+published". The variant "honest frozen" is what its frozen strategy was meant to be.
 """
 
 import copy
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import nn
+from torch import nn, optim
+from torch.optim.lr_scheduler import StepLR
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
@@ -25,16 +25,20 @@ LEARNING_RATE, MOMENTUM = 0.001, 0.9
 DECAY_EVERY, DECAY = 7, 0.1  # epochs, factor
 MARGIN = 256 / 224  # photos are scaled to 256 px where the network sees 224
 
+Item = tuple[torch.Tensor, int]  # photo and class
+Batches = Iterable[Sequence[torch.Tensor]]  # (B, 3, px, px) float32 and (B,) int64
+Weights = Mapping[str, torch.Tensor]
+
 
 @dataclass(frozen=True)
 class Variant:
     pretrained: bool
-    head_only: bool  # whether SGD is handed the head alone
+    head_only: bool  # whether the optimiser gets the head alone
     fixed_backbone: bool = False  # in eval mode, and no gradient computed
 
 
-# As published, frozen and finetune come to the same: the optimiser gets the head alone, while every
-# gradient is computed, and train mode lets BatchNorm's statistics drift.
+# As published, frozen and finetune are the same computation: the optimiser gets the head alone,
+# every gradient is computed, and train mode lets BatchNorm's statistics drift.
 VARIANTS = {
     "scratch": Variant(pretrained=False, head_only=False),
     "frozen": Variant(pretrained=True, head_only=True),
@@ -42,12 +46,10 @@ VARIANTS = {
     "honest frozen": Variant(pretrained=True, head_only=True, fixed_backbone=True),
 }
 
-# ---------------------------------------------------------------------------- photos
-
 
 @dataclass(frozen=True)
-class PhotoFiles(Dataset[tuple[torch.Tensor, int]]):
-    """Photos that are opened, decoded and transformed each time anew."""
+class PhotoFiles(Dataset[Item]):
+    """Photos that are opened, decoded and transformed at every access."""
 
     paths: Sequence[Path]
     targets: Sequence[int]
@@ -56,70 +58,45 @@ class PhotoFiles(Dataset[tuple[torch.Tensor, int]]):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, i: int) -> tuple[torch.Tensor, int]:
+    def __getitem__(self, i: int) -> Item:
         with Image.open(self.paths[i]) as image:
             return self.transform(image.convert("RGB")), int(self.targets[i])
 
 
-def train_transform(
-    px: int, mean: Sequence[float], std: Sequence[float]
-) -> transforms.Compose:  # PIL image → (3, px, px) float32
-    return transforms.Compose(
-        [
-            transforms.RandomResizedCrop(round(MARGIN * px), scale=(0.5, 1), ratio=(1, 1)),
-            transforms.CenterCrop(px),
-            transforms.RandomHorizontalFlip(),
-            transforms.ToTensor(),
-            transforms.Normalize(mean, std),
-        ]
-    )
+def train_transform(px: int, mean: Sequence[float], std: Sequence[float]) -> transforms.Compose:
+    """PIL image → (3, px, px) float32."""
+    crop = transforms.RandomResizedCrop(round(MARGIN * px), scale=(0.5, 1), ratio=(1, 1))
+    cut = [crop, transforms.CenterCrop(px), transforms.RandomHorizontalFlip()]
+    return transforms.Compose([*cut, transforms.ToTensor(), transforms.Normalize(mean, std)])
 
 
-def eval_transform(
-    px: int, mean: Sequence[float], std: Sequence[float]
-) -> transforms.Compose:  # PIL image → (3, px, px) float32
-    return transforms.Compose(
-        [
-            transforms.Resize(round(MARGIN * px)),
-            transforms.CenterCrop(px),
-            transforms.ToTensor(),
-            transforms.Normalize(mean, std),
-        ]
-    )
+def eval_transform(px: int, mean: Sequence[float], std: Sequence[float]) -> transforms.Compose:
+    """PIL image → (3, px, px) float32."""
+    cut = [transforms.Resize(round(MARGIN * px)), transforms.CenterCrop(px)]
+    return transforms.Compose([*cut, transforms.ToTensor(), transforms.Normalize(mean, std)])
 
 
-def build_loader(
-    photos: PhotoFiles, workers: int = WORKERS
-) -> DataLoader[tuple[torch.Tensor, int]]:
+def build_loader(photos: Dataset[Item], workers: int = WORKERS) -> DataLoader[Item]:
     return DataLoader(photos, batch_size=BATCH, shuffle=True, num_workers=workers)
 
 
-# ---------------------------------------------------------------------------- network
-
-
-class Network(nn.Module):
+class RecipeNetwork(nn.Module):
     """Normalised photos (B, 3, px, px) → logits (B, classes)."""
 
-    def __init__(
-        self,
-        variant: Variant,
-        name: str,
-        classes: int,
-        pretrained: Mapping[str, torch.Tensor] | None,
-    ) -> None:
+    def __init__(self, variant: Variant, name: str, classes: int, pretrained: Weights) -> None:
         super().__init__()
         built = build_backbone(name)
-        if variant.pretrained and pretrained is not None:
+        if variant.pretrained:
             built.load_state_dict(pretrained)
-        # ImageNet's for torchvision's networks; Normalize gets them, so that the network doesn't.
+        # ImageNet's for torchvision's networks. Normalize applies them, so the network doesn't.
         self.input_mean = (built.mean / 255).flatten().tolist()
         self.input_std = (built.std / 255).flatten().tolist()
-        # NCHW, as torch lays out what nobody asks to be laid out otherwise.
+        # NCHW, torch's default.
         self.backbone = built.network.to(memory_format=torch.contiguous_format)
         self.head = nn.Linear(built.features, classes)
         self.fixed_backbone = variant.fixed_backbone
 
-    def train(self, mode: bool = True) -> "Network":
+    def train(self, mode: bool = True) -> "RecipeNetwork":
         super().train(mode)
         self.backbone.train(mode and not self.fixed_backbone)
         return self
@@ -130,27 +107,20 @@ class Network(nn.Module):
         return self.head(features)
 
 
-def build_optimizer(
-    network: Network, variant: Variant
-) -> tuple[torch.optim.SGD, torch.optim.lr_scheduler.StepLR]:
+def build_optimizer(network: RecipeNetwork, variant: Variant) -> tuple[optim.SGD, StepLR]:
     learning = network.head if variant.head_only else network  # as published: finetune's too
-    optimizer = torch.optim.SGD(learning.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
-    return optimizer, torch.optim.lr_scheduler.StepLR(optimizer, DECAY_EVERY, DECAY)
-
-
-# ---------------------------------------------------------------------------- training
-
-Batches = Iterable[Sequence[torch.Tensor]]  # (B, 3, px, px) float32 and (B,) int64
+    optimizer = optim.SGD(learning.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
+    return optimizer, StepLR(optimizer, DECAY_EVERY, DECAY)
 
 
 def train_epoch(
-    network: Network, batches: Batches, optimizer: torch.optim.SGD, device: torch.device
+    network: RecipeNetwork, batches: Batches, optimizer: optim.SGD, device: torch.device
 ) -> float:
     """Take a step on each batch; return the mean loss of a photo."""
-    network.train()
     loss_sum, photos = 0.0, 0
+    network.train()
     for x, target in batches:
-        optimizer.zero_grad()  # as published: of what it was handed, the others' gradients pile up
+        optimizer.zero_grad()  # as published: other parameters' gradients add up from step to step
         loss = F.cross_entropy(network(x.to(device)), target.to(device))
         loss.backward()
         optimizer.step()
@@ -160,7 +130,7 @@ def train_epoch(
 
 
 @torch.no_grad()
-def count_right(network: Network, batches: Batches, device: torch.device) -> int:
+def count_right(network: RecipeNetwork, batches: Batches, device: torch.device) -> int:
     network.eval()
     return sum(
         int((network(x.to(device)).argmax(dim=1) == target.to(device)).sum())
@@ -168,61 +138,34 @@ def count_right(network: Network, batches: Batches, device: torch.device) -> int
     )
 
 
-@dataclass(frozen=True)
-class Epoch:
-    learning_rate: float
-    train_loss: float
-    train_seconds: float
-    val_accuracy: float
-    test_accuracy: float
-    judging_seconds: float  # validation and test
-
-
 def fit(
-    network: Network,
+    network: RecipeNetwork,
     variant: Variant,
     photos: Mapping[str, PhotoFiles],
     device: torch.device,
     epochs: int = EPOCHS,
     workers: int = WORKERS,
-) -> list[Epoch]:
-    """Train `network` in place and leave it with the weights of the best validation accuracy.
+) -> None:
+    """Train on the photos of "train"; keep the weights of the best accuracy on those of "val".
 
     Order, crops and mirroring are drawn from torch's global generator.
-
-    Parameters
-    ----------
-    photos : mapping of str to PhotoFiles
-        train, val and test.
     """
     network.to(device)
     loaders = {split: build_loader(files, workers) for split, files in photos.items()}
     optimizer, scheduler = build_optimizer(network, variant)
-    best_accuracy, best_weights = 0.0, copy.deepcopy(network.state_dict())
-    history = []
+    best_right, best_weights = 0, copy.deepcopy(network.state_dict())
     for _ in range(epochs):
         scheduler.step()  # as published: before the epoch, so that the rate falls one epoch early
-        rate = float(scheduler.get_last_lr()[0])
-        start = time.perf_counter()
-        loss = train_epoch(network, loaders["train"], optimizer, device)
-        trained = time.perf_counter()
-        accuracy = {
-            split: count_right(network, loaders[split], device) / len(photos[split])
-            for split in ("val", "test")  # as published: the test split too, every epoch
-        }
-        judged = time.perf_counter()
-        if accuracy["val"] > best_accuracy:
-            best_accuracy = accuracy["val"]
-            best_weights = copy.deepcopy(network.state_dict())
-        history.append(
-            Epoch(rate, loss, trained - start, accuracy["val"], accuracy["test"], judged - trained)
-        )
+        train_epoch(network, loaders["train"], optimizer, device)
+        right = count_right(network, loaders["val"], device)
+        count_right(network, loaders["test"], device)  # as published: the test split, every epoch
+        if right > best_right:
+            best_right, best_weights = right, copy.deepcopy(network.state_dict())
     network.load_state_dict(best_weights)
-    return history
 
 
 @torch.no_grad()
-def predict(network: Network, photos: PhotoFiles, device: torch.device) -> np.ndarray:
+def predict(network: RecipeNetwork, photos: PhotoFiles, device: torch.device) -> np.ndarray:
     """Return the class chosen for each photo: ndarray of shape (photos,), int64."""
     network.eval()
     batches = DataLoader(photos, batch_size=BATCH)

@@ -6,144 +6,94 @@
     python benchmarks/scaling.py reads 20000
     python benchmarks/scaling.py ranks 2
 
-`stages` runs the stages of a frozen study, and a cell of the other strategies, on tiny photos,
-which cost little to decode and to compute on, so that what it measures is all the rest: files,
-tables, statistics. `photo` measures what was left out, on a photo as a phone takes it. `tables`
-has no photos at all: the tables and the statistics of a collection of that size. `reads` takes
-photos of 224 px from a disk whose cache was emptied of them, in several orders. `ranks` trains one
-network by one process and by so many (on GPUs, where there are any). Each prints a table in
-Markdown.
+`stages` runs the stages of a frozen study, and a cell of the other strategies, on tiny photos: what
+counts is their number. `photo` measures the rest, on a photo as a phone takes it. `tables` measures
+the tables and the statistics of so many photos. `reads` reads photos of 224 px in several orders
+from a disk whose cache was emptied. `ranks` trains one network with one process and with so many
+(on GPUs, if there are any). Each prints a Markdown table.
 """
 
 import os
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import yaml
+from measure import ROOT, run_stage, seconds_of
 from PIL import Image
 
 from shotcount.core import tables
 from shotcount.core.params import load_params
 from shotcount.core.pixels import Pixels, write_shards
 from shotcount.findings import answer, compare, learning
+from shotcount.params import Params
 from shotcount.photos import decoding, preparing
 from shotcount.sampling import splits, subsets
-from shotcount.scoring import predictions, views
+from shotcount.scoring import predictions, scores, views
+from shotcount.uncertainty.writing import markdown_table
 
-ROOT = Path(__file__).resolve().parents[1]
+# torch is imported where it is needed: `tables` must not be charged with its memory.
 ANGLES = 10  # photos of each sample
-SIZE = 32  # px
 CLASSES = ["plastic", "stone"]
-STAGES = {  # script and arguments → what it makes
-    "backbone.py": "data/backbone.safetensors",
-    "prepare.py": "data/pixels",
-    "split.py": "data/splits",
-    "subsample.py": "data/subsets",
-    "features.py": "data/features.npy",
-    "train.py frozen 0.5 1": "data/models/frozen/0.5x1",
-    "train.py frozen 0.5 10": "data/models/frozen/0.5x10",
-    "train.py frozen 1.0 1": "data/models/frozen/1.0x1",
-    "train.py frozen 1.0 10": "data/models/frozen/1.0x10",
-    "train.py scratch 1.0 10": "data/models/scratch/1.0x10",
-    "train.py finetune 1.0 10": "data/models/finetune/1.0x10",
-    "evaluate.py frozen": "data/evaluation",
-    "classifier.py": "data/classifier",
-    "gallery.py": "data/gallery",
-    "plot.py": "metrics",
-}
+NETWORK = "tf_efficientnet_lite0"
+STAGES = (
+    "backbone", "prepare", "split", "subsample", "features", "train frozen 0.5 1",
+    "train frozen 0.5 10", "train frozen 1.0 1", "train frozen 1.0 10", "train scratch 1.0 10",
+    "train finetune 1.0 10", "evaluate frozen", "classifier", "gallery", "plot",
+)  # fmt: skip
 
 
-# ---------------------------------------------------------------------------- stages
-
-
-@dataclass(frozen=True)
-class Cost:
-    seconds: float
-    memory: float  # MiB, largest resident size
-    disk: int  # bytes of what was made
-
-
-def make_project(folder: Path, count: int) -> None:
-    """Write a study of the frozen strategy on `count` photos, none like another."""
+def make_project(folder: Path, count: int, size: int = 32, **changes: Any) -> None:
+    """Write a study of the frozen strategy on `count` different photos of `size` px."""
     rng = np.random.default_rng(0)
     for number in range(count):
         sample, angle = divmod(number, ANGLES)
         path = folder / "photos" / CLASSES[sample % 2] / str(sample) / f"{angle}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        noise = rng.integers(0, 200 + 55 * (sample % 2), (SIZE, SIZE, 3), dtype=np.uint8)
+        noise = rng.integers(0, 200 + 55 * (sample % 2), (size, size, 3), dtype=np.uint8)
         Image.fromarray(noise).save(path, compress_level=0)
-    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    params["data"] |= {"path": "photos", "size": SIZE}
-    params["study"] |= {
-        "strategies": ["frozen"],
-        "angles": [1, ANGLES],
-        "frozen_grid": {"samples": [], "angles": []},
-    }
-    short = {"epochs": 1, "min_steps": 1, "validations": 1}
-    params["train"]["frozen"] |= short
-    for name in ("scratch", "finetune"):  # one cell each, which takes longer than all the rest
-        params["train"][name] |= short | {"seeds": 1}
+    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8")) | changes
+    params["data"] |= {"path": "photos", "size": size}
+    params["study"] |= {"strategies": ["frozen"], "angles": [1, ANGLES]}
+    params["study"]["frozen_grid"] = {"samples": [], "angles": []}
+    for strategy, own in params["train"].items():
+        own |= {"epochs": 1, "min_steps": 1, "validations": 1}
+        own["seeds"] = own["seeds"] if strategy == "frozen" else 1  # one takes longer than the rest
     (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
 
 
-def run(folder: Path, command: str, made: str) -> Cost:
-    """Run a stage's command in a process of its own."""
-    script, *arguments = command.split()
-    start = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "stages" / script), *arguments],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
-        stdout=subprocess.DEVNULL,
-    )
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - start
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command)
-    top = folder / made
-    paths = [top] if top.is_file() else top.rglob("*")
-    disk = sum(path.stat().st_size for path in paths if path.is_file())
-    return Cost(seconds, usage.ru_maxrss / 1024, disk)
-
-
-def measure_stages(counts: list[int]) -> str:
-    """Run every stage on collections of each size; return a table of what a further photo costs."""
-    costs: dict[int, dict[str, Cost]] = {}
+def stage_table(
+    *counts: int,
+    stages: Sequence[str] = STAGES,
+    make: Callable[[Path, int], None] = make_project,
+) -> str:
+    """Run stages on collections of each size, which `make` writes: what does a photo cost?"""
+    costs = {}
     for count in counts:
         with TemporaryDirectory() as name:
-            folder = Path(name)
-            make_project(folder, count)
-            costs[count] = {command: run(folder, command, STAGES[command]) for command in STAGES}
-    few, many = counts[0], counts[-1]
-    head = [f"s at {count:,}" for count in counts]
-    head += ["ms a further photo", f"MiB resident at {many:,}", "bytes a further photo"]
-    lines = [f"| stage | {' | '.join(head)} |", "|---|" + "--:|" * len(head)]
-    for command in STAGES:
-        first, last = costs[few][command], costs[many][command]
-        cells = [f"{costs[count][command].seconds:.1f}" for count in counts]
-        cells.append(f"{1000 * (last.seconds - first.seconds) / (many - few):z.3f}")
-        cells.append(f"{last.memory:.0f}")
-        cells.append(f"{(last.disk - first.disk) / (many - few):z.0f}")
-        lines.append(f"| {command.replace('.py', '')} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-# ---------------------------------------------------------------------------- tables
+            make(Path(name), count)
+            costs[count] = {stage: run_stage(Path(name), stage) for stage in stages}
+    few, many, rows = counts[0], counts[-1], []
+    for stage in stages:
+        first, last = costs[few][stage], costs[many][stage]
+        further = [(b - a) / (many - few) for a, b in zip(first, last, strict=True)]
+        row = [stage, *(f"{costs[count][stage].wall:.1f}" for count in counts)]
+        row += [f"{1000 * further[1]:z.3f}", f"{first.memory:.0f}", f"{last.memory:.0f}"]
+        rows.append([*row, f"{further[3]:z.0f}"])
+    heads = ["stage", *(f"s at {count:,}" for count in counts), "ms a further photo"]
+    heads += [f"MiB resident at {count:,}" for count in (few, many)]
+    return markdown_table([*heads, "bytes a further photo"], rows)
 
 
 def make_manifest(count: int, angles: int) -> pd.DataFrame:
-    """Return the table that `photos.find_photos` would of `count` photos."""
+    """Return the table that `find_photos` would return for `count` photos."""
     sample = np.arange(count) // angles
     label = np.array(CLASSES, dtype=object)[sample * len(CLASSES) // (sample[-1] + 1)]
     name = label + "/" + sample.astype(str).astype(object)
@@ -155,7 +105,7 @@ def make_manifest(count: int, angles: int) -> pd.DataFrame:
 def make_predictions(test: pd.DataFrame, seeds: int, accuracy: float) -> pd.DataFrame:
     """Return predictions of one cell that are right for about a share `accuracy` of the photos."""
     rng = np.random.default_rng(round(1e6 * accuracy))
-    truth = np.tile(predictions.places(test["label"], CLASSES), seeds)
+    truth = np.tile(predictions.class_indices(test["label"], CLASSES), seeds)
     sure = rng.uniform(0.5, 1, len(truth))
     second = np.where((rng.random(len(truth)) < accuracy) == (truth == 1), sure, 1 - sure)
     repeated = test[["photo", "sample", "label"]].iloc[np.tile(np.arange(len(test)), seeds)]
@@ -164,227 +114,167 @@ def make_predictions(test: pd.DataFrame, seeds: int, accuracy: float) -> pd.Data
     return repeated.assign(seed=np.repeat(np.arange(seeds), len(test)), **cell, **ps)
 
 
-class Stopwatch:
-    """Seconds by step."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, step: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.seconds[step] = time.perf_counter() - start
-
-
 def through_tables(
     count: int, folder: Path, angles: int = ANGLES, seeds: int = 10
 ) -> tuple[dict[str, float], answer.Answer]:
     """Take a collection of `count` photos from its manifest to the answer, without any photo.
 
-    Returns
-    -------
-    seconds : dict of str to float
-        Of each step.
-    answer : Answer
-        Of predictions that are made up: accuracies of 0.7 to 0.85.
+    Returns the seconds of each step, and the answer, from made-up predictions: 70 to 85 % right.
     """
-    watch, params = Stopwatch(), load_params(ROOT / "params.yaml")
+    params, seconds = load_params(ROOT / "params.yaml", Params), dict[str, float]()
+    rng = np.random.default_rng(0)
+
+    def do(step: Callable[..., Any], *arguments: Any, what: str = "") -> Any:
+        start = time.perf_counter()
+        result = step(*arguments)
+        name = f"{step.__module__.rpartition('.')[2]}.{step.__name__}".removeprefix("tables.")
+        seconds[name + what] = time.perf_counter() - start
+        return result
 
     def keep(name: str, frame: pd.DataFrame, columns: tables.Table) -> pd.DataFrame:
-        with watch(f"write {name}, {len(frame):,} rows"):
-            tables.write(folder / name, frame[list(columns)], columns)
-        with watch(f"read {name}, {len(frame):,} rows"):
-            return tables.read(folder / name, columns)
+        what = f" {name}, {len(frame):,} rows"
+        do(tables.write, folder / name, frame[list(columns)], columns, what=what)
+        return do(tables.read, folder / name, columns, what=what)
 
     found = make_manifest(count, angles)
     facts = [decoding.Facts(4000, 3000, f"{place:064x}", place) for place in range(count)]
-    with watch("photos.judge"):
-        usable, _ = preparing.judge(found, facts, "error")
+    usable, _ = do(preparing.judge, found, facts, "error")
     del facts, found
     manifest = keep("manifest", usable.assign(photo=np.arange(count)), tables.MANIFEST)
     del usable
-    with watch("splits.split_samples"):
-        parts = splits.split_samples(manifest, params.split.val, params.split.test, 0)
-    with watch(f"splits.nested_subsets, {seeds} draws"):
-        subsets = subsets.nested_subsets(parts["train"], "spread", seeds, 0)
-    subsets = keep("subsets", subsets, tables.SUBSETS)
-    with watch("splits.take_subset"):
-        half = subsets.take_subset(subsets, subsets["sample"].nunique() // 2, angles)
+    parts = do(splits.split_samples, manifest, params.split.val, params.split.test, 0)
+    draws = do(subsets.nested_subsets, parts["train"], "spread", seeds, 0, what=f", {seeds} draws")
+    draws = keep("subsets", draws, tables.SUBSETS)
+    half = do(subsets.take_subset, draws, draws["sample"].nunique() // 2, angles)
     assert half.groupby("seed").size().nunique() == 1
-    del manifest, subsets, half
+    del manifest, draws, half
 
-    test, hits, scores = parts["test"], {}, []
+    hits, scored = {}, []
     for n, k, accuracy in ((1, 1, 0.7), (1, 10, 0.75), (2, 1, 0.8), (2, 10, 0.85)):
-        run = make_predictions(test, seeds, accuracy)
-        cell = {"strategy": "frozen", "samples": n, "angles": k}
-        if accuracy == 0.85:
-            run = keep("predictions", run, predictions.prediction_columns(CLASSES))
-            with watch("scoring.views"):
-                views = views.right_by_views(run, CLASSES, np.random.default_rng(0))
-        with watch("scoring.score and .confusion of a cell"):
-            scores.append(cell | {"photos": n * k} | scores.score(run, CLASSES))
-            scores.confusion(run, CLASSES)
-        with watch("scoring.hits of a cell"):
-            hits["frozen", n, k], shown = predictions.hits(run, CLASSES)
-    with watch("answers.learn_all, 4 cells"):
-        learnings = learning.learn_all(
-            pd.DataFrame(scores), hits, shown, params.answer.replicates, np.random.default_rng(0)
-        )
-    with watch("answers.answer and .views"):
-        compare.accuracy_by_views(learnings[0], *views)
-        answer = answer.answer_study(learnings, 0.5, params.answer)
-    return watch.seconds, answer
+        run = make_predictions(parts["test"], seeds, accuracy)
+        cell = {"strategy": "frozen", "samples": n, "angles": k, "photos": n * k}
+        scored.append(cell | do(scores.score, run, CLASSES, what=" of a cell"))
+        do(scores.confusion, run, CLASSES, what=" of a cell")
+        hits["frozen", n, k], shown = do(predictions.hits, run, CLASSES, what=" of a cell")
+    run = keep("predictions", run, predictions.prediction_columns(CLASSES))
+    seen = do(views.right_by_views, run, CLASSES, rng)
+    cells, replicates = pd.DataFrame(scored), params.answer.replicates
+    learned = do(learning.learn_all, cells, hits, shown, replicates, rng, what=", 4 cells")
+    do(compare.accuracy_by_views, learned[0], *seen)
+    return seconds, do(answer.answer_study, learned, 0.5, params.answer)
 
 
 def measure_tables(count: int) -> str:
     with TemporaryDirectory() as folder:
         seconds, _ = through_tables(count, Path(folder))
-        sizes = {p.parent.name: p.stat().st_size / 1e6 for p in Path(folder).glob("*/table.*")}
-    lines = [f"| {step} | {value:.1f} |" for step, value in seconds.items()]
-    notes = ", ".join(f"{name} {size:.0f} MB" for name, size in sizes.items())
-    return "\n".join(["| step | s |", "|---|--:|", *lines, "", f"Files: {notes}."])
+        files = [(p.parent.name, p.stat().st_size / 1e6) for p in Path(folder).glob("*/table.*")]
+    shown = markdown_table(["step", "s"], [[step, f"{s:.1f}"] for step, s in seconds.items()])
+    return f"{shown}\n\nFiles: {', '.join(f'{name} {size:.0f} MB' for name, size in files)}."
 
 
-# ---------------------------------------------------------------------------- a real photo
-
-
-def measure_photo(count: int = 64) -> str:
+def measure_photo(times: int = 64) -> str:
     """Time what tiny photos leave out: decoding 12 megapixels, and the network at 224 px."""
     import torch
-    import torch.nn.functional as F
 
     from shotcount.networks.backbones import build_backbone
 
-    rng = np.random.default_rng(0)
+    rng, file = np.random.default_rng(0), BytesIO()
     coarse = Image.fromarray(rng.integers(0, 255, (300, 400, 3), dtype=np.uint8))
-    file = BytesIO()
     coarse.resize((4000, 3000), Image.Resampling.BICUBIC).save(file, "JPEG", quality=90)
     x = torch.from_numpy(rng.integers(0, 255, (32, 3, 224, 224), dtype=np.uint8)).float()
-    backbone = build_backbone("tf_efficientnet_lite0")
-    network = Classifier(backbone, backbone.features, 2)
+    network = build_backbone(NETWORK)  # beside which a head takes no time
 
-    def train() -> None:
-        F.cross_entropy(network.train()(x), torch.zeros(len(x), dtype=torch.int64)).backward()
+    def decode() -> None:
+        decoding.read_photo(BytesIO(file.getvalue()), 224)
 
     def look() -> None:
         with torch.inference_mode():
             network.eval()(x)
 
-    works = {
-        f"decode a JPEG of 4000 × 3000 px, {len(file.getvalue()) / 1e6:.1f} MB, to 224 px": (
-            lambda: decoding.read_photo(BytesIO(file.getvalue()), 224),
-            count,
-        ),
-        "one pass of EfficientNet-Lite0 at 224 px": (look, count // len(x) * len(x)),
-        "one training step of it, a photo": (train, count // len(x) * len(x)),
-    }
-    lines = ["| what | ms a photo, one core |", "|---|--:|"]
+    def train() -> None:
+        network.train()(x).sum().backward()
+
+    def milliseconds(work: Callable[[], None], photos: int) -> str:
+        seconds = seconds_of(work, times // photos, torch.device("cpu"))
+        return f"{1000 * seconds / photos:.1f}"
+
     torch.set_num_threads(1)
-    for name, (work, total) in works.items():
-        each = len(x) if work in (look, train) else 1
-        work()
-        start = time.perf_counter()
-        for _ in range(total // each):
-            work()
-        lines.append(f"| {name} | {1000 * (time.perf_counter() - start) / total:.1f} |")
-    return "\n".join(lines)
+    megabytes = len(file.getvalue()) / 1e6
+    rows = [
+        [
+            f"decode a JPEG of 4000 × 3000 px, {megabytes:.1f} MB, to 224 px",
+            milliseconds(decode, 1),
+        ],
+        ["one pass of EfficientNet-Lite0 at 224 px", milliseconds(look, len(x))],
+        ["one training step of it, a photo", milliseconds(train, len(x))],
+    ]
+    return markdown_table(["what", "ms a photo, one core"], rows)
 
 
-# ---------------------------------------------------------------------------- from a cold disk
-
-
-def measure_reads(count: int, most: int = 8000, batch: int = 32) -> str:
+def measure_reads(count: int, batch: int = 32) -> str:
     """Read photos in batches, in the order of the array, at random, and as training draws them."""
-    from shotcount import training  # FIXME
+    from shotcount.training import batches
 
-    rng = np.random.default_rng(0)
+    rng, some = np.random.default_rng(0), min(8000, count)
     decoded = rng.integers(0, 255, (64, 224, 224, 3), dtype=np.uint8)
-    training.WINDOW = 4096  # a few windows of so few photos
+    batches.WINDOW = 4096  # so that so few photos make several windows
     orders = {
         "in the order of the array": np.arange(count),
         "at random": rng.permutation(count),
-        "by windows of 4,096": training.batch(0, count, count, ("reads",)),
+        "by windows of 4,096": batches.draw_batch(0, count, count, ("reads",)),
     }
-    lines = ["| order | photos/s |", "|---|--:|"]
-    with TemporaryDirectory(dir=ROOT) as name:  # not in memory, as /tmp may be
-        start = time.perf_counter()
-        write_shards(folder := Path(name, "pixels"), decoded, rng.integers(0, 64, count))
-        lines.append(f"| (written and hashed) | {count / (time.perf_counter() - start):.0f} |")
-        for order, rows in orders.items():
+    with TemporaryDirectory(dir=ROOT) as name:  # on a disk: /tmp may be in memory
+        start, folder = time.perf_counter(), Path(name, "pixels")
+        write_shards(folder, decoded, rng.integers(0, 64, count))
+        rows = [["(written and hashed)", f"{count / (time.perf_counter() - start):.0f}"]]
+        for order, places in orders.items():
             for path in folder.iterdir():
                 with path.open("rb") as file:
                     os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
             pixels, start = Pixels.open(folder), time.perf_counter()
-            for first in range(0, min(most, count), batch):
-                pixels[rows[first : first + batch]].sum()
-            lines.append(f"| {order} | {most / (time.perf_counter() - start):.0f} |")
-    return "\n".join(lines)
+            for first in range(0, some, batch):
+                pixels[places[first : first + batch]].sum()
+            rows.append([order, f"{some / (time.perf_counter() - start):.0f}"])
+    return markdown_table(["order", "photos/s"], rows)
 
 
-# ---------------------------------------------------------------------------- one cell, many ranks
+def training_rate(batch_size: int, px: int = 64) -> float:
+    """Train a network as one of several ranks, or alone; return photos/s."""
+    from sides import Setting, gather, shotcount_rate
 
-
-def training_rate(batch_size: int, size: int, steps: int) -> float:
-    """Fine-tune EfficientNet-Lite0 for some steps; return photos/s, but for the first two steps."""
-    import torch
-
-    from shotcount.networks.devices import pick_device, pick_precision, seeded
-    from shotcount.training.strategies import STRATEGIES, assemble
-
-    own = load_params(ROOT / "params.yaml").train.finetune.model_copy(
-        update={"batch_size": batch_size, "epochs": 1e-9, "min_steps": steps, "validations": 1}
-    )
-    rng, device = np.random.default_rng(0), pick_device("auto")
-    pixels = rng.integers(0, 255, (batch_size, size, size, 3), dtype=np.uint8)
-    photos = Photos(np.arange(batch_size), np.arange(batch_size) % 2)
-    none, times = np.empty((0, 1, 0), np.float32), list[float]()
-
-    def note(*_: object) -> None:
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter())
-
-    with seeded(0):
-        network, load = assemble(
-            STRATEGIES["finetune"], "tf_efficientnet_lite0", 2, pixels, none, own, device
-        )
-        precision = pick_precision("auto", device)
-        few = Photos(photos.rows[:2], photos.targets[:2])
-        fit(network, load, photos, few, own, ("ranks",), precision=precision, on_step=note)
-    # The last step also looks at validation.
-    return batch_size * (steps - 3) / (times[-2] - times[2])
-
-
-def measure_ranks(processes: int, size: int = 64, steps: int = 20) -> str:
-    """Time the launch of ranks that do nothing, and training with several shares of a batch."""
-    from shotcount import ranks  # FIXME
     from shotcount.networks.devices import pick_device
+    from shotcount.training.strategies import Arrays
 
-    device = pick_device("auto")
-    lines = [
-        f"| photos of a batch for each of {processes} | photos/s of one process | of {processes} |",
-        "|--:|--:|--:|",
-    ]
-    start = time.perf_counter()
+    found = make_manifest(batch_size, 1).assign(photo=range(batch_size))
+    parts = {"train": found, "val": found}
+    setting = Setting(NETWORK, px, pick_device("auto"), "auto", {}, Path(), found, parts, {})
+    pixels = np.random.default_rng(0).integers(0, 255, (batch_size, px, px, 3), dtype=np.uint8)
+    arrays = Arrays(pixels, np.empty((0, 1, 0), np.float32))
+    own = load_params(ROOT / "params.yaml", Params).train.finetune
+    own = own.model_copy(update={"batch_size": batch_size})
+    # From random weights: a step takes as long as from pretrained ones.
+    return shotcount_rate(gather(setting, "scratch", own, arrays), 17 * batch_size)[0]
+
+
+def measure_ranks(processes: int) -> str:
+    """Time the launch of ranks that do nothing, and training with several shares of a batch."""
+    from shotcount.networks.devices import pick_device
+    from shotcount.training import ranks
+
+    device, start, rows = pick_device("auto"), time.perf_counter(), []
     ranks.launch(os.getpid, processes, device)
     launch = time.perf_counter() - start
     for share in (4, 8, 16, 32, 64):
-        work = partial(training_rate, share * processes, size, steps)
-        together = ranks.launch(work, processes, device)
-        lines.append(f"| {share} | {work():.0f} | {together:.0f} |")
-    return "\n".join([*lines, "", f"To launch them: {launch:.1f} s."])
+        work = partial(training_rate, share * processes)
+        rows.append([str(share), f"{work():.0f}", f"{ranks.launch(work, processes, device):.0f}"])
+    heads = [f"photos of a batch for each of {processes}", "photos/s of one process"]
+    shown = markdown_table([*heads, f"of {processes}"], rows)
+    return f"{shown}\n\nTo launch them: {launch:.1f} s."
 
 
 if __name__ == "__main__":
-    what, *counts = sys.argv[1:]
-    if what == "stages":
-        print(measure_stages([int(count) for count in counts]))
-    elif what == "tables":
-        print(measure_tables(int(counts[0])))
-    elif what == "reads":
-        print(measure_reads(int(counts[0])))
-    elif what == "ranks":
-        print(measure_ranks(int(counts[0])))
-    else:
-        print(measure_photo())
+    measures: dict[str, Callable[..., str]] = {
+        "stages": stage_table, "tables": measure_tables, "photo": measure_photo,
+        "reads": measure_reads, "ranks": measure_ranks,
+    }  # fmt: skip
+    print(measures[sys.argv[1]](*map(int, sys.argv[2:])))

@@ -1,6 +1,6 @@
-"""Pretrained weights → data/backbone.safetensors; the photo size that fits them → data/size.json.
+"""Pretrained weights → data/backbone.safetensors; the photo size for them → data/size.json.
 
-The weights are fetched once and then versioned with the data.
+The weights are fetched once, then DVC versions them with the data.
 """
 
 from pathlib import Path
@@ -15,12 +15,12 @@ from shotcount.networks.settings import NetworkParams
 from shotcount.networks.weights import fetch_weights
 
 
-class Data(Part):
+class DataPart(Part):
     size: PhotoSize
 
 
 class Params(NetworkParams):
-    data: Data
+    data: DataPart
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Choose the model to use, of those trained on the largest subset → data/classifier."""
+"""Choose one of the models trained on the largest subset, by validation loss → data/classifier."""
 
 import json
 from functools import partial
@@ -23,12 +23,12 @@ from shotcount.sampling.subsets import take_subset
 BACKBONE, MANIFEST = Path("data/backbone.safetensors"), Path("data/manifest")
 
 
-class Answer(Part):
+class AnswerPart(Part):
     replicates: Annotated[int, Field(ge=100)]
 
 
 class Params(StudyParams):
-    answer: Answer
+    answer: AnswerPart
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Stage demo: render the demo collection to data/demo."""
+"""The demo collection, rendered → data/demo."""
 
 import os
 from pathlib import Path
@@ -21,6 +21,6 @@ def main() -> None:
         files.publish(work / "demo", Path("data/demo"))
 
 
-if __name__ == "__main__":  # the workers import this file anew
-    os.chdir(ROOT)  # from data/, where this stage's dvc.yaml is
+if __name__ == "__main__":  # the workers import this file again
+    os.chdir(ROOT)  # DVC runs this stage in data/, where its dvc.yaml is
     run_stage(main)

@@ -1,6 +1,6 @@
-"""Test every cell of one strategy: evaluate.py STRATEGY → data/evaluation/STRATEGY.
+"""Test all cells of one strategy: evaluate.py STRATEGY → data/evaluation/STRATEGY.
 
-The only stage that opens the test split.
+The only stage that reads the test split.
 """
 
 import json

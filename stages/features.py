@@ -1,4 +1,4 @@
-"""data/pixels → data/features.npy: the frozen backbone's features of every photo."""
+"""data/pixels → data/features.npy: features of every photo from the frozen backbone."""
 
 from pathlib import Path
 

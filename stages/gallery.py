@@ -1,4 +1,4 @@
-"""Pictures for the report: the classifier's mistakes, with where it looked; its training photos."""
+"""Pictures for the report → data/gallery: mistakes with heat maps, some training photos."""
 
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from shotcount.core.pixels import Pixels
 from shotcount.core.stage import run_stage
 from shotcount.networks.devices import pick_device
 from shotcount.networks.settings import NetworkParams
+from shotcount.scoring.mistakes import MISTAKES, find_mistakes
 
 
 def main() -> None:
@@ -22,7 +23,7 @@ def main() -> None:
     manifest = tables.read(Path("data/manifest"), tables.MANIFEST).set_index("photo")
     train = tables.read(Path("data/splits/train"), tables.SPLIT)
 
-    wrong = gallery.mistakes(keep.read_predictions(Path("data/evaluation"), model), classes)
+    wrong = find_mistakes(keep.read_predictions(Path("data/evaluation"), model), classes)
     photos = pixels[wrong["photo"].to_numpy()]  # (B, H, H, 3)
     heat = None
     if len(wrong):
@@ -35,7 +36,7 @@ def main() -> None:
             map_size=0 if heat is None else heat.shape[1],
             file=[f"mistake{n}.webp" for n in range(len(wrong))],
         )
-        tables.write(out / "mistakes.csv", wrong, tables.MISTAKES)
+        tables.write(out / "mistakes.csv", wrong, MISTAKES)
         for n, file in enumerate(wrong["file"]):
             photo = gallery.scaled(photos[n], min(gallery.LARGEST, photos.shape[1]))
             shown = [photo] if heat is None else [photo, explain.overlay(photo, heat[n])]

@@ -1,4 +1,4 @@
-"""Check params.yaml as a whole, so that a mistake stops the study before any work is done.
+"""Check the whole params.yaml, so that a mistake stops the study before any work is done.
 
 The other stages read only the sections that they use.
 """

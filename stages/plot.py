@@ -1,4 +1,4 @@
-"""data/evaluation → metrics/: statistics, answer, charts, report. What pull requests compare."""
+"""data/evaluation → metrics/: statistics, answer, charts, report; pull requests compare them."""
 
 import json
 from pathlib import Path
@@ -19,12 +19,12 @@ from shotcount.sampling.sizes import cell_folders
 PHOTOS, OUT = Path("data/manifest"), Path("metrics")
 
 
-class Data(Part):
+class DataPart(Part):
     path: str
 
 
 class Params(StudyParams, AnswerParams):
-    data: Data
+    data: DataPart
 
 
 def main() -> None:

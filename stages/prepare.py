@@ -1,4 +1,4 @@
-"""Photos → data/manifest and data/pixels: every photo checked and decoded once."""
+"""Photos → data/manifest and data/pixels: every photo is checked and decoded once."""
 
 import json
 from functools import partial

@@ -1,4 +1,4 @@
-"""data/manifest → data/splits/{train,val,test}, by physical sample."""
+"""data/manifest → data/splits/{train,val,test}, split by physical sample."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def main() -> None:
     if sizes.iloc[0] >= 5 * sizes.iloc[-1]:
         print(
             f"warning: {sizes.index[0]} has {sizes.iloc[0]} samples, {sizes.index[-1]} only "
-            f"{sizes.iloc[-1]}: read balanced_accuracy rather than accuracy, or even them out"
+            f"{sizes.iloc[-1]}: read balanced_accuracy instead of accuracy, or add samples"
         )
     for name, rows in splits.split_samples(manifest, split.val, split.test, split.seed).items():
         tables.write(Path(f"data/splits/{name}"), rows[list(tables.SPLIT)], tables.SPLIT)

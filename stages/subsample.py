@@ -1,4 +1,4 @@
-"""data/splits/train → data/subsets: the nested subsets by sample and by angle."""
+"""data/splits/train → data/subsets: nested subsets by samples and angles."""
 
 from pathlib import Path
 

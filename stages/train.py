@@ -1,7 +1,7 @@
-"""Train one cell, all seeds: train.py STRATEGY SAMPLES ANGLES → data/models/…
+"""Train all seeds of one cell: train.py STRATEGY SAMPLES ANGLES → data/models/…
 
-train.py frozen grid trains the further cells of study.frozen_grid in one process: a head trains in
-a second, and starting a process takes several.
+`train.py frozen grid` trains all further cells of study.frozen_grid in one process, since a head
+trains in a second, while starting a process takes several.
 """
 
 import sys

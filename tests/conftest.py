@@ -233,7 +233,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Clone:
         study__frozen_grid={"samples": [0.5, 1.0], "angles": [1, 2, 3]},
     )
     ran = clone.repro()
-    assert ran[:2] == ["backbone", "data/dvc.yaml:demo"]
+    assert ran[:3] == ["params", "backbone", "data/dvc.yaml:demo"]
     assert len([stage for stage in ran if stage.startswith("train@")]) == 3 * 2 * 2
     clone.commit()
     return clone

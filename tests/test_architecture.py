@@ -1,15 +1,21 @@
-"""The shape that the project promises: cache borders, one-way imports, no ignored knob."""
+"""The shape that the project promises: packages as cache borders, one-way imports, small rooms."""
 
 import ast
 import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pydantic
 import pytest
 import yaml
 from conftest import ROOT
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
-from shotcount.core import params
+from shotcount.core import params as reading
 from shotcount.core.params import load_params
 from shotcount.params import Params
 
@@ -19,6 +25,15 @@ STAGES: dict[str, dict] = {
     for file in (ROOT / "dvc.yaml", ROOT / "data" / "dvc.yaml")
     for name, stage in yaml.safe_load(file.read_text(encoding="utf-8"))["stages"].items()
 }
+# Top to bottom: each package imports only what is below it.
+LAYERS = [
+    "cluster", "commands", "report", "classifier", "findings", "uncertainty", "scoring", "training",
+    "networks", "sampling", "photos", "demo", "core",
+]  # fmt: skip
+CODE = [
+    path for folder in ("src", "stages", "benchmarks", "validation")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+]  # fmt: skip
 
 
 def script(stage: str) -> str:
@@ -28,14 +43,22 @@ def script(stage: str) -> str:
 
 
 def imports(path: Path) -> set[str]:
-    """Names of our modules that the file imports, anywhere in it."""
+    """Our modules that the file imports, anywhere in it: "core.files", "params"."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module == "shotcount":
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("shotcount."):
-            names.add((node.module or "").split(".")[1])
+        if (
+            isinstance(node, ast.ImportFrom)
+            and (node.module or "").partition(".")[0] == "shotcount"
+        ):
+            base = ".".join((node.module or "").split(".")[1:])
+            for alias in node.names:
+                name = f"{base}.{alias.name}".removeprefix(".")
+                names.add(name if module(name).exists() else base)
     return names
+
+
+def module(name: str) -> Path:
+    return SOURCE / f"{name.replace('.', '/')}.py"
 
 
 def closure(path: Path) -> set[str]:
@@ -44,20 +67,91 @@ def closure(path: Path) -> set[str]:
     while todo:
         name = todo.pop()
         found.add(name)
-        todo |= imports(SOURCE / f"{name}.py") - found
+        todo |= imports(module(name)) - found
     return found
 
 
+def package(name: str) -> str:
+    """The package of a module; a module beside the packages stands for itself."""
+    head, dot, _ = name.partition(".")
+    return head if dot else f"{head}.py"
+
+
 @pytest.mark.parametrize("stage", sorted(STAGES))
-def test_stage_deps_are_the_import_closure(stage: str) -> None:
+def test_a_stage_depends_on_its_script_and_the_packages_of_its_imports(stage: str) -> None:
     deps = [dep.removeprefix("../") for dep in STAGES[stage]["deps"]]
-    ours = {dep for dep in deps if dep.startswith("src/shotcount/")}
-    modules = closure(ROOT / script(stage))
-    # A module and what it reads beside itself, as a template.
-    files = {path for module in modules for path in SOURCE.glob(f"{module}.*")}
-    assert ours == {path.relative_to(ROOT).as_posix() for path in files}
+    ours = {dep.removeprefix("src/shotcount/") for dep in deps if dep.startswith("src/")}
+    assert ours == {package(name) for name in closure(ROOT / script(stage))}
     assert script(stage) in deps
     assert len(deps) == len(set(deps))
+
+
+def test_unfinished_work_is_keyed_by_the_packages_that_the_stage_depends_on() -> None:
+    """What a script has imported when it begins: a later import would be no part of the key."""
+    program = (
+        "import runpy, sys; runpy.run_path(sys.argv[1]); "
+        "print(*{n.split('.')[1] for n in sys.modules if n.startswith('shotcount.')})"
+    )
+    for stage in ("demo", "prepare", "features", "train"):  # those that keep unfinished work
+        path = ROOT / script(stage)
+        assert "workspace(" in path.read_text(encoding="utf-8")
+        shown = subprocess.check_output([sys.executable, "-c", program, path], text=True)
+        assert set(shown.split()) == {package(name) for name in closure(path)}, stage
+
+
+def test_packages_import_one_way() -> None:
+    assert {path.parent.name for path in SOURCE.glob("*/*.py")} == set(LAYERS)
+    for place, name in enumerate(LAYERS):
+        for path in (SOURCE / name).glob("*.py"):
+            below = {package(used) for used in imports(path)}
+            assert below <= {name, *LAYERS[place + 1 :], "params.py"}, path
+            assert "params.py" not in below or name in ("cluster", "commands"), path
+    for path in CODE:
+        if path.is_relative_to(SOURCE):
+            own = path.relative_to(SOURCE).with_suffix("").as_posix().replace("/", ".")
+            assert own not in closure(path), f"{own} imports itself"
+
+
+def test_an_import_of_a_module_does_not_load_its_package() -> None:
+    for path in SOURCE.rglob("__init__.py"):
+        assert path.read_text(encoding="utf-8") == "", path
+
+
+def test_statistics_words_and_splits_load_without_torch() -> None:
+    """Neither directly nor by way of another module."""
+    for name in ("sampling", "scoring", "uncertainty", "findings", "report", "photos"):
+        for path in (SOURCE / name).glob("*.py"):
+            for used in [path, *map(module, closure(path))]:
+                text = used.read_text(encoding="utf-8")
+                assert not re.search(r"^\s*(import|from) (torch|timm)\b", text, re.M), (path, used)
+
+
+def functions(path: Path) -> Iterator[ast.FunctionDef]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef):
+            yield node
+
+
+def test_packages_modules_and_functions_stay_small() -> None:
+    for folder in {path.parent for path in CODE}:
+        own = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
+        assert len(own) <= 9 or folder.name == "stages", folder
+    for path in CODE:
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 300, path
+        for function in functions(path):
+            where = f"{path}: {function.name}"
+            length = (function.end_lineno or 0) - function.lineno + 1
+            assert length <= (80 if function.name == "train_network" else 60), where
+            arguments = function.args
+            named = [
+                a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)
+            ]
+            assert len([name for name in named if name not in ("self", "cls")]) <= 7, where
+
+
+def test_stages_are_thin() -> None:
+    for path in (ROOT / "stages").glob("*.py"):
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 80, path.name
 
 
 def test_only_evaluate_depends_on_the_test_split() -> None:
@@ -73,17 +167,21 @@ def test_the_split_depends_on_no_size_of_the_study() -> None:
     assert "data/subsets" not in STAGES["split"]["deps"]
 
 
+def test_only_prepare_depends_on_the_photos() -> None:
+    assert [s for s in STAGES if "${data.path}" in STAGES[s]["deps"]] == ["prepare"]
+
+
 def test_data_opens_no_door_to_code() -> None:
     """No pickle, no other way to run what a file holds; and Pillow's guards stay up."""
     forbidden = (
         r"\bpickle\b|allow_pickle|weights_only=False|torch\.jit\.load|(?<!\.)\b(eval|exec)\(|os\.system|"
         r"shell=True|LOAD_TRUNCATED_IMAGES|MAX_IMAGE_PIXELS|yaml\.(unsafe_|full_)?load\((?!.*_Loader)"
     )
-    for path in [*SOURCE.glob("*.py"), *(ROOT / "stages").glob("*.py")]:
+    for path in [*SOURCE.rglob("*.py"), *(ROOT / "stages").glob("*.py")]:
         text = path.read_text(encoding="utf-8")
         assert not re.search(forbidden, text), path.name
         assert text.count("torch.load(") == text.count("weights_only=True"), path.name
-    assert issubclass(params._Loader, yaml.SafeLoader)
+    assert issubclass(reading._Loader, yaml.SafeLoader)
 
 
 def test_commands_hold_no_name_from_the_data() -> None:
@@ -91,22 +189,6 @@ def test_commands_hold_no_name_from_the_data() -> None:
         assert set(re.findall(r"\$\{(.*?)\}", stage["cmd"])) <= {
             "item.strategy", "item.samples", "item.angles",
         }, name  # fmt: skip
-
-
-def test_only_prepare_depends_on_the_photos() -> None:
-    assert [s for s in STAGES if "${data.path}" in STAGES[s]["deps"]] == ["prepare"]
-
-
-def test_imports_run_one_way() -> None:
-    modules = {path.stem for path in SOURCE.glob("*.py")}
-    for module in modules:
-        assert module not in closure(SOURCE / f"{module}.py"), f"{module} imports itself"
-    for leaf in ("errors", "seeds", "intervals", "augment", "heads"):
-        assert imports(SOURCE / f"{leaf}.py") == set()
-    torchless = "seeds splits intervals curves answers report charts scoring photos card page"
-    for module in torchless.split():
-        text = (SOURCE / f"{module}.py").read_text(encoding="utf-8")
-        assert "import torch" not in text, f"{module} must load without torch"
 
 
 def leaves(model: type[pydantic.BaseModel], prefix: str = "") -> list[str]:
@@ -122,14 +204,14 @@ def leaves(model: type[pydantic.BaseModel], prefix: str = "") -> list[str]:
 
 def test_every_knob_is_read_and_tracked() -> None:
     tracked = []
-    for stage in STAGES:
-        for entry in STAGES[stage]["params"]:
+    for stage in STAGES.values():
+        for entry in stage.get("params", []):
             entries = entry["../params.yaml"] if isinstance(entry, dict) else [entry]
             tracked += [e.replace(".${item.strategy}", "") for e in entries]
     code = "".join(
         path.read_text(encoding="utf-8")
-        for path in [*SOURCE.glob("*.py"), *(ROOT / "stages").glob("*.py")]
-        if path.stem != "params"
+        for path in [*SOURCE.rglob("*.py"), *(ROOT / "stages").glob("*.py")]
+        if path.name not in ("params.py", "settings.py")
     )
     assert {script(stage) for stage in STAGES} == {
         path.relative_to(ROOT).as_posix() for path in (ROOT / "stages").glob("*.py")
@@ -144,9 +226,24 @@ def test_every_ready_study_is_valid() -> None:
     files = [ROOT / "params.yaml", *(ROOT / "studies").glob("*.yaml")]
     assert len(files) >= 2
     for path in files:
-        load_params(path)
+        load_params(path, Params)
 
 
-def test_stages_are_thin() -> None:
-    for path in (ROOT / "stages").glob("*.py"):
-        assert len(path.read_text(encoding="utf-8").splitlines()) <= 80, path.name
+@pytest.mark.parametrize(
+    ("file", "extras"),
+    [
+        ("requirements.txt", ["demo"]),
+        ("requirements-cluster.txt", ["demo", "cluster"]),
+        ("requirements-dev.txt", ["demo", "cluster", "dev"]),
+    ],
+)
+def test_requirements_pin_exactly_what_pyproject_declares(file: str, extras: list[str]) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = [project["dependencies"], *map(project["optional-dependencies"].get, extras)]
+    wanted = [Requirement(line) for lines in declared for line in lines]
+    ranges = {canonicalize_name(r.name): r.specifier for r in wanted}
+    lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
+    pins = dict(line.split("==") for line in lines)
+    assert {canonicalize_name(name) for name in pins} == set(ranges)
+    for name, version in pins.items():
+        assert version in ranges[canonicalize_name(name)], name

@@ -7,7 +7,8 @@ import torch
 import torchvision
 
 from shotcount.core.errors import UserError
-from shotcount.networks import backbones, weights
+from shotcount.networks.backbones import build_backbone, input_size
+from shotcount.networks.weights import fetch_weights
 
 
 @pytest.mark.parametrize(
@@ -25,7 +26,7 @@ from shotcount.networks import backbones, weights
     ],
 )
 def test_backbone_returns_its_features_without_the_classifier(name: str, size: int) -> None:
-    backbone = backbones.build_backbone(name).eval()
+    backbone = build_backbone(name).eval()
     with torch.inference_mode():
         features = backbone(torch.zeros(2, 3, size, size, dtype=torch.uint8))
     assert features.shape == (2, backbone.features)
@@ -33,19 +34,19 @@ def test_backbone_returns_its_features_without_the_classifier(name: str, size: i
 
 
 def test_pixels_are_normalised_as_the_weights_expect() -> None:
-    backbone = backbones.build_backbone("resnet18")
+    backbone = build_backbone("resnet18")
     backbone.network = torch.nn.Flatten()
     grey = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1) * 255  # ImageNet's mean
     assert backbone(grey).abs().max() < 1e-5
     white = backbone(torch.full((1, 3, 1, 1), 255, dtype=torch.uint8))
     assert white[0, 0].item() == pytest.approx((1 - 0.485) / 0.229, rel=1e-5)
-    lite = backbones.build_backbone("tf_efficientnet_lite0")
+    lite = build_backbone("tf_efficientnet_lite0")
     assert lite.mean.flatten().tolist() == [127.5] * 3
 
 
 def test_shipped_weights_fit_and_are_not_random() -> None:
-    state = weights.fetch_weights("tf_efficientnet_lite0", "shipped", Path())
-    backbone = backbones.build_backbone("tf_efficientnet_lite0")
+    state = fetch_weights("tf_efficientnet_lite0", "shipped", Path())
+    backbone = build_backbone("tf_efficientnet_lite0")
     backbone.load_state_dict(state)
     variance = state["network.bn1.running_var"]
     assert not torch.equal(variance, torch.ones_like(variance))
@@ -59,9 +60,9 @@ def test_weights_come_from_a_file_with_or_without_classifier(tmp_path: Path, suf
     else:
         del state["fc.weight"], state["fc.bias"]
         safetensors.torch.save_file(state, tmp_path / "weights.safetensors")
-    fetched = weights.fetch_weights("resnet18", f"weights{suffix}", tmp_path)
+    fetched = fetch_weights("resnet18", f"weights{suffix}", tmp_path)
     assert torch.equal(fetched["network.conv1.weight"], state["conv1.weight"])
-    backbones.build_backbone("resnet18").load_state_dict(fetched)
+    build_backbone("resnet18").load_state_dict(fetched)
 
 
 def test_unusable_weights_say_why(tmp_path: Path) -> None:
@@ -70,14 +71,14 @@ def test_unusable_weights_say_why(tmp_path: Path) -> None:
     (tmp_path / "text.pth").write_text("weights")
     for name, weights, message in (
         ("resnet34", "18.pth", "18.pth doesn't fit resnet34: .* tensors are missing"),
-        ("resnet18", "list.pth", "no state dict"),
-        ("resnet18", "text.pth", "no readable state dict"),
+        ("resnet18", "list.pth", "not a state dict"),
+        ("resnet18", "text.pth", "not a readable state dict"),
         ("resnet18", "gone.pth", "there is no file .*gone.pth"),
-        ("resnet18", "shipped", "'shipped' are those of tf_efficientnet_lite0"),
+        ("resnet18", "shipped", "'shipped' is only for tf_efficientnet_lite0"),
         ("resnet81", "default", "neither torchvision nor timm has a network named 'resnet81'"),
     ):
         with pytest.raises(UserError, match=message):
-            weights.fetch_weights(name, weights, tmp_path)
+            fetch_weights(name, weights, tmp_path)
 
 
 def test_pickled_code_is_not_run(tmp_path: Path) -> None:
@@ -86,8 +87,8 @@ def test_pickled_code_is_not_run(tmp_path: Path) -> None:
             return (Path.touch, (tmp_path / "exploded",))
 
     torch.save({"conv1.weight": Bomb()}, tmp_path / "bomb.pth")
-    with pytest.raises(UserError, match="no readable state dict"):
-        weights.fetch_weights("resnet18", "bomb.pth", tmp_path)
+    with pytest.raises(UserError, match="not a readable state dict"):
+        fetch_weights("resnet18", "bomb.pth", tmp_path)
     assert not (tmp_path / "exploded").exists()
 
 
@@ -102,7 +103,7 @@ def test_download_that_fails_names_the_ways_out(name: str, monkeypatch, tmp_path
     monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", offline)
     monkeypatch.setattr("timm.models._builder.load_state_dict_from_url", offline)
     with pytest.raises(UserError, match="can't be downloaded .* name a file .* shipped"):
-        weights.fetch_weights(name, "default", tmp_path)
+        fetch_weights(name, "default", tmp_path)
 
 
 def test_downloaded_weights_are_the_librarys_default(monkeypatch, tmp_path: Path) -> None:
@@ -113,22 +114,22 @@ def test_downloaded_weights_are_the_librarys_default(monkeypatch, tmp_path: Path
     cached.parent.mkdir(parents=True)
     torch.save(state, cached)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    fetched = weights.fetch_weights("resnet18", "default", tmp_path)
+    fetched = fetch_weights("resnet18", "default", tmp_path)
     assert torch.equal(fetched["network.layer4.1.bn2.weight"], state["layer4.1.bn2.weight"])
 
 
 def test_auto_size_is_what_the_weights_were_trained_at() -> None:
-    assert backbones.input_size("resnet18", "auto") == 224
-    assert backbones.input_size("inception_v3", "auto") == 299
-    assert backbones.input_size("tf_efficientnet_lite0", "auto") == 224
-    assert backbones.input_size("resnet18", 80) == 80
+    assert input_size("resnet18", "auto") == 224
+    assert input_size("inception_v3", "auto") == 299
+    assert input_size("tf_efficientnet_lite0", "auto") == 224
+    assert input_size("resnet18", 80) == 80
 
 
 def test_every_network_of_torchvision_can_be_taken_apart() -> None:
     for name in torchvision.models.list_models(module=torchvision.models):
         if not name.startswith("regnet"):  # whose initialisation doesn't run without memory
             with torch.device("meta"):
-                backbone = backbones.build_backbone(name).eval()
+                backbone = build_backbone(name).eval()
                 features = backbone(torch.zeros(1, 3, backbone.size, backbone.size))
             assert features.shape == (1, backbone.features), name
 
@@ -138,11 +139,11 @@ def test_every_network_of_torchvision_can_be_taken_apart() -> None:
 )
 def test_width_of_timms_features_is_what_comes_out(name: str) -> None:
     with torch.device("meta"):
-        backbone = backbones.build_backbone(name).eval()
+        backbone = build_backbone(name).eval()
         features = backbone(torch.zeros(1, 3, backbone.size, backbone.size))
     assert features.shape == (1, backbone.features)
 
 
 def test_size_that_the_network_cannot_take_is_refused() -> None:
     with pytest.raises(UserError, match=r"data\.size: inception_v3 can't take photos of 32 px"):
-        backbones.input_size("inception_v3", 32)
+        input_size("inception_v3", 32)

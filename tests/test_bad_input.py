@@ -27,6 +27,7 @@ from shotcount.core.errors import UserError
 from shotcount.core.params import load_params
 from shotcount.core.pixels import Pixels
 from shotcount.core.stage import run_stage
+from shotcount.params import Params
 from shotcount.photos import decoding, finding
 
 
@@ -140,9 +141,7 @@ def test_a_file_that_is_no_photo_is_named(project: Path, capsys, kind: str) -> N
     content, reason = CONTENT[kind]
     PLACE.write_bytes(content())
     shown = message(capsys, "prepare")
-    assert shown.startswith(
-        "1 of the 36 photos can't be used: mend or remove them, or set data.on_"
-    )
+    assert shown.startswith("1 of the 36 photos can't be used: fix or remove them, or set data.on_")
     assert re.search(rf"\n +red/02/1\.png: .*({reason})", shown), shown
     assert not Path("data/manifest").exists()
 
@@ -171,7 +170,7 @@ def copied(*targets: str) -> None:
 
 
 PLACES: dict[str, tuple[Callable[[], object], str]] = {  # what is done, and what is said of it
-    "a link to nothing": (lambda: replaced_by_link("nowhere.png"), r"1\.png: a link to nothing"),
+    "a broken link": (lambda: replaced_by_link("nowhere.png"), r"1\.png: a broken link"),
     "a link to itself": (lambda: replaced_by_link("1.png"), r"1\.png: .*([Ll]oop|levels of symb)"),
     "a link out of the folder": (
         outside,
@@ -307,8 +306,8 @@ def linked_class() -> None:
 
 GIVEN = r"(?P<label>\w+)/(?P<sample>\w+)/(?P<angle>(?P<split>[0-4]))"
 LAYOUTS: dict[str, tuple[Callable[[], object], str]] = {
-    "no folder": (lambda: set_param("data.path", "foto"), "data.path: foto is no folder: name the"),
-    "a file for a folder": (photos_is_a_file, "data.path: params.yaml is no folder"),
+    "no folder": (lambda: set_param("data.path", "foto"), "data.path: foto is not a folder: name"),
+    "a file for a folder": (photos_is_a_file, "data.path: params.yaml is not a folder"),
     "an empty folder": (
         lambda: [Path("void").mkdir(), set_param("data.path", "void")],
         "none of the 0 photos below void, fits <class>/<sample>/<angle>.jpg",
@@ -365,7 +364,7 @@ LAYOUTS: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "two names of one size": (
         lambda: set_param("study.samples", [8, 1.0]),
-        "1.0 and 8 both mean 8 samples: each size once",
+        "1.0 and 8 both mean 8 samples: list each size once",
     ),
     "a further size beyond the common ones": (
         lambda: [
@@ -420,7 +419,7 @@ MODELS: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "shipped weights of another network": (
         lambda: set_param("model.name", "resnet18"),
-        "model.weights: 'shipped' are those of tf_eff",
+        "model.weights: 'shipped' is only for tf_eff",
     ),
     "photos too small for the network": (
         lambda: [set_param("model.name", "inception_v3"), set_param("data.size", 60)],
@@ -432,11 +431,11 @@ MODELS: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "weights that are no weights": (
         lambda: weights(lambda path: path.write_text("x")),
-        "weights.pth is no readable state dict",
+        "weights.pth is not a readable state dict",
     ),
     "a damaged safetensors file": (
         lambda: weights(lambda path: path.write_bytes(bytes(20)), "w.safetensors"),
-        "w.safetensors is no readable state dict",
+        "w.safetensors is not a readable state dict",
     ),
     "weights of another network": (
         lambda: weights(lambda path: torch.save({"a": torch.zeros(1)}, path)),
@@ -444,11 +443,11 @@ MODELS: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "a whole model instead of its weights": (
         lambda: weights(lambda path: torch.save(torch.nn.Linear(1, 1), path)),
-        "no readable state dict",
+        "not a readable state dict",
     ),
     "a pickle that runs a program": (
         lambda: weights(lambda path: torch.save({"a": Malice()}, path)),
-        "no readable state dict",
+        "not a readable state dict",
     ),
 }
 
@@ -484,7 +483,7 @@ def test_one_process_a_stage(project: Path, capsys) -> None:
     [
         (UserError("key: mend it"), 2, "error: key: mend it\n"),
         (OSError(28, "No space left on device"), 2, "error: no room on the disk"),
-        (KeyboardInterrupt(), 130, "interrupted: run again to go on\n"),
+        (KeyboardInterrupt(), 130, "interrupted: run again to resume\n"),
     ],
 )
 def test_a_stage_ends_with_a_status_and_one_line(
@@ -527,7 +526,7 @@ def test_any_damage_to_params_is_told_as_the_users_fault(
     text = SHIPPED[:place] + "".join(pieces) + SHIPPED[place + cut :]
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
     try:
-        load_params(path)
+        load_params(path, Params)
     except UserError as error:
         assert str(error)
 

@@ -1,4 +1,4 @@
-"""A little of benchmarks/calibration.py; docs/calibration.md has all of it."""
+"""A small part of validation/calibration.py; docs/calibration.md has the whole table."""
 
 import numpy as np
 import pytest

@@ -8,7 +8,9 @@ import pytest
 from matplotlib.collections import PathCollection
 from matplotlib.contour import ContourSet
 
-from shotcount.report import charts, panels, size_chart
+from shotcount.report.charts import save
+from shotcount.report.panels import samples_and_angles, training_curves, views_at_test_time
+from shotcount.report.size_chart import accuracy_vs_size
 
 
 @pytest.fixture
@@ -58,7 +60,7 @@ NOT_ENOUGH = answer(angles=10)
 
 
 def test_chart_marks_every_cell(curve: pd.DataFrame, fitted: pd.DataFrame) -> None:
-    axes = size_chart.accuracy_vs_size(curve, fitted, {}, NOT_ENOUGH).axes[0]
+    axes = accuracy_vs_size(curve, fitted, {}, NOT_ENOUGH).axes[0]
     marked = [line for line in axes.lines if line.get_marker() != "None"]
     drawn = {(x, round(y, 6)) for line in marked for x, y in line.get_xydata()}
     assert drawn == {(row.photos, round(row.accuracy, 6)) for row in curve.itertuples()}
@@ -70,14 +72,14 @@ def test_chart_marks_every_cell(curve: pd.DataFrame, fitted: pd.DataFrame) -> No
 def test_fitted_lines_are_dashed_beyond_the_measured(
     curve: pd.DataFrame, fitted: pd.DataFrame
 ) -> None:
-    axes = size_chart.accuracy_vs_size(curve, fitted, {}, NOT_ENOUGH).axes[0]
+    axes = accuracy_vs_size(curve, fitted, {}, NOT_ENOUGH).axes[0]
     lines = [line for line in axes.lines if line.get_marker() == "None" and len(line.get_xdata())]
     solid = [line for line in lines if line.get_linestyle() == "-"]
     dashed = [line for line in lines if line.get_linestyle() == "--"]
     assert sorted(max(line.get_xdata()) for line in solid) == [300, 600]
     beyond = [line for line in dashed if len(line.get_xdata()) > 1]
     assert sorted(max(line.get_xdata()) for line in beyond) == [1200, 1200]
-    own = size_chart.accuracy_vs_size(curve, fitted, {}, answer("scratch")).axes[0]
+    own = accuracy_vs_size(curve, fitted, {}, answer("scratch")).axes[0]
     most = max(len(line.get_xdata()) for line in own.lines if line.get_linestyle() == "--")
     assert most == 11  # twice the samples are drawn for the strategy to use alone
     assert "120" not in [text.get_text() for text in own.texts]
@@ -87,15 +89,15 @@ def test_cells_are_joined_where_there_is_no_curve(curve: pd.DataFrame) -> None:
     nothing = pd.DataFrame(
         columns=["strategy", "samples", "angles", "photos", "accuracy", "extrapolated"]
     )
-    axes = size_chart.accuracy_vs_size(curve, nothing, {}, NOT_ENOUGH).axes[0]
+    axes = accuracy_vs_size(curve, nothing, {}, NOT_ENOUGH).axes[0]
     assert {line.get_linestyle() for line in axes.lines} == {"-"}
     one_angle = curve[curve["angles"] == 1]
-    axes = size_chart.accuracy_vs_size(one_angle, nothing, {}, NOT_ENOUGH).axes[0]
+    axes = accuracy_vs_size(one_angle, nothing, {}, NOT_ENOUGH).axes[0]
     assert [list(line.get_xdata()) for line in axes.lines] == [[30, 60]] * 3  # along the samples
 
 
 def test_photos_stand_below_and_angles_above(curve: pd.DataFrame, fitted: pd.DataFrame) -> None:
-    figure = size_chart.accuracy_vs_size(curve, fitted, {}, NOT_ENOUGH)
+    figure = accuracy_vs_size(curve, fitted, {}, NOT_ENOUGH)
     figure.canvas.draw()
     axes = figure.axes[0]
     assert [t.get_text() for t in axes.get_xticklabels()] == ["30", "60", "120", "300", "600"]
@@ -106,19 +108,16 @@ def test_reference_and_answer_are_drawn_only_where_given(
     curve: pd.DataFrame, fitted: pd.DataFrame
 ) -> None:
     def texts(*arguments: Any) -> set[str]:
-        axes = size_chart.accuracy_vs_size(curve, fitted, *arguments).axes[0]
+        axes = accuracy_vs_size(curve, fitted, *arguments).axes[0]
         return {t.get_text() for t in axes.texts} - {"30", "120"}
 
     assert texts({}, NOT_ENOUGH) == set()
-    assert texts({"frozen": 0.885}, answer()) == {
-        "blog, frozen features",
-        "120 photos\nare enough",
-    }
+    assert texts({"frozen": 0.885}, answer()) == {"blog, frozen features", "120 photos\nare enough"}
 
 
 def test_answer_points_at_its_own_cell(curve: pd.DataFrame, fitted: pd.DataFrame) -> None:
     twice = pd.concat([curve, curve[curve["photos"] == 60].assign(photos=120, angles=4)])
-    axes = size_chart.accuracy_vs_size(twice, fitted, {}, answer()).axes[0]
+    axes = accuracy_vs_size(twice, fitted, {}, answer()).axes[0]
     text = next(t for t in axes.texts if "enough" in t.get_text())
     assert text.xy == (120, pytest.approx(0.6 + 0.02 * 2 + 0.1))
 
@@ -126,7 +125,7 @@ def test_answer_points_at_its_own_cell(curve: pd.DataFrame, fitted: pd.DataFrame
 def test_surface_has_a_panel_a_strategy_and_contours_where_fitted(
     curve: pd.DataFrame, fitted: pd.DataFrame
 ) -> None:
-    *panels, _ = panels.samples_and_angles(curve, fitted, answer()).axes
+    *panels, _ = samples_and_angles(curve, fitted, answer()).axes
     assert [axes.get_title() for axes in panels] == [
         "from scratch", "frozen features", "fine-tuned",
     ]  # fmt: skip
@@ -146,7 +145,7 @@ def test_views_have_a_line_and_band_a_strategy() -> None:
          "accuracy_high": 0.9}
         for s in ("scratch", "frozen") for v in (1, 2, 3)
     ]  # fmt: skip
-    axes = panels.views_at_test_time(pd.DataFrame(rows)).axes[0]
+    axes = views_at_test_time(pd.DataFrame(rows)).axes[0]
     assert [list(line.get_xdata()) for line in axes.lines] == [[1, 2, 3]] * 2
     assert len(axes.collections) == 2
 
@@ -154,8 +153,8 @@ def test_views_have_a_line_and_band_a_strategy() -> None:
 def test_same_figure_same_bytes(curve: pd.DataFrame, fitted: pd.DataFrame, tmp_path: Path) -> None:
     for suffix in (".svg", ".png"):
         for name in ("first", "second"):
-            figure = size_chart.accuracy_vs_size(curve, fitted, {}, answer())
-            charts.save(figure, tmp_path / f"{name}{suffix}")
+            figure = accuracy_vs_size(curve, fitted, {}, answer())
+            save(figure, tmp_path / f"{name}{suffix}")
         assert (tmp_path / f"first{suffix}").read_bytes() == (
             tmp_path / f"second{suffix}"
         ).read_bytes()
@@ -167,6 +166,6 @@ def test_training_curves_have_a_line_a_run() -> None:
          "val_loss": 0.5, "val_accuracy": 0.8}
         for s in ("frozen", "finetune") for seed in (0, 1, 2) for step in (10, 20)
     ]  # fmt: skip
-    figure = panels.training_curves(pd.DataFrame(runs))
+    figure = training_curves(pd.DataFrame(runs))
     assert [len(axes.lines) for axes in figure.axes] == [3, 3, 3, 3]
     assert np.array_equal(figure.axes[0].lines[0].get_xdata(), [10, 20])

@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 from shotcount.classifier import card, figures, keep
 from shotcount.core import files, tables
 from shotcount.core.errors import UserError
-from shotcount.findings import tables
-from shotcount.sampling import splits
-from shotcount.scoring import predictions, scores
+from shotcount.sampling.splits import check_apart
+from shotcount.scoring.predictions import prediction_columns
+from shotcount.scoring.scores import SCORES
 
 CPU = torch.device("cpu")
 
@@ -73,7 +73,7 @@ def test_a_head_is_joined_with_its_backbone(tmp_path: Path) -> None:
     network, _ = keep.load(make_classifier(tmp_path, "resnet18", 32, ["a", "b"]), CPU)
     head, backbone = network.head.state_dict(), network.backbone.state_dict()
     assert set(head) == {"weight", "bias"}
-    joined = keep.join(head, backbone)
+    joined = keep.join(head, lambda: backbone)
     assert set(joined) == set(network.state_dict())
     for name, value in network.state_dict().items():
         assert torch.equal(joined[name], value)
@@ -81,7 +81,7 @@ def test_a_head_is_joined_with_its_backbone(tmp_path: Path) -> None:
 
 
 def test_no_folder_is_a_user_error(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is no classifier, as it has no model.json"):
+    with pytest.raises(UserError, match="is not a classifier: it has no model.json"):
         keep.load(tmp_path / "nowhere", CPU)
 
 
@@ -142,21 +142,23 @@ def test_a_perfect_test_still_has_an_interval() -> None:
 
 
 def test_a_class_of_any_name_breaks_neither_table_nor_page() -> None:
-    shown = card._text("a|b <script>\n*_`[x](y)")
+    shown = card._escaped("a|b <script>\n*_`[x](y)")
     assert not re.search(r"[|<>\n*_`\[\]]", shown)
-    assert card._text("tide-worn glass, é") == "tide-worn glass, é"
+    assert card._escaped("tide-worn glass, é") == "tide-worn glass, é"
 
 
 # ---- in the study -------------------------------------------------------------------
 
 
 def read_card(folder: Path) -> str:
-    return (folder / "data/classifier/README.md").read_text(encoding="utf-8")
+    """Read the card without the padding of its tables."""
+    text = (folder / "data/classifier/README.md").read_text(encoding="utf-8")
+    return re.sub(" +", " ", text)
 
 
 def test_the_stage_keeps_the_model_that_validation_chose(study: Clone) -> None:
     whole, model = keep.load(study.folder / "data/classifier", CPU)
-    looks = study.table("metrics/history.csv", tables.METRICS["history"])
+    looks = study.table("metrics/history.csv", tables.HISTORY)
     looks = looks[looks["photos"] == 24]
     assert (model["strategy"], model["seed"]) == keep.choose(looks)
     assert (model["samples"], model["angles"], model["photos"]) == (8, 3, 24)
@@ -172,14 +174,13 @@ def test_the_stage_keeps_the_model_that_validation_chose(study: Clone) -> None:
         for name, value in load_file(study.folder / "data/backbone.safetensors").items():
             assert torch.equal(state[f"backbone.{name}"], value)
     test = set(study.table("data/splits/test", tables.SPLIT)["sample"])
-    splits.check_apart(model["samples_seen"], pd.DataFrame({"sample": sorted(test)}), Path("x"))
+    check_apart(model["samples_seen"], pd.DataFrame({"sample": sorted(test)}), Path("x"))
 
 
 def test_the_card_tells_this_models_own_numbers(study: Clone) -> None:
     _, model = keep.load(study.folder / "data/classifier", CPU)
     p = study.table(
-        f"data/evaluation/{model['strategy']}/predictions/8x3",
-        predictions.prediction_columns(model["classes"]),
+        f"data/evaluation/{model['strategy']}/predictions/8x3", prediction_columns(model["classes"])
     )
     p = p[p["seed"] == model["seed"]]
     named = np.where(p["p(plastic)"] > 0.5, "plastic", "natural")
@@ -207,7 +208,7 @@ def test_test_results_have_no_say_in_the_choice(study: Clone, tmp_path: Path) ->
     before = {name: (folder / "data/classifier" / name).read_bytes() for name in made}
     chosen = json.loads(before["model.json"])
     card_before = read_card(folder)
-    columns = predictions.prediction_columns(chosen["classes"])
+    columns = prediction_columns(chosen["classes"])
     for strategy in ("scratch", "frozen", "finetune"):
         for path in (folder / f"data/evaluation/{strategy}/predictions").iterdir():
             p = tables.read(path, columns)
@@ -216,8 +217,8 @@ def test_test_results_have_no_say_in_the_choice(study: Clone, tmp_path: Path) ->
             p["p(natural)"] = 1 - p["p(plastic)"]
             tables.write(path, p, columns)
         path = folder / f"data/evaluation/{strategy}/scores.csv"
-        scores = tables.read(path, scores.SCORES)
-        tables.write(path, scores.assign(accuracy=strategy != chosen["strategy"]), scores.SCORES)
+        scores = tables.read(path, SCORES)
+        tables.write(path, scores.assign(accuracy=strategy != chosen["strategy"]), SCORES)
     shutil.rmtree(folder / "data/classifier")
     copy = Clone.__new__(Clone)
     copy.folder = folder

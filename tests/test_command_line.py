@@ -1,4 +1,4 @@
-"""python -m shotcount check-data, predict, export: what people type, and what they get."""
+"""shotcount check-data, predict, export: what people type, and what they get."""
 
 import csv
 import io
@@ -18,6 +18,7 @@ import pytest
 import torch
 from conftest import ROOT, Clone, make_classifier, make_collection, make_photo
 from PIL import Image
+from safetensors.torch import load_file
 
 from shotcount.classifier import keep
 from shotcount.cli import main
@@ -88,12 +89,12 @@ Run = Callable[..., tuple[int, Rows, str]]
 def run(capfd: pytest.CaptureFixture[str]) -> Run:
     """Run predict in this process: its status, its rows, what it says on stderr."""
 
-    def predict(*arguments: object) -> tuple[int, Rows, str]:
+    def call(*arguments: object) -> tuple[int, Rows, str]:
         status = main(["predict", *map(str, arguments)])
         shown = capfd.readouterr()
         return status, list(csv.DictReader(io.StringIO(shown.out, newline=""))), shown.err
 
-    return predict
+    return call
 
 
 def start(*arguments: object, cwd: Path) -> subprocess.Popen[str]:
@@ -119,9 +120,8 @@ def test_predictions_are_those_that_the_study_tested(
     monkeypatch.chdir(study.folder)
     folder = Path("data/models", strategy, "1.0x3")
     made = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-    trained = classifier.safetensors.torch.load_file(folder / "seed1.safetensors")
-    backbone = classifier.safetensors.torch.load_file("data/backbone.safetensors")
-    state = keep.join(trained, backbone if strategy == "frozen" else None)
+    trained = load_file(folder / "seed1.safetensors")
+    state = keep.join(trained, lambda: load_file("data/backbone.safetensors"))
     keep.save(tmp_path / "made", state, made)
 
     expected = study.table(
@@ -262,7 +262,7 @@ def test_photos_whose_sample_a_pattern_doesnt_tell_are_named(
     assert status == 2
     assert [row["sample"] for row in rows] == ["red/00", "red/01"]
     assert "6 of the 12 photos can't be used" in complaints
-    assert "photos/blue/00/0.png: --pattern doesn't tell its sample" in complaints
+    assert "photos/blue/00/0.png: --pattern doesn't match its path" in complaints
 
 
 # ---- predict: what goes wrong -------------------------------------------------------
@@ -310,8 +310,8 @@ def test_a_name_that_is_not_utf8_is_told(model: Path, photos: Path, run: Run) ->
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda f: shutil.rmtree(f), "is no classifier, as it has no model.json"),
-        (lambda f: (f / "model.json").unlink(), "is no classifier, as it has no model.json"),
+        (lambda f: shutil.rmtree(f), "is not a classifier: it has no model.json"),
+        (lambda f: (f / "model.json").unlink(), "is not a classifier: it has no model.json"),
         (lambda f: (f / "model.json").write_text("{"), "model.json is damaged"),
         (lambda f: (f / "model.json").write_text("[]"), "network must be of type str"),
         (lambda f: (f / "model.json").write_bytes(b"\xff"), "model.json is damaged"),
@@ -375,7 +375,7 @@ def test_a_wrong_command_line_ends_with_status_2(
     with pytest.raises(SystemExit) as end:
         main(arguments)
     assert end.value.code == 2
-    assert "usage: python -m shotcount" in capfd.readouterr().err
+    assert "usage: shotcount" in capfd.readouterr().err
 
 
 def test_a_device_that_isnt_there_is_told(model: Path, photos: Path, run: Run) -> None:
@@ -413,7 +413,7 @@ def test_photos_stream_through_a_few_batches_of_memory(
         read.append(photo)
         return np.zeros((size, size, 3), dtype=np.uint8)
 
-    monkeypatch.setattr(predicting, "_read", note)
+    monkeypatch.setattr(predict, "_read", note)
     network, _ = keep.load(model, torch.device("cpu"))
     many = [predict.PhotoFile(Path(f"{n}.png"), f"{n}.png") for n in range(10_000)]
     stream = predict.predict_files(network, many, 32, batch_size=4)
@@ -452,7 +452,7 @@ def test_an_export_that_doesnt_fit_is_not_written(
     with torch.no_grad():
         network.head.bias += torch.tensor([0.1, 0, 0])
     wrong = export.to_onnx(network, content)
-    monkeypatch.setattr(exporting, "to_onnx", lambda *arguments: wrong)
+    monkeypatch.setattr(export, "to_onnx", lambda *arguments: wrong)
     Path("made.onnx").write_bytes(b"an older one")
     assert main(["export", str(model), "made.onnx"]) == 2
     assert "nothing was written" in capfd.readouterr().err

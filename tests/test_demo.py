@@ -110,5 +110,5 @@ def test_photos_are_neither_black_nor_burnt_out(label: str) -> None:
 
 
 def test_the_renderer_is_imported_only_to_render() -> None:
-    check = "import sys, shotcount.demo; sys.exit('mitsuba' in sys.modules)"
+    check = "import sys, shotcount.demo.rendering; sys.exit('mitsuba' in sys.modules)"
     subprocess.run([sys.executable, "-c", check], check=True)

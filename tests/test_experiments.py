@@ -97,9 +97,9 @@ def test_an_experiment_runs_what_it_changes_and_shows_in_every_diff(
 ) -> None:
     learn_fast = ["-S", "train.frozen.learning_rate=0.5"]
     ran = clone.stages(clone.run("dvc", "exp", "run", "--name", "fast", *learn_fast))
-    assert len(ran) == 4 + 1 + 1 + 1 + 1 + 1
+    assert len(ran) == 1 + 4 + 1 + 1 + 1 + 1 + 1
     assert {stage.split("-")[0] for stage in ran} == {
-        "train@frozen", "train_grid", "evaluate@frozen", "classifier", "gallery", "plot",
+        "params", "train@frozen", "train_grid", "evaluate@frozen", "classifier", "gallery", "plot",
     }  # fmt: skip
     difference = clone.run("dvc", "metrics", "diff")
     assert re.search(r"frozen\.log_loss +0\.\d+ +[\d.]+ +-?[\d.]+$", difference, re.M)

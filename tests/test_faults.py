@@ -168,7 +168,7 @@ def test_ctrl_c_stops_with_one_line_and_the_next_run_goes_on(
     expected = workbench.undisturbed(stage).made
     status, shown = workbench.stop(stage, signal.SIGINT, 0.3)
     assert status == 130, shown
-    assert "interrupted: run again to go on" in shown.splitlines()
+    assert "interrupted: run again to resume" in shown.splitlines()
     assert "Traceback" not in shown
     assert workbench.again(stage) == expected
 

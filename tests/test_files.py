@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ROOT
 
 from shotcount.core import files
 
@@ -97,6 +98,19 @@ def test_what_a_program_adds_to_the_search_path_makes_no_other_work(
         assert (work / "half").exists()
 
 
+def test_unfinished_work_is_keyed_by_the_script_and_the_packages_that_it_imports(
+    tmp_path: Path,
+) -> None:
+    script = tmp_path / "stage.py"
+    code = "from shotcount.core.files import _code; from shotcount.sampling import subsets"
+    script.write_text(f"{code}; print(*_code(), sep='\\n')")
+    shown = subprocess.run([sys.executable, script], capture_output=True, check=True, text=True)
+    first, *others = map(Path, shown.stdout.splitlines())
+    assert first == script
+    package = ROOT / "src/shotcount"
+    assert set(others) == {*package.glob("core/*.py"), *package.glob("sampling/*.py")}
+
+
 def test_finished_work_leaves_nothing_of_any_key(unfinished: Path) -> None:
     interrupt("train", 1)
     interrupt("test", 1)
@@ -121,14 +135,18 @@ def test_work_that_is_half_removed_is_not_gone_on_with(
 
 
 def test_one_process_at_a_time(unfinished: Path) -> None:
-    with files.workspace("train", 1):
-        program = (
-            "from shotcount import files\n"
-            "with files.workspace('train', 1):\n"
-            "    pass"
-        )  # fmt: skip
-        second = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert second.returncode == 1
+    program = (
+        "from shotcount.core import files\n"
+        "with files.workspace('train', 1):\n"
+        "    input(print('at work', flush=True))"
+    )  # fmt: skip
+    command, pipe = [sys.executable, "-c", program], subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "at work\n"
+        second = subprocess.run(command, capture_output=True, text=True)
+        first.communicate("\n")
+    assert (first.returncode, second.returncode) == (0, 1)
     assert "another process is at work (" in second.stderr
 
 

@@ -15,6 +15,7 @@ from shotcount.core.pixels import Pixels
 from shotcount.networks.backbones import build_backbone
 from shotcount.networks.devices import seeded
 from shotcount.networks.heads import Network
+from shotcount.scoring.mistakes import MISTAKES, find_mistakes
 
 # ---- which mistakes -----------------------------------------------------------------
 
@@ -31,7 +32,7 @@ def test_mistakes_are_the_most_confident_ones_one_a_sample() -> None:
         ["blue", "red", "blue", "blue", "blue"],
         ["b/1", "r/1", "b/1", "b/2", "b/3"],
     )
-    wrong = gallery.mistakes(table, ["blue", "red"])
+    wrong = find_mistakes(table, ["blue", "red"])
     assert list(wrong["photo"]) == [0, 1, 3]
     assert list(wrong["predicted"]) == ["red", "blue", "red"]
     assert list(wrong["actual"]) == ["blue", "red", "blue"]
@@ -40,8 +41,8 @@ def test_mistakes_are_the_most_confident_ones_one_a_sample() -> None:
 
 def test_no_more_mistakes_than_a_page_holds() -> None:
     table = predictions([0.9] * 40, ["blue"] * 40, [f"b/{n}" for n in range(40)])
-    assert list(gallery.mistakes(table, ["blue", "red"])["photo"]) == list(range(12))
-    assert gallery.mistakes(predictions([0.1], ["blue"], ["b/1"]), ["blue", "red"]).empty
+    assert list(find_mistakes(table, ["blue", "red"])["photo"]) == list(range(12))
+    assert find_mistakes(predictions([0.1], ["blue"], ["b/1"]), ["blue", "red"]).empty
 
 
 # ---- where a network looked ---------------------------------------------------------
@@ -202,7 +203,7 @@ def test_pictures_are_encoded_alike_each_time() -> None:
 
 def test_gallery_shows_mistakes_of_the_classifier_itself(study: Clone) -> None:
     network, model = keep.load(study.folder / "data/classifier", torch.device("cpu"))
-    wrong = study.table("data/gallery/mistakes.csv", tables.MISTAKES)
+    wrong = study.table("data/gallery/mistakes.csv", MISTAKES)
     assert len(wrong), "as good as untrained, it errs"
     pixels = Pixels.open(study.folder / "data/pixels")[wrong["photo"].to_numpy()]
     with torch.inference_mode():

@@ -19,8 +19,16 @@ from PIL import Image
 from shotcount.classifier import gallery
 from shotcount.core import tables
 from shotcount.core.params import load_params
-from shotcount.findings import answer, compare, details, learning, settings, tables
+from shotcount.findings.answer import Answer, answer_study
+from shotcount.findings.compare import accuracy_by_views
+from shotcount.findings.learning import learn_all, with_intervals
+from shotcount.findings.settings import AnswerSettings
+from shotcount.findings.study import details
+from shotcount.findings.tables import VIEWS, as_table
+from shotcount.params import Params
 from shotcount.report import charts, page
+from shotcount.scoring.mistakes import MISTAKES
+from shotcount.uncertainty.intervals import Estimate
 
 LABELS = ["<b>x</b>", 'it\'s "y" & z']
 PATH = "<img src=x onerror=alert(1)>/\"quote'\n<script>alert(1)</script>.jpg"
@@ -28,7 +36,7 @@ REASON = "one photo in several classes: <i>a</i>, b"
 SIZES = list(product((8, 16, 32), (1, 2, 4)))
 
 
-def make_results() -> tuple[dict[str, pd.DataFrame], answer.Answer]:
+def make_results() -> tuple[dict[str, pd.DataFrame], Answer]:
     """Answer a study of three strategies whose accuracies are given."""
     rng = np.random.default_rng(0)
     shown = np.repeat(np.arange(40), 4)
@@ -47,15 +55,15 @@ def make_results() -> tuple[dict[str, pd.DataFrame], answer.Answer]:
                 for seed in range(3) for step in (10, 20, 30)
             ]  # fmt: skip
     scores = pd.DataFrame(rows)
-    learnings = learning.learn_all(scores, hits, shown, 200, rng)
-    wanted = settings.AnswerSettings(
+    learnings = learn_all(scores, hits, shown, 200, rng)
+    wanted = AnswerSettings(
         tolerance=0.01, target_accuracy=0.9, cost_per_sample=1.0, cost_per_photo=0.1,
         replicates=200, reference={},
     )  # fmt: skip
-    answer = answer.answer_study(learnings, 0.5, wanted)
+    answer = answer_study(learnings, 0.5, wanted)
     views = [
         view for own in learnings
-        for view in compare.accuracy_by_views(own, rng.random((4, 3, 40)) < 0.8, np.arange(40))
+        for view in accuracy_by_views(own, rng.random((4, 3, 40)) < 0.8, np.arange(40))
     ]  # fmt: skip
     confusion = [
         {"strategy": s, "samples": n, "angles": k, "photos": n * k, "actual": actual,
@@ -63,11 +71,11 @@ def make_results() -> tuple[dict[str, pd.DataFrame], answer.Answer]:
         for s in ("scratch", "frozen", "finetune") for n, k in SIZES
         for actual in LABELS for predicted in LABELS
     ]  # fmt: skip
-    results = answer.details(learnings, answer) | {
-        "curve": learning.with_intervals(scores, learnings),
+    results = details(learnings, answer) | {
+        "curve": with_intervals(scores, learnings),
         "confusion": pd.DataFrame(confusion),
         "history": pd.DataFrame(history),
-        "views": details.as_table(views, tables.VIEWS),
+        "views": as_table(views, VIEWS),
     }
     return results, answer
 
@@ -83,11 +91,7 @@ def make_gallery(folder: Path, map_size: int = 3, mistakes: int = 3) -> Path:
         row |= {"photo": n, "path": PATH, "confidence": 0.987 - n / 10, "map_size": map_size}
         rows.append(row | {"file": f"mistake{n}.webp"})
         (folder / f"mistake{n}.webp").write_bytes(picture)
-    tables.write(
-        folder / "mistakes.csv",
-        pd.DataFrame(rows, columns=list(tables.MISTAKES)),
-        tables.MISTAKES,
-    )
+    tables.write(folder / "mistakes.csv", pd.DataFrame(rows, columns=list(MISTAKES)), MISTAKES)
     sheet = [
         {"label": label, "sample": f"{label}/1", "angles": "0, <u>1</u>", "file": f"{n}.webp"}
         for n, label in enumerate(LABELS)
@@ -102,7 +106,7 @@ def make_page(folder: Path, certain: bool = True, **gallery_of: int) -> str:
     """Render the page of a study whose names try to be markup."""
     results, answer = make_results()
     if not certain:  # whether the best strategy beats guessing
-        answer = dataclasses.replace(answer, accuracy=answers.Estimate(0.6, 0.4, 0.8))
+        answer = dataclasses.replace(answer, accuracy=Estimate(0.6, 0.4, 0.8))
     for name, figure in charts.draw_all(results, {}, answer).items():
         charts.save(figure, folder / f"{name}.svg")
     model = {
@@ -169,7 +173,7 @@ def test_answer_comes_first_and_the_rest_below(html: str, read: Reader) -> None:
 def test_every_part_is_there(read: Reader) -> None:
     for part in (
         "Accuracy by size", "compared on the same test samples", "Equally many photos",
-        "3 seeds", "taken for", "98.7 % sure", "3 × 3 places", "Training samples"[9:],
+        "3 seeds", "predicted as", "98.7 % sure", "3 × 3 places", "Training samples"[9:],
         "Manifest sha256", "0a1b", "Versions", "torch 2", "Photos left out: 300", REASON,
         "train-frozen-1.0-4", "61.5", "(?P<label>.*)",
     ):  # fmt: skip
@@ -252,7 +256,7 @@ def test_same_study_same_bytes(html: str, tmp_path: Path) -> None:
 
 def test_a_network_without_a_feature_map_is_said_to_have_none(tmp_path: Path) -> None:
     text = Reader(make_page(tmp_path, map_size=0)).text
-    assert "resnet18 ends in no feature map, so where it looked can't be shown" in text
+    assert "resnet18 has no feature map in its last layers, so there are no heat maps" in text
     assert "Grad-CAM" not in text
 
 
@@ -283,7 +287,8 @@ def test_report_of_a_study_is_small_and_whole(study: Clone) -> None:
 
 
 def test_report_lists_the_seconds_of_every_stage_that_ran(study: Clone) -> None:
-    runs = page.runs(load_params(study.folder / "params.yaml"))
+    params = load_params(study.folder / "params.yaml", Params)
+    runs = page.runs(params.data.path, params.study)
     recorded = {path.name for path in (study.folder / "data/seconds").iterdir()}
     assert set(runs) | {"plot"} == recorded
     text = Reader((study.folder / "metrics/report.html").read_text(encoding="utf-8")).text

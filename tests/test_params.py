@@ -5,13 +5,15 @@ import yaml
 
 from shotcount.core.errors import UserError
 from shotcount.core.params import load_params
+from shotcount.params import Params
+from shotcount.sampling.settings import SplitParams
 from shotcount.training.settings import StepDecay
 
 
 def load(folder: Path, text: str):
     path = folder / "params.yaml"
     path.write_text(text, encoding="utf-8")
-    return load_params(path)
+    return load_params(path, Params)
 
 
 def test_shipped_params_are_valid(tmp_path: Path, params_text: str) -> None:
@@ -49,7 +51,7 @@ def test_yaml_1_2_floats_and_a_step_schedule_are_read(tmp_path: Path, params_tex
         ("samples: [0.5, 1.0]", "samples: [[1]]", r"study.samples.0: expected"),
         ("precision: auto", "precision: half", "precision: expected 'auto', 'float32' or"),
         ("compile: false", "compile: 1", "compile: expected a valid boolean"),
-        ("views: 0", "views: -1", "features.views: expected"),
+        ("augmentations: 0", "augmentations: -1", "features.augmentations: expected"),
         ("init_head: frozen", "init_head: solved", "init_head: expected 'zeros' or 'frozen'"),
         ("schedule: cosine", "schedule: [1]", r"train.scratch.schedule: expected"),
         ("schedule: cosine", "schedule: {every: 7}", r"train.scratch.schedule.factor: missing"),
@@ -80,12 +82,18 @@ def test_all_faults_are_told_at_once(tmp_path: Path, params_text: str) -> None:
     assert "train.frozen.epochs" in str(error.value)
 
 
-def test_views_that_would_all_be_the_photo_itself_are_refused(
+def test_a_stage_reads_its_own_sections_alone(tmp_path: Path, params_text: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(params_text.replace("epochs: 15", "epochs: 0"), encoding="utf-8")
+    assert load_params(path, SplitParams).split.val == 0.1
+
+
+def test_augmentations_that_would_all_be_the_photo_itself_are_refused(
     tmp_path: Path, params_text: str
 ) -> None:
     content = yaml.safe_load(params_text)
-    content["features"] = {"views": 2, "crop_scale": 1.0, "flip": False}
-    with pytest.raises(UserError, match="features: 2 augmented views, .*: set views: 0"):
+    content["features"] = {"augmentations": 2, "crop_scale": 1.0, "flip": False}
+    with pytest.raises(UserError, match="features: 2 augmented copies, .*: set augmentations: 0"):
         load(tmp_path, yaml.safe_dump(content))
 
 
@@ -93,4 +101,4 @@ def test_empty_and_absent_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="missing"):
         load(tmp_path, "")
     with pytest.raises(UserError, match=r"params\.yaml is missing from"):
-        load_params(tmp_path / "elsewhere" / "params.yaml")
+        load_params(tmp_path / "elsewhere" / "params.yaml", Params)

@@ -10,7 +10,9 @@ from PIL import Image, ImageOps
 
 from shotcount.core.errors import UserError
 from shotcount.core.pixels import Pixels
-from shotcount.photos import decoding, finding, preparing
+from shotcount.photos import decoding
+from shotcount.photos.finding import find_photos
+from shotcount.photos.preparing import prepare
 
 
 def prepared(
@@ -18,9 +20,9 @@ def prepared(
 ) -> tuple[np.ndarray, pd.DataFrame, pd.DataFrame]:
     """The pixels, the manifest, what was left out."""
     (tmp_path / "work").mkdir(exist_ok=True)
-    found = finding.find_photos(root, None)
+    found = find_photos(root, None)
     folder = tmp_path / "pixels"
-    made = preparing.prepare(root, found, size, on_bad_photo, tmp_path / "work", folder)
+    made = prepare(root, found, size, on_bad_photo, tmp_path / "work", folder)
     return Pixels.open(folder)[:], *made
 
 
@@ -31,7 +33,7 @@ def test_layout_gives_label_sample_and_angle_in_natural_order(tmp_path: Path) ->
     for name in ("red/10/1.jpg", "red/2/10.jpg", "red/2/9.jpg", "blue/1/1.JPG", "notes.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    found = finding.find_photos(tmp_path, None)
+    found = find_photos(tmp_path, None)
     assert list(found["path"]) == ["blue/1/1.JPG", "red/2/9.jpg", "red/2/10.jpg", "red/10/1.jpg"]
     assert list(found["sample"]) == ["blue/1", "red/2", "red/2", "red/10"]
     assert list(found["angle"]) == ["1", "9", "10", "1"]
@@ -42,7 +44,7 @@ def test_pattern_reads_any_layout(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     pattern = r"(?P<label>[a-z]+)(?P<sample>\d+)-(?P<angle>\d+-\d+)\.jpg"
-    found = finding.find_photos(tmp_path, pattern)
+    found = find_photos(tmp_path, pattern)
     assert list(found["sample"]) == ["apple/1", "apple/1", "cow/2"]
     assert list(found["angle"]) == ["035-045", "066-027", "000-000"]
 
@@ -51,7 +53,7 @@ def test_ready_made_splits_and_photos_without_angles(tmp_path: Path) -> None:
     for name in ("train/ants/a.jpg", "val/ants/b.jpg"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    found = finding.find_photos(tmp_path, r"(?P<split>\w+)/(?P<label>\w+)/(?P<sample>\w+)\.jpg")
+    found = find_photos(tmp_path, r"(?P<split>\w+)/(?P<label>\w+)/(?P<sample>\w+)\.jpg")
     assert list(found["given_split"]) == ["train", "val"]
     assert list(found["angle"]) == ["", ""]
 
@@ -67,7 +69,7 @@ def test_a_table_gives_the_labels_of_samples_that_the_pattern_reads(tmp_path: Pa
     touch(tmp_path, "obj2__0.png", "obj2__5.png", "obj10__0.png", "obj11__0.png")
     (tmp_path / "labels.csv").write_text("sample,label,remark\n10,NA,\n2,car,red\n", "utf-8")
     pattern = r"obj(?P<sample>\d+)__(?P<angle>\d+)\.png"
-    found = finding.find_photos(tmp_path, pattern, "labels.csv")
+    found = find_photos(tmp_path, pattern, "labels.csv")
     assert list(found["path"]) == ["obj2__0.png", "obj2__5.png", "obj10__0.png"]
     assert list(found["sample"]) == ["car/2", "car/2", "NA/10"]  # object 11 is not listed
 
@@ -76,7 +78,7 @@ def test_a_table_of_paths_needs_no_pattern(tmp_path: Path) -> None:
     touch(tmp_path, "a.jpg", "b/c.jpg", "d.jpg")
     text = "path,label,sample,angle,split\na.jpg,x,1,0,\nb/c.jpg,x,1,1,\n"
     (tmp_path / "photos.csv").write_text(text, "utf-8-sig")  # as spreadsheets save it
-    found = finding.find_photos(tmp_path, None, "photos.csv")
+    found = find_photos(tmp_path, None, "photos.csv")
     assert found[["path", "sample", "angle"]].to_numpy().tolist() == [
         ["a.jpg", "x/1", "0"],
         ["b/c.jpg", "x/1", "1"],
@@ -86,7 +88,7 @@ def test_a_table_of_paths_needs_no_pattern(tmp_path: Path) -> None:
 def test_table_and_pattern_complete_each_other(tmp_path: Path) -> None:
     touch(tmp_path, "one-1.jpg", "one-2.jpg")
     (tmp_path / "t.csv").write_text("path,label\none-1.jpg,x\none-2.jpg,x\n", "utf-8")
-    found = finding.find_photos(tmp_path, r"(?P<sample>\w+)-(?P<angle>\d)", "t.csv")
+    found = find_photos(tmp_path, r"(?P<sample>\w+)-(?P<angle>\d)", "t.csv")
     assert list(found["sample"]) == ["x/one", "x/one"]
     assert list(found["angle"]) == ["1", "2"]
 
@@ -95,8 +97,8 @@ def test_table_and_pattern_complete_each_other(tmp_path: Path) -> None:
     ("pattern", "content", "message"),
     [
         (None, None, r"data\.table: there is no file .*t\.csv"),
-        (None, "", r"t\.csv is no readable CSV: No columns"),
-        (None, b"path,label\n\xff,x\n", r"t\.csv is no readable CSV: .*utf-8"),
+        (None, "", r"t\.csv is not a readable CSV file: No columns"),
+        (None, b"path,label\n\xff,x\n", r"t\.csv is not a readable CSV file: .*utf-8"),
         (
             None,
             "file,label\na.jpg,x\n",
@@ -122,23 +124,23 @@ def test_unusable_table_says_why(
         raw = content if isinstance(content, bytes) else content.encode()
         (tmp_path / "t.csv").write_bytes(raw)
     with pytest.raises(UserError, match=message):
-        finding.find_photos(tmp_path, pattern, "t.csv")
+        find_photos(tmp_path, pattern, "t.csv")
 
 
 def test_one_photo_a_sample_is_told_its_pattern(tmp_path: Path) -> None:
     touch(tmp_path, "ants/a.jpg", "bees/b.jpg")
     with pytest.raises(UserError, match="for one photo a sample") as raised:
-        finding.find_photos(tmp_path, None)
+        find_photos(tmp_path, None)
     pattern = str(raised.value).rpartition("'")[0].rpartition("'")[2]
-    assert list(finding.find_photos(tmp_path, pattern)["sample"]) == ["ants/a", "bees/b"]
+    assert list(find_photos(tmp_path, pattern)["sample"]) == ["ants/a", "bees/b"]
 
 
 def test_ready_made_splits_are_not_taken_for_classes(tmp_path: Path) -> None:
     touch(tmp_path, "train/ants/a.jpg", "val/bees/b.jpg")
     with pytest.raises(UserError, match="train, val read as classes, but look like") as raised:
-        finding.find_photos(tmp_path, None)
+        find_photos(tmp_path, None)
     pattern = str(raised.value).split("'")[1]
-    found = finding.find_photos(tmp_path, pattern)
+    found = find_photos(tmp_path, pattern)
     assert list(found["given_split"]) == ["train", "val"]
     assert list(found["label"]) == ["ants", "bees"]
 
@@ -154,12 +156,12 @@ def test_ready_made_splits_are_not_taken_for_classes(tmp_path: Path) -> None:
 )
 def test_unusable_pattern_says_why(tmp_path: Path, pattern: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        finding.find_photos(make_collection(tmp_path), pattern)
+        find_photos(make_collection(tmp_path), pattern)
 
 
 def test_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"data\.path: .*nowhere is no folder"):
-        finding.find_photos(tmp_path / "nowhere", None)
+    with pytest.raises(UserError, match=r"data\.path: .*nowhere is not a folder"):
+        find_photos(tmp_path / "nowhere", None)
 
 
 # ---- reading ------------------------------------------------------------------------
@@ -280,8 +282,8 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The paths that are decoded, in turn."""
     paths: list[str] = []
     load = decoding._load
-    monkeypatch.setattr(photos, "CHUNK", 4)
-    monkeypatch.setattr(photos, "_load", lambda r, path, s: paths.append(path) or load(r, path, s))
+    monkeypatch.setattr(decoding, "CHUNK", 4)
+    monkeypatch.setattr(decoding, "_load", lambda *given: paths.append(given[1]) or load(*given))
     return paths
 
 
@@ -294,16 +296,16 @@ def test_only_what_is_new_is_decoded_after_an_interruption(
     for stop in (1, 4, 6):
         work = tmp_path / f"work{stop}"
         work.mkdir()
-        decoding = decoding.decode(root, finding.find_photos(root, None), 20, work)
+        facts = decoding.decode(root, find_photos(root, None), 20, work)
         for _ in range(stop):
-            next(decoding)
-        decoding.close()
+            next(facts)
+        facts.close()
         for name in ("pixels", "index"):  # the kill comes while the next chunk is written
             with (work / name).open("ab") as file:
                 file.write(b"[half a line")
         decoded.clear()
-        found = finding.find_photos(root, None)
-        again, _ = preparing.prepare(root, found, 20, "error", work, tmp_path / "again")
+        found = find_photos(root, None)
+        again, _ = prepare(root, found, 20, "error", work, tmp_path / "again")
         assert len(decoded) == 12 - 4 * -(-stop // 4)
         assert np.array_equal(Pixels.open(tmp_path / "again")[:], whole)
         assert again["sha256"].equals(table["sha256"])

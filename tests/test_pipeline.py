@@ -13,7 +13,7 @@ import torchvision
 from conftest import Clone, make_collection
 
 from shotcount.core import tables
-from shotcount.findings import tables
+from shotcount.findings.tables import CURVE, METRICS
 from shotcount.scoring import predictions
 
 
@@ -28,7 +28,7 @@ def test_committed_lock_is_in_step_with_code_and_params(tmp_path: Path) -> None:
 
 
 def test_curve_has_every_cell_with_its_interval(study: Clone) -> None:
-    curve = study.table("metrics/curve.csv", tables.CURVE)
+    curve = study.table("metrics/curve.csv", CURVE)
     for strategy, cells in curve.groupby("strategy"):
         sizes = {(4, 1, 4), (4, 3, 12), (8, 1, 8), (8, 3, 24)}
         further = {(4, 2, 8), (8, 2, 16)} if strategy == "frozen" else set()
@@ -52,7 +52,7 @@ def test_splits_are_by_sample_and_subsets_are_of_the_training_split(study: Clone
 def test_predictions_are_of_the_test_split_and_give_the_scores(study: Clone) -> None:
     test = study.table("data/splits/test", tables.SPLIT)
     columns = predictions.prediction_columns(["natural", "plastic"])
-    curve = study.table("metrics/curve.csv", tables.CURVE)
+    curve = study.table("metrics/curve.csv", CURVE)
     for strategy in ("scratch", "frozen", "finetune"):
         cells = curve[curve["strategy"] == strategy]
         folder = study.folder / f"data/evaluation/{strategy}/predictions"
@@ -75,14 +75,14 @@ def test_metrics_charts_and_report_are_there(study: Clone) -> None:
     report = (study.folder / "metrics/study.md").read_text(encoding="utf-8")
     sizes = report.split("## ")[1]
     assert len([line for line in sizes.splitlines() if line.startswith("|")]) == 2 + 6
-    for name, columns in tables.METRICS.items():
+    for name, columns in METRICS.items():
         assert len(study.table(f"metrics/{name}.csv", columns)) or name in ("fits", "fitted"), name
     for chart in ("samples_and_angles", "views_at_test_time", "training_curves"):
         assert "</svg>" in (study.folder / f"metrics/{chart}.svg").read_text(encoding="utf-8")
     svg = (study.folder / "metrics/accuracy_vs_size.svg").read_text(encoding="utf-8")
     assert "training photos (log scale)" in svg
     assert (study.folder / "metrics/accuracy_vs_size.png").stat().st_size > 10_000
-    history = study.table("metrics/history.csv", tables.METRICS["history"])
+    history = study.table("metrics/history.csv", tables.HISTORY)
     assert len(history.drop_duplicates(["strategy", "samples", "angles", "seed"])) == 14 * 2
 
 
@@ -114,7 +114,7 @@ def test_a_new_size_runs_its_new_cells_alone(study: Clone) -> None:
         "train@frozen-1.0-2",
         "train_grid",  # which leaves these to them, and has none left
     }
-    assert len(study.table("metrics/curve.csv", tables.CURVE)) == 6
+    assert len(study.table("metrics/curve.csv", CURVE)) == 6
 
 
 @pytest.mark.parametrize(
@@ -160,12 +160,12 @@ def test_the_blogs_study_runs_on_own_photos(tmp_path: Path) -> None:
     ran = re.findall(r"^Running stage '(.*)'", clone.run("dvc", "exp", "run"), re.M)
     assert "data/dvc.yaml:demo" not in ran
     assert not (clone.folder / "data/demo").exists()
-    curve = clone.table("metrics/curve.csv", tables.CURVE)
+    curve = clone.table("metrics/curve.csv", CURVE)
     assert set(curve["photos"]) == {12, 24}
     # Red and blue photos: colour alone tells the classes apart, even to random features.
     frozen = curve[(curve["strategy"] == "frozen") & (curve["photos"] == 24)]
     assert frozen["accuracy"].item() > 0.9
-    history = clone.table("metrics/history.csv", tables.METRICS["history"])
+    history = clone.table("metrics/history.csv", tables.HISTORY)
     scratch = history[(history["strategy"] == "scratch") & (history["photos"] == 24)]
     assert list(scratch["step"]) == list(range(6, 61, 6))  # 10 epochs of 6 batches of 4
     assert scratch["learning_rate"].iloc[-1] == pytest.approx(0.0001)

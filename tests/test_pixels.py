@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shotcount.core import files
+from shotcount.core import files, pixels
 from shotcount.core.errors import UserError
 from shotcount.core.pixels import Pixels, write_shards
 

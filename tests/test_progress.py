@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from conftest import ROOT, in_a_terminal
 
+from shotcount.core import progress
 from shotcount.core.progress import Meter, watch
 from shotcount.training import cells, loop
 
 
 def written(code: str) -> str:
     """What Python code writes to a terminal."""
-    code = f"from shotcount.progress import *\n{code}"
+    code = f"from shotcount.core.progress import *\n{code}"
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     return in_a_terminal([sys.executable, "-c", code], env=environment)
 

@@ -20,15 +20,17 @@ from safetensors.torch import load_file
 from shotcount.core import tables
 from shotcount.core.errors import UserError
 from shotcount.core.params import load_params
-from shotcount.findings import tables
 from shotcount.networks.backbones import build_backbone
 from shotcount.networks.devices import seeded
-from shotcount.sampling import splits, subsets
-from shotcount.training import cells, ranks
-from shotcount.training.settings import ParallelSettings
+from shotcount.sampling.splits import split_samples
+from shotcount.sampling.subsets import nested_subsets
+from shotcount.training import ranks
+from shotcount.training.cells import Compute, Setup, train_cell
+from shotcount.training.settings import ParallelSettings, TrainingParams
+from shotcount.training.strategies import Arrays
 
 CPU = torch.device("cpu")
-PARAMS = load_params(ROOT / "params.yaml")
+PARAMS = load_params(ROOT / "params.yaml", TrainingParams)
 TWO = ParallelSettings(processes=2, batch_share=1, from_photos=1)
 
 
@@ -55,65 +57,111 @@ def test_as_many_processes_as_pay(
 
 
 def step(network: torch.nn.Module, x: torch.Tensor, folder: Path) -> None:
-    """Take a step down some loss; leave what it has changed in a file."""
+    """Take a step; save gradients, and buffers before and after sharing the statistics."""
     network = copy.deepcopy(network)  # tensors that come through pickle are shared by the ranks
     own, weights = ranks.own_share(len(x)), torch.arange(len(x)).sin()
-    together = ranks.distribute(network)  # named, to be there when gradients are made
+    together = ranks.replicate(network)  # named, to be there when gradients are made
     (weights[own] * together(x[own]).mean(dim=1)).mean().backward()
-    state = {name: p.grad for name, p in network.named_parameters()} | dict(network.named_buffers())
-    torch.save(state, folder / f"{ranks.rank_and_size()[0]}.pt")
+    gradients = {name: p.grad for name, p in network.named_parameters()}
+    before = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    ranks.share_statistics(network)
+    torch.save((gradients, before, dict(network.named_buffers())), folder / f"{rank()}.pt")
 
 
-@pytest.mark.parametrize("name", ["resnet18", "tf_efficientnet_lite0"])
-def test_gradients_and_statistics_are_those_of_the_whole_batch(name: str, tmp_path: Path) -> None:
+def rank() -> int:
+    return ranks.rank_and_size()[0]
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def after_a_step(network: torch.nn.Module, folder: Path) -> list[tuple[dict, dict, dict]]:
+    """What two ranks have after a step, and what one process has."""
+    x = 255 * torch.rand(8, 3, 32, 32, dtype=torch.float64)
+    (folder / "alone").mkdir()
+    step(network, x, folder / "alone")
+    ranks.launch(partial(step, network, x, folder), 2, CPU)
+    return [torch.load(folder / name, weights_only=True) for name in ("0.pt", "1.pt", "alone/0.pt")]
+
+
+def test_gradients_are_those_of_the_whole_batch(tmp_path: Path) -> None:
     with seeded(0):
-        network = build_backbone(name).double().train()
-        x = 255 * torch.rand(8, 3, 32, 32, dtype=torch.float64)
-    ranks.launch(partial(step, network, x, tmp_path), 2, CPU)
-    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
-    (tmp_path / "alone").mkdir()
-    step(network, x, tmp_path / "alone")
-    alone = torch.load(tmp_path / "alone/0.pt", weights_only=True)
+        network = build_backbone("test_convnext").double().train()  # has no BatchNorm
+        (first, *_), (second, *_), (alone, *_) = after_a_step(network, tmp_path)
+    assert same(first, second)
     for key, value in alone.items():
-        assert torch.equal(first[key], second[key]), key
         assert torch.allclose(first[key], value, rtol=1e-6, atol=1e-9), key
 
 
-def cell(strategy: str, **changes: object) -> cells.Setup:
+def test_batchnorm_keeps_the_first_ranks_statistics(tmp_path: Path) -> None:
+    with seeded(0):
+        network = build_backbone("resnet18").double().train()
+        first, second, _ = after_a_step(network, tmp_path)
+    assert same(first[0], second[0])  # gradients
+    assert not same(first[1], second[1])  # each has normalised its own share
+    assert same(first[1], first[2])
+    assert same(first[1], second[2])
+
+
+def norms(name: str) -> set[str]:
+    network = ranks.replicate(build_backbone(name).to("cuda"))
+    return {type(layer).__name__ for layer in network.modules() if "Norm" in type(layer).__name__}
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+@pytest.mark.parametrize("name", ["resnet18", "tf_efficientnet_lite0"])
+def test_on_gpus_batchnorm_is_over_the_whole_batch(name: str) -> None:
+    found = ranks.launch(partial(norms, name), 2, torch.device("cuda"))
+    assert found in ({"SyncBatchNorm"}, {"SyncBatchNormAct"})
+
+
+def cell(strategy: str, network: str = "resnet18", **changes: object) -> Setup:
     photos = make_manifest({"blue": 6, "red": 6})
-    parts = splits.split_samples(photos, 0.2, 0.2, seed=0)
+    parts = split_samples(photos, 0.2, 0.2, seed=0)
     pixels = np.random.default_rng(0).integers(0, 150, (len(photos), 32, 32, 3), dtype=np.uint8)
     pixels[photos["label"] == "red", :, :, 0] += 100
     steps = {"seeds": 1, "epochs": 1, "min_steps": 12, "validations": 3, "batch_size": 8}
-    settings = getattr(PARAMS.train, strategy).model_copy(update=steps | changes)
     with seeded(0):
-        backbone = build_backbone("resnet18")
-    return cells.Setup(
-        strategy, settings, 0, "resnet18", CPU, torch.float32, False, TWO, pixels,
-        np.zeros((len(photos), 1, 512), np.float32), backbone.state_dict(),
-        subsets.nested_subsets(parts["train"], "spread", draws=1, seed=0), parts["val"],
-    )  # fmt: skip
+        backbone = build_backbone(network)
+    return Setup(
+        strategy=strategy,
+        settings=getattr(PARAMS.train, strategy).model_copy(update=steps | changes),
+        study_seed=0,
+        network=network,
+        compute=Compute(CPU, torch.float32, False, TWO),
+        arrays=Arrays(pixels, np.zeros((len(photos), 1, 512), np.float32)),
+        pretrained=backbone.state_dict(),
+        subsets=nested_subsets(parts["train"], "spread", draws=1, seed=0),
+        val=parts["val"],
+    )
 
 
-def test_two_ranks_train_a_cell_as_one_process_does(tmp_path: Path, capfd) -> None:
-    study = cell("finetune", init_head="zeros")
-    for name, parallel in (("two", TWO), ("one", PARAMS.parallel)):
+@pytest.mark.parametrize(
+    "network", ["test_convnext", "resnet18"], ids=["no BatchNorm", "BatchNorm"]
+)
+def test_two_ranks_train_a_cell_as_one_process_does(network: str, tmp_path: Path, capfd) -> None:
+    two = cell("finetune", network, init_head="zeros")
+    one = replace(two, compute=replace(two.compute, parallel=PARAMS.parallel))
+    for name, setup in (("two", two), ("one", one)):
         (tmp_path / name).mkdir()
-        cells.train_cell(
-            replace(study, parallel=parallel), 1.0, 4, tmp_path / name / "cell", tmp_path / name
-        )
+        train_cell(setup, 1.0, 4, tmp_path / name / "cell", tmp_path / name)
     shown = capfd.readouterr().out
     assert shown.count("2 processes") == 1
     assert shown.count("validation accuracy") == 2  # the second rank says nothing
-    two, one = (
-        tables.read(tmp_path / name / "cell/history.csv", tables.METRICS["history"])
-        for name in ("two", "one")
+    together, alone = (
+        tables.read(tmp_path / name / "cell/history.csv", tables.HISTORY) for name in ("two", "one")
     )
-    assert len(two) == 3
-    for column in ("train_loss", "val_loss", "val_accuracy"):
-        assert np.allclose(two[column], one[column], rtol=1e-2, atol=1e-3), column
-    weights = [load_file(tmp_path / name / "cell/seed0.safetensors") for name in ("two", "one")]
-    assert weights[0].keys() == weights[1].keys()
+    assert list(together["step"]) == list(alone["step"]) == [4, 8, 12]
+    assert together["val_loss"].min() < np.log(2)  # it learns
+    ours, theirs = (
+        load_file(tmp_path / name / "cell/seed0.safetensors") for name in ("two", "one")
+    )
+    assert ours.keys() == theirs.keys()
+    if network == "test_convnext":  # with BatchNorm, each rank normalises its own share
+        assert np.allclose(together[[*tables.LOOK]], alone[[*tables.LOOK]], rtol=1e-4)
+        for key, value in theirs.items():
+            assert torch.allclose(ours[key], value, atol=1e-4), key
     assert not list((tmp_path / "two").glob("*.pt"))
 
 
@@ -125,7 +173,7 @@ def test_two_ranks_train_a_cell_as_one_process_does(tmp_path: Path, capfd) -> No
 def test_what_is_for_one_process(
     strategy: str, changes: dict[str, object], tmp_path: Path, capfd
 ) -> None:
-    cells.train_cell(cell(strategy, **changes), 1.0, 4, tmp_path / "cell", tmp_path)
+    train_cell(cell(strategy, **changes), 1.0, 4, tmp_path / "cell", tmp_path)
     assert "processes" not in capfd.readouterr().out
 
 
@@ -142,8 +190,8 @@ def test_what_is_shared_out_comes_together_in_order() -> None:
 
 def fail_in_the_second(error: Exception, begun: Path) -> None:
     with begun.open("a") as file:
-        file.write(f"{ranks.rank_and_size()[0]}\n")
-    if ranks.rank_and_size()[0] == 1:
+        file.write(f"{rank()}\n")
+    if rank() == 1:
         raise error
     ranks.gather(np.zeros(1))  # waits for the other
 
@@ -230,7 +278,7 @@ def test_a_killed_rank_is_restarted_and_a_stopped_stage_goes_on_to_the_same_byte
     killed.kill()
     shown = process.communicate()[0]
     assert process.returncode == 0, shown
-    assert shown.count("a process of training died: all begin again") == 1
+    assert shown.count("a training process died: all restart from the last checkpoint") == 1
     assert made(stage) == undisturbed
 
     process = stage.start(*command)
@@ -238,7 +286,7 @@ def test_a_killed_rank_is_restarted_and_a_stopped_stage_goes_on_to_the_same_byte
     os.killpg(process.pid, signal.SIGINT)
     shown = process.communicate()[0]
     assert process.returncode != 0
-    assert "interrupted: run again to go on" in shown
+    assert "interrupted: run again to resume" in shown
     assert not running(stage.folder)
     assert saved()
     stage.run(*command)

@@ -11,17 +11,20 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
-from holdout import Collection, foretell, read_collection, train_and_test
+from holdout import Collection, forecast, read_collection, train_and_test
 
 from shotcount.core.params import load_params
 from shotcount.core.pixels import Pixels
 from shotcount.networks.devices import exempt_depthwise, seeded
 from shotcount.networks.weights import fetch_weights
-from shotcount.photos import finding, preparing
-from shotcount.sampling import splits, subsets
-from shotcount.training.loop import train_network
+from shotcount.photos.finding import find_photos
+from shotcount.photos.preparing import prepare
+from shotcount.sampling.splits import split_samples
+from shotcount.sampling.subsets import nested_subsets, take_subset
+from shotcount.training.loop import Run, train_network
 from shotcount.training.predicting import predict
-from shotcount.training.strategies import STRATEGIES, Examples, assemble
+from shotcount.training.settings import TrainingParams
+from shotcount.training.strategies import STRATEGIES, Arrays, Examples, assemble
 
 COLLECTIONS = Path(os.environ.get("SHOTCOUNT_TEST_PHOTOS", ROOT.parent / "shared" / "data"))
 
@@ -43,7 +46,7 @@ def eth80() -> Collection:
 
 def frozen_accuracy(shown: Collection, test: float | str, seed: int) -> float:
     """Accuracy on the test split of a head on all angles of all training samples."""
-    parts = splits.split_samples(shown.manifest, val=0.2, test=test, seed=seed)
+    parts = split_samples(shown.manifest, val=0.2, test=test, seed=seed)
     return float(train_and_test(shown, *parts.values(), ("real", seed)).mean())
 
 
@@ -55,9 +58,9 @@ def test_frozen_features_tell_objects_of_eth80_apart(eth80: Collection) -> None:
     assert np.mean(accuracies) >= 0.91
 
 
-def test_half_of_eth80_foretells_what_all_of_it_reaches(eth80: Collection) -> None:
+def test_half_of_eth80_predicts_what_all_of_it_reaches(eth80: Collection) -> None:
     """docs/holdout.md has 20 splits with more seeds."""
-    rows = [foretell(eth80, split, seeds=2) for split in range(3)]
+    rows = [forecast(eth80, split, seeds=2) for split in range(3)]
     print(rows)
     assert sum(bool(row["covered"]) for row in rows) >= 2
     gaps = [abs(float(row["forecast"]) - float(row["reached"])) for row in rows]
@@ -73,33 +76,34 @@ def test_frozen_features_tell_ants_from_bees() -> None:
 
 
 def test_fine_tuning_in_bfloat16_reaches_what_float32_does(tmp_path: Path) -> None:
-    found = finding.find_photos(folder("eth80"), ETH80)
-    manifest, _ = preparing.prepare(
-        COLLECTIONS / "eth80", found, 64, "error", tmp_path, tmp_path / "shards"
-    )
-    pixels = Pixels.open(tmp_path / "shards")
+    found = find_photos(folder("eth80"), ETH80)
+    root, shards = COLLECTIONS / "eth80", tmp_path / "shards"
+    manifest, _ = prepare(root, found, 64, "error", tmp_path, shards)
+    arrays = Arrays(Pixels.open(shards), features=np.empty(0))
     name, device = "tf_efficientnet_lite0", torch.device("cpu")
     pretrained = fetch_weights(name, "shipped", Path())
     small = {"epochs": 1, "min_steps": 20, "batch_size": 32, "validations": 2}
-    settings = load_params(ROOT / "params.yaml").train.finetune.model_copy(update=small)
+    params = load_params(ROOT / "params.yaml", TrainingParams)
+    settings = params.train.finetune.model_copy(update=small)
     accuracy: dict[torch.dtype, list[float]] = {torch.float32: [], torch.bfloat16: []}
     for seed in range(2):
-        parts = splits.split_samples(manifest, val=0.2, test=0.2, seed=seed)
-        ranked = subsets.nested_subsets(parts["train"], "spread", 1, seed)
+        parts = split_samples(manifest, val=0.2, test=0.2, seed=seed)
+        ranked = nested_subsets(parts["train"], "spread", 1, seed)
         classes = sorted(manifest["label"].unique())
         train, val, test = (
             Examples.of(rows, classes)
-            for rows in (subsets.take_subset(ranked, 24, 5), parts["val"], parts["test"])
+            for rows in (take_subset(ranked, 24, 5), parts["val"], parts["test"])
         )
         for precision, reached in accuracy.items():
+            run = Run(
+                key=("real", seed), train=train, val=val, settings=settings, precision=precision
+            )
             with seeded(seed):
                 network, load = assemble(
-                    STRATEGIES["finetune"], name, 4, pixels, pixels, settings, device, pretrained
+                    STRATEGIES["finetune"], name, 4, arrays, device, settings, pretrained
                 )
                 exempt_depthwise(network, device)
-                train_network(
-                    network, load, train, val, settings, ("real", seed), precision=precision
-                )
+                train_network(network, load, run)
             right = predict(network, load, test.rows).argmax(axis=1) == test.targets
             reached.append(float(right.mean()))
     print(accuracy)

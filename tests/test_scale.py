@@ -1,4 +1,4 @@
-"""A collection of a million photos: its tables and its statistics fit an ordinary memory."""
+"""A collection of a million photos: its tables and statistics fit the memory. What a photo costs."""
 
 import json
 import os
@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import measure
 import pytest
 import scaling
 from conftest import ROOT
+
+from shotcount.training import batches
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
@@ -51,16 +54,38 @@ def test_from_the_manifest_to_the_answer_within_the_memory(
 
 
 def test_the_benchmark_runs_the_stages_by_their_names() -> None:
-    scripts = {command.split()[0] for command in scaling.STAGES}
-    assert scripts == {path.name for path in (ROOT / "stages").glob("*.py")} - {"demo.py"}
+    scripts = {stage.split()[0] for stage in scaling.STAGES}
+    # Neither has to do with the number of photos.
+    others = {"demo", "params"}
+    assert scripts == {path.stem for path in (ROOT / "stages").glob("*.py")} - others
 
 
-def test_the_benchmark_tells_what_a_stage_costs(tmp_path: Path) -> None:
+def test_the_benchmark_measures_what_a_stage_takes(tmp_path: Path) -> None:
     scaling.make_project(tmp_path, 200)
     (tmp_path / "data").mkdir()
-    (tmp_path / "data/size.json").write_text(str(scaling.SIZE))
-    costs = [
-        scaling.run(tmp_path, stage, scaling.STAGES[stage]) for stage in ("prepare.py", "split.py")
-    ]
-    assert costs[0].disk > 200 * scaling.SIZE**2 * 3
-    assert all(cost.seconds > 0 and cost.memory > 10 for cost in costs)
+    (tmp_path / "data/size.json").write_text("32")
+    costs = [measure.run_stage(tmp_path, stage) for stage in ("prepare", "split")]
+    assert costs[0].disk > 200 * 32**2 * 3
+    assert all(0 < cost.seconds < cost.wall and 10 < cost.memory < 400 for cost in costs)
+
+
+def test_the_table_of_stages_tells_what_a_further_photo_takes() -> None:
+    def make(folder: Path, count: int) -> None:
+        scaling.make_project(folder, count)
+        (folder / "data").mkdir()
+        (folder / "data/size.json").write_text("32")
+
+    heads, _, row = scaling.stage_table(120, 220, stages=["prepare"], make=make).splitlines()
+    names, cells = ([cell.strip() for cell in line.strip("|").split("|")] for line in (heads, row))
+    assert names == [
+        "stage", "s at 120", "s at 220", "ms a further photo", "MiB resident at 120",
+        "MiB resident at 220", "bytes a further photo",
+    ]  # fmt: skip
+    assert cells[0] == "prepare" and float(cells[-1]) == pytest.approx(32**2 * 3, rel=0.1)
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="needs Linux's page cache")
+def test_the_benchmark_reads_photos_in_every_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "WINDOW", batches.WINDOW)  # which the benchmark lowers
+    _, _, *rows = scaling.measure_reads(70).splitlines()
+    assert len(rows) == 4 and all(float(row.split("|")[2]) > 0 for row in rows)

@@ -2,7 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from shotcount.scoring import predictions, scores, views
+from shotcount.scoring import scores
+from shotcount.scoring.predictions import hits, probability
+from shotcount.scoring.views import right_by_views
 
 CLASSES = ["plastic", "stone", "wood"]
 
@@ -27,7 +29,7 @@ def predict(confidence: float, wrong: int = 0, seeds: int = 2) -> pd.DataFrame:
                         "photo": 10 * sample + angle,
                         "sample": f"s{sample}",
                         "label": CLASSES[truth],
-                        **dict(zip(map(predictions.probability, CLASSES), p, strict=True)),
+                        **dict(zip(map(probability, CLASSES), p, strict=True)),
                     }
                 )
     return pd.DataFrame(rows)
@@ -62,8 +64,8 @@ def test_confusion_is_per_seed_and_has_every_pair() -> None:
 
 def test_hits_do_not_depend_on_the_order_of_rows() -> None:
     predictions = predict(0.9, wrong=2)
-    correct, samples = predictions.hits(predictions, CLASSES)
-    shuffled = predictions.hits(predictions.sample(frac=1, random_state=0), CLASSES)
+    correct, samples = hits(predictions, CLASSES)
+    shuffled = hits(predictions.sample(frac=1, random_state=0), CLASSES)
     assert np.array_equal(correct, shuffled[0])
     assert list(samples) == list(shuffled[1])
     assert correct.shape == (2, 30)
@@ -81,12 +83,12 @@ def test_calibration_error_is_the_gap_of_confidence_and_accuracy() -> None:
 
 def test_averaging_views_mends_photos_that_mislead() -> None:
     predictions = predict(0.9)
-    columns = [predictions.probability(label) for label in CLASSES]
+    columns = [probability(label) for label in CLASSES]
     misled = predictions["photo"] % 10 == 0  # one of five angles names the next class, less surely
     swapped = np.roll(predictions.loc[misled, columns].to_numpy(), 1, axis=1)
     predictions.loc[misled, columns] = 0.6 * swapped + 0.4 / 3
     rng = np.random.default_rng(0)
-    right, samples = views.right_by_views(predictions, CLASSES, rng, orders=400)
+    right, samples = right_by_views(predictions, CLASSES, rng, orders=400)
     assert right.shape == (5, 2, 6)
     assert list(samples) == [f"s{i}" for i in range(6)]
     by_views = right.mean(axis=(1, 2))
@@ -94,16 +96,16 @@ def test_averaging_views_mends_photos_that_mislead() -> None:
     assert by_views[1] > 0.95
     assert by_views[-1] == 1
     shuffled = predictions.sample(frac=1, random_state=0)
-    again, _ = views.right_by_views(shuffled, CLASSES, np.random.default_rng(0), orders=400)
+    again, _ = right_by_views(shuffled, CLASSES, np.random.default_rng(0), orders=400)
     assert np.array_equal(
-        again, views.right_by_views(predictions, CLASSES, np.random.default_rng(0), 400)[0]
+        again, right_by_views(predictions, CLASSES, np.random.default_rng(0), 400)[0]
     )
 
 
 def test_views_are_as_many_as_every_sample_has() -> None:
     predictions = predict(0.9, wrong=1)
     fewer = predictions[~((predictions["sample"] == "s3") & (predictions["photo"] > 32))]
-    right, _ = views.right_by_views(fewer, CLASSES, np.random.default_rng(0), orders=3)
+    right, _ = right_by_views(fewer, CLASSES, np.random.default_rng(0), orders=3)
     assert right.shape == (3, 2, 6)
     assert (right[:, :, 0] == 0).all()
     assert (right[:, :, 1:] == 1).all()

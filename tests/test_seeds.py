@@ -5,7 +5,7 @@ from shotcount.core.seeds import seed_for
 
 
 def test_seed_is_the_same_in_another_process() -> None:
-    code = "from shotcount.seeds import seed_for; print(seed_for('order', 1, 'cell'))"
+    code = "from shotcount.core.seeds import seed_for; print(seed_for('order', 1, 'cell'))"
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     assert int(other.stdout) == seed_for("order", 1, "cell")
 

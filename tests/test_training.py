@@ -26,16 +26,18 @@ from shotcount.networks.devices import (
 from shotcount.networks.features import write_features
 from shotcount.networks.heads import build_head, solve_head
 from shotcount.networks.settings import FeatureSettings
-from shotcount.training import batches, budgets, loop, predicting, strategies
+from shotcount.training import batches, strategies
+from shotcount.training.budgets import build_optimizer, learning_rate
 from shotcount.training.checkpoints import Checkpoint
-from shotcount.training.loop import train_network
-from shotcount.training.settings import StepDecay
-from shotcount.training.strategies import STRATEGIES, Examples
+from shotcount.training.loop import Run, RunState, train_network
+from shotcount.training.predicting import cross_entropy, predict
+from shotcount.training.settings import StepDecay, TrainingParams
+from shotcount.training.strategies import STRATEGIES, Arrays, Examples, assemble
 
 CPU = torch.device("cpu")
-PARAMS = load_params(ROOT / "params.yaml")
-CLEAN = FeatureSettings(views=0, crop_scale=0.5, flip=True)
-VIEWS = FeatureSettings(views=3, crop_scale=0.5, flip=True)
+PARAMS = load_params(ROOT / "params.yaml", TrainingParams)
+CLEAN = FeatureSettings(augmentations=0, crop_scale=0.5, flip=True)
+AUGMENTED = FeatureSettings(augmentations=3, crop_scale=0.5, flip=True)
 
 
 def settings(strategy: str, **changes: object):
@@ -55,26 +57,25 @@ def train_head(seed: int = 0, **changes: object) -> tuple[torch.nn.Module, pd.Da
     features, targets = separable()
     head = build_head(8, 2)
     load = strategies.load_features(features, CPU)
-    train, val = (
-        Examples(np.arange(100), targets[:100]),
-        Examples(np.arange(100, 200), targets[100:]),
-    )
     small = {"epochs": 5, "min_steps": 40, "batch_size": 16, "validations": 5, "weight_decay": 0.0}
-    changes = small | changes
-    return head, train_network(
-        head, load, train, val, settings("frozen", **changes), ("test", seed)
+    run = Run(
+        key=("test", seed),
+        train=Examples(np.arange(100), targets[:100]),
+        val=Examples(np.arange(100, 200), targets[100:]),
+        settings=settings("frozen", **(small | changes)),
     )
+    return head, train_network(head, load, run)
 
 
 # ---- what goes in -------------------------------------------------------------------
 
 
-def batches(photos: int, size: int, window: int) -> list[np.ndarray]:
+def first_batches(photos: int, size: int, window: int) -> list[np.ndarray]:
     """The first 20 batches, where a window holds so many photos and a block 3."""
     batches._shuffled.cache_clear()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "WINDOW", window)
-        patch.setattr(training, "BLOCK", 3)
+        patch.setattr(batches, "WINDOW", window)
+        patch.setattr(batches, "BLOCK", 3)
         drawn = [batches.draw_batch(step, photos, size, ("test",)) for step in range(20)]
     batches._shuffled.cache_clear()
     return drawn
@@ -84,7 +85,7 @@ def batches(photos: int, size: int, window: int) -> list[np.ndarray]:
 def test_batches_are_full_and_show_every_photo_once_a_pass(
     photos: int, size: int, window: int
 ) -> None:
-    drawn = batches(photos, size, window)
+    drawn = first_batches(photos, size, window)
     assert all(len(batch) == min(size, photos) for batch in drawn)
     counts = np.bincount(np.concatenate(drawn), minlength=photos)
     assert counts.max() - counts.min() <= 1
@@ -150,22 +151,21 @@ def test_a_gpu_computes_while_the_next_photos_are_copied(monkeypatch: pytest.Mon
 
 def test_schedules() -> None:
     cosine = settings("finetune", learning_rate=0.1, schedule="cosine")
-    rates = [budgets.learning_rate(step, 10, 0, cosine) for step in range(10)]
+    rates = [learning_rate(step, 10, 0, cosine) for step in range(10)]
     assert rates[0] == 0.1
     assert rates == sorted(rates, reverse=True)
     assert rates[5] == pytest.approx(0.05)
     step = settings("finetune", learning_rate=0.1, schedule=StepDecay(every=7, factor=0.1))
-    assert budgets.learning_rate(0, 10, 6.9, step) == 0.1
-    assert budgets.learning_rate(0, 10, 7.0, step) == pytest.approx(0.01)
+    assert learning_rate(0, 10, 6.9, step) == 0.1
+    assert learning_rate(0, 10, 7.0, step) == pytest.approx(0.01)
     constant = settings("finetune", learning_rate=0.1, schedule="constant")
-    assert budgets.learning_rate(9, 10, 9, constant) == 0.1
+    assert learning_rate(9, 10, 9, constant) == 0.1
 
 
 def test_weight_decay_spares_norms_and_biases() -> None:
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
-    decayed, others = budgets.build_optimizer(
-        network, settings("finetune", weight_decay=0.1)
-    ).param_groups
+    own = settings("finetune", weight_decay=0.1)
+    decayed, others = build_optimizer(network, own).param_groups
     assert [tuple(p.shape) for p in decayed["params"]] == [(4, 3, 3, 3)]
     assert (decayed["weight_decay"], others["weight_decay"]) == (0.1, 0)
     assert len(others["params"]) == 3
@@ -186,9 +186,7 @@ def test_network_is_left_with_the_best_validation_weights() -> None:
     assert history["val_loss"].idxmin() < len(history) - 1  # it got worse again
     features, targets = separable()
     load = strategies.load_features(features, CPU)
-    loss = predicting.cross_entropy(
-        predicting.predict(head, load, np.arange(100, 200)), targets[100:]
-    )
+    loss = cross_entropy(predict(head, load, np.arange(100, 200)), targets[100:])
     assert loss == pytest.approx(history["val_loss"].min(), abs=1e-9)
 
 
@@ -212,11 +210,9 @@ def test_only_training_and_validation_photos_are_read() -> None:
         seen.update(rows.tolist())
         return torch.from_numpy(features[rows[part], 0])
 
-    train, val = (
-        Examples(np.arange(10, 30), targets[10:30]),
-        Examples(np.arange(40, 50), targets[40:50]),
-    )
-    train_network(build_head(8, 2), load, train, val, settings("frozen"), ("test",))
+    train, val = (Examples(rows, targets[rows]) for rows in (np.arange(10, 30), np.arange(40, 50)))
+    run = Run(key=("test",), train=train, val=val, settings=settings("frozen"))
+    train_network(build_head(8, 2), load, run)
     assert seen == {*range(10, 30), *range(40, 50)}
 
 
@@ -224,27 +220,19 @@ def test_loss_that_runs_away_is_told() -> None:
     features, targets = separable(20)
     features[3] = np.nan
     photos = Examples(np.arange(20), targets)
+    run = Run(key=("test",), train=photos, val=photos, settings=settings("frozen"))
     with pytest.raises(UserError, match="loss at step .* is nan: lower learning_rate"):
-        train_network(
-            build_head(8, 2),
-            strategies.load_features(features, CPU),
-            photos,
-            photos,
-            settings("frozen"),
-            ("test",),
-        )
+        train_network(build_head(8, 2), strategies.load_features(features, CPU), run)
 
 
 def test_progress_is_told_step_by_step() -> None:
     features, targets = separable(20)
     photos, told = Examples(np.arange(20), targets), []
+    own = settings("frozen", epochs=1, min_steps=3, batch_size=20, validations=1)
     train_network(
         build_head(8, 2),
         strategies.load_features(features, CPU),
-        photos,
-        photos,
-        settings("frozen", epochs=1, min_steps=3, batch_size=20, validations=1),
-        ("test",),
+        Run(key=("test",), train=photos, val=photos, settings=own),
         on_step=lambda run, steps: told.append((run.step, steps, list(run.losses), run.history)),
     )
     assert [told_of[:2] for told_of in told] == [(0, 3), (1, 3), (2, 3), (3, 3)]
@@ -278,25 +266,24 @@ def test_killed_training_resumes_to_identical_weights(
     tmp_path: Path, optimizer: str, stop: int
 ) -> None:
     features, targets = separable()
-    train, val = (
-        Examples(np.arange(100), targets[:100]),
-        Examples(np.arange(100, 200), targets[100:]),
-    )
     small = {"epochs": 4, "min_steps": 24, "batch_size": 16, "validations": 6, "patience": 6}
-    own = settings("frozen", optimizer=optimizer, **small)
+    own = Run(
+        key=("test",),
+        train=Examples(np.arange(100), targets[:100]),
+        val=Examples(np.arange(100, 200), targets[100:]),
+        settings=settings("frozen", optimizer=optimizer, **small),
+    )
     taken: list[int] = []
 
     def run(checkpoint: Checkpoint | None, stop_at: int = -1) -> tuple[dict, pd.DataFrame]:
-        def on_step(run: loop.RunState, steps: int) -> None:
-            taken.append(run.step)
-            if run.step == stop_at:
+        def on_step(state: RunState, steps: int) -> None:
+            taken.append(state.step)
+            if state.step == stop_at:
                 raise StopError
 
         network, load = small_network(), strategies.load_features(features, CPU)
         with seeded(len(taken)):  # whatever was drawn before
-            history = train_network(
-                network, load, train, val, own, ("test",), checkpoint, on_step=on_step
-            )
+            history = train_network(network, load, own, checkpoint, on_step)
         return network.state_dict(), history
 
     weights, history = run(None)
@@ -353,10 +340,10 @@ def test_too_large_a_batch_is_computed_in_pieces(error: Exception, capsys) -> No
     what = f"computing {error!r}"
     assert in_pieces(compute, 20, what) == 2
     assert tried == [20, 10, 5, 2]
-    assert f"{what} goes on in pieces of 2 photos" in capsys.readouterr().err
+    assert f"{what} continues with 2 photos at a time" in capsys.readouterr().err
     assert in_pieces(compute, 20, what) == 2
     assert tried[4:] == [2]  # learned once
-    with pytest.raises(UserError, match="memory doesn't suffice for it all, not even photo by"):
+    with pytest.raises(UserError, match="not enough memory for it all, even one photo"):
         in_pieces(lambda piece: compute(5), 20, "it all")
 
 
@@ -371,7 +358,8 @@ def test_pieces_sum_to_the_gradient_of_the_batch() -> None:
     own = settings("frozen", epochs=5, min_steps=5, batch_size=20, validations=1)
     heads = [build_head(8, 2) for _ in range(2)]
     for head, piece in zip(heads, (None, 3), strict=True):
-        train_network(head, load, photos, photos, own, ("test",), piece=piece)
+        run = Run(key=("test",), train=photos, val=photos, settings=own, piece=piece)
+        train_network(head, load, run)
     assert torch.allclose(heads[0].weight, heads[1].weight, atol=1e-6)
     assert not torch.equal(heads[0].weight, torch.zeros(2, 8))
 
@@ -390,7 +378,7 @@ def pixels() -> np.ndarray:
 def test_cached_features_are_those_of_the_frozen_network(
     pixels: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shotcount.features.BATCH", 10)
+    monkeypatch.setattr("shotcount.networks.features.BATCH", 10)
     with seeded(0):
         backbone = build_backbone("resnet18")
     before = {key: value.clone() for key, value in backbone.state_dict().items()}
@@ -412,16 +400,16 @@ def test_cached_features_are_those_of_the_frozen_network(
     assert done == [20, 24]
 
 
-def test_augmented_views_are_for_training_only(pixels: np.ndarray, tmp_path: Path) -> None:
+def test_augmented_copies_are_for_training_only(pixels: np.ndarray, tmp_path: Path) -> None:
     with seeded(0):
         backbone = build_backbone("resnet18")
-    clean, views = tmp_path / "clean.npy", tmp_path / "views.npy"
+    clean, copies = tmp_path / "clean.npy", tmp_path / "copies.npy"
     list(write_features(clean, backbone, pixels, CLEAN, CPU))
-    list(write_features(views, backbone, pixels, VIEWS, CPU))
-    features = np.load(views)
+    list(write_features(copies, backbone, pixels, AUGMENTED, CPU))
+    features = np.load(copies)
     assert features.shape == (24, 4, 512)
     assert np.array_equal(features[:, :1], np.load(clean))
-    apart = np.abs(features[:, :, None] - features[:, None]).max(axis=-1)  # (photos, views, views)
+    apart = np.abs(features[:, :, None] - features[:, None]).max(axis=-1)  # (photos, 4, 4)
     assert (apart[:, ~np.eye(4, dtype=bool)] > 1e-3).all()
 
     load, rows = strategies.load_features(features, CPU), np.full(60, 7)
@@ -430,10 +418,10 @@ def test_augmented_views_are_for_training_only(pixels: np.ndarray, tmp_path: Pat
     assert {int((features[7] == one).all(axis=1).argmax()) for one in shown} == {1, 2, 3}
     assert np.array_equal(shown, load(rows, 5).numpy())
 
-    whole = views.read_bytes()
-    views.write_bytes(whole[: len(whole) // 2])
-    list(write_features(views, backbone, pixels, VIEWS, CPU))
-    assert views.read_bytes() == whole
+    whole = copies.read_bytes()
+    copies.write_bytes(whole[: len(whole) // 2])
+    list(write_features(copies, backbone, pixels, AUGMENTED, CPU))
+    assert copies.read_bytes() == whole
 
 
 @pytest.fixture
@@ -483,14 +471,14 @@ def fine_tune(
     with seeded(1):
         pretrained = build_backbone("resnet18").state_dict()
     with seeded(2):
-        network, load = strategies.assemble(
-            STRATEGIES[name], "resnet18", 2, pixels, pixels, settings(name), CPU, pretrained
+        network, load = assemble(
+            STRATEGIES[name], "resnet18", 2, Arrays(pixels, pixels), CPU, settings(name), pretrained
         )
     before = {key: value.clone() for key, value in network.state_dict().items()}
     photos = Examples(np.arange(24), np.arange(24) % 2)
     small = settings(name, min_steps=min_steps, epochs=1, batch_size=12, validations=1)
-    history = train_network(network, load, photos, photos, small, ("test",), precision=precision)
-    return pretrained, before, network, history
+    run = Run(key=("test",), train=photos, val=photos, settings=small, precision=precision)
+    return pretrained, before, network, train_network(network, load, run)
 
 
 def test_fine_tuning_starts_pretrained_and_moves_every_parameter(pixels: np.ndarray) -> None:
@@ -510,9 +498,7 @@ def test_scratch_starts_from_weights_of_its_own(pixels: np.ndarray) -> None:
 
 def test_frozen_trains_a_head_and_nothing_else() -> None:
     features, _ = separable()
-    network, _ = strategies.assemble(
-        STRATEGIES["frozen"], "resnet18", 3, features, features, settings("frozen"), CPU
-    )
+    network, _ = assemble(STRATEGIES["frozen"], "resnet18", 3, Arrays(features, features), CPU)
     assert {key: tuple(v.shape) for key, v in network.state_dict().items()} == {
         "weight": (3, 8),
         "bias": (3,),
@@ -620,7 +606,8 @@ def test_a_compiled_step_is_the_same_step() -> None:
             network = torch.nn.Sequential(
                 torch.nn.Linear(8, 16), torch.nn.Tanh(), torch.nn.Linear(16, 2)
             )
-        train_network(network, load, photos, photos, own, ("test",), compiled=compiled)
+        run = Run(key=("test",), train=photos, val=photos, settings=own, compiled=compiled)
+        train_network(network, load, run)
         weights.append(network.state_dict())
     assert list(weights[0]) == list(weights[1])
     for key, value in weights[0].items():

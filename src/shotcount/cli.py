@@ -1,6 +1,6 @@
 """The command line: shotcount COMMAND, or python -m shotcount COMMAND.
 
-Imports that take seconds are inside the functions, so that --help answers at once.
+Slow imports are inside the functions, so that --help answers at once.
 """
 
 import argparse
@@ -16,14 +16,14 @@ from shotcount.core.errors import UserError
 CHECK = """\
 Show how the params.yaml in this folder reads the photos: classes, samples and angles with examples;
 files that are not part of the collection; photos that can't be used, and why; the splits; copies,
-look-alikes, dark and blurred photos. Keeps nothing. Exit status: 2 if something would stop the
+look-alikes, dark and blurred photos. Writes no files. Exit status: 2 if something would stop the
 study.
 """
 CLUSTER = """\
 Run the study's cells side by side, on a cluster or on this machine. `dvc repro` would train and
-evaluate them one after the other; the results are the same bytes. Stages that come before training
-run here first. Each cell is recorded with DVC when it ends; run `dvc repro` for the rest. Run it
-again after an interruption, and it resumes. Needs requirements-cluster.txt, and Linux.
+evaluate them one after the other, with byte-identical results. Stages that come before training
+run here first. Each cell is recorded with DVC when it ends; run `dvc repro` for the rest. After an
+interruption, run it again to resume. Needs requirements-cluster.txt, and Linux.
 """
 PREDICT = """\
 Print the predicted class of each photo to stdout: path, label, the label's probability, and the
@@ -41,8 +41,8 @@ height, width, 3), RGB, upright, of any size (all photos of a batch have the sam
 `probabilities`: float32, (batch, classes). The labels, in that order, are in the file's metadata,
 under `classes`. Before it writes the file, it compares onnxruntime's probabilities with the
 original's and prints the largest difference; if that is more than rounding, it writes nothing.
-(Training and predict decode large JPEGs at a fraction of their size; decoded whole, their
-probabilities may differ by some 0.02.)
+(Training and predict decode large JPEGs at a fraction of their size; if you decode them at full
+size, the probabilities may differ by about 0.02.)
 """
 MODEL = "the folder that the stage `classifier` makes, data/classifier, or a copy of it"
 
@@ -115,20 +115,21 @@ def _add_cluster(commands: Any) -> None:
         help="ray (default); slurm: one job a cell, through submitit; local: processes of this "
         "machine, through submitit")  # fmt: skip
     add("--cpus", metavar="N", type=_count, default=1,
-        help="CPUs and threads for each cell: results are those of OMP_NUM_THREADS=N dvc repro "
+        help="CPUs and threads for each cell; results equal those of OMP_NUM_THREADS=N dvc repro "
         "(default: %(default)s)")  # fmt: skip
     add("--gpus", metavar="N", type=_share,
         help="GPUs for each cell. With Ray, 0.25 lets four cells share one, and the default is 1 "
         "where the cluster has any; otherwise the default is 0")  # fmt: skip
     add("--jobs", metavar="N", type=_count,
-        help="cells at once, at most (default: as many as there is room for)")  # fmt: skip
+        help="cells at once, at most (default: as many as fit)")  # fmt: skip
     add("--retries", metavar="N", type=int, choices=range(11), default=2,
         help="further attempts at a cell whose process or machine died (default: %(default)s)",
         )  # fmt: skip
     add("--pull", action="store_true",
         help="take finished work from the DVC remote, as dvc repro --pull does")  # fmt: skip
     add("--address", metavar="HOST:PORT",
-        help="ray: of the cluster; auto: this machine's (default: start Ray here)")  # fmt: skip
+        help="ray: address of the cluster, or auto for the one on this machine (default: start Ray "
+        "here)")  # fmt: skip
     add("--files", choices=["shared", "remote"],
         help="ray: shared (default): every node sees this folder under the same path; remote: "
         "nodes have folders of their own and fetch the inputs from the DVC remote")  # fmt: skip
@@ -136,7 +137,7 @@ def _add_cluster(commands: Any) -> None:
         help="slurm, local: time limit of a job; it is then requeued and resumes (default: 60)",
         )  # fmt: skip
     add("--sbatch", metavar="OPTION=VALUE", action="append",
-        help="slurm: a further option of sbatch, as partition=gpu; may be given several times",
+        help="slurm: a further option of sbatch, for example partition=gpu; may be repeated",
         )  # fmt: skip
 
 
@@ -148,7 +149,7 @@ def _add_predict(commands: Any) -> None:
     add("photos", metavar="PHOTO", type=Path, nargs="+",
         help="a photo, or a folder, which is searched with all its subfolders")  # fmt: skip
     add("--by-sample", action="store_true",
-        help="print a line a sample instead of a photo, after all photos: sample, photos, label, "
+        help="print one line per sample instead of per photo, at the end: sample, photos, label, "
         "probabilities. The log-probabilities of its photos are averaged, as in the study's table "
         "'accuracy for samples, by the angles averaged'. A sample's photos are those in one "
         "folder")  # fmt: skip
@@ -157,7 +158,7 @@ def _add_predict(commands: Any) -> None:
         "sample instead of the folder; searched in the path below the folder given, or in a file's "
         "path as given. data.pattern of the study works here")  # fmt: skip
     add("--format", choices=["csv", "jsonl"], default="csv",
-        help="csv with a header (default), or one JSON object a line, with the same names",
+        help="csv with a header (default), or one JSON object per line, with the same names",
         )  # fmt: skip
     add("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto",
         help="where to compute; auto (default): CUDA, else MPS, else CPU")  # fmt: skip

@@ -1,4 +1,4 @@
-"""params.yaml as a whole: every section, none unknown."""
+"""The whole of params.yaml: every section; an unknown section is an error."""
 
 import pydantic
 

@@ -1,7 +1,7 @@
 """The classifier's model card.
 
-After Mitchell et al., "Model cards for model reporting" (FAT* 2019). Every number is of this one
-model on the test split, whose samples it has never seen.
+After Mitchell et al., "Model cards for model reporting" (FAT* 2019). All results are for this one
+model on the test split, whose samples it has never seen. The text is in card.md.
 """
 
 import html
@@ -13,14 +13,9 @@ import jinja2
 import pandas as pd
 
 from shotcount.classifier.figures import Figures
-from shotcount.core.text import (
-    cell_in_percent,
-    markdown_table,
-    percent,
-    printable,
-    range_in_percent,
-)
+from shotcount.core.text import printable
 from shotcount.uncertainty.intervals import Estimate
+from shotcount.uncertainty.writing import cell_in_percent, markdown_table, percent, range_in_percent
 
 
 def write(
@@ -37,9 +32,9 @@ def write(
         The content of model.json.
     figures : Figures
     parts : mapping of str to DataFrame
-        The photos (label, sample) of training, validation and test.
+        The photos (columns label, sample) of training, validation and test.
     history : DataFrame
-        Of all models that the classifier was chosen from, as for `keep.choose`.
+        The history of all models that the classifier was chosen from, as for `keep.choose`.
     """
     lowest = history.groupby(["strategy", "seed"], sort=False)["val_loss"].min()
     losses = [
@@ -56,8 +51,8 @@ def write(
         claim=_claim(figures),
         facts=markdown_table(["", ""], _facts(model)),
         counts=markdown_table(["class", *parts], _counts(model, parts)),
-        recalls=markdown_table(["photos of", "named right"], _recalls(figures)),
-        by_views=markdown_table(["photos averaged", "samples named right"], _by_views(figures)),
+        recalls=markdown_table(["photos of", "correct"], _recalls(figures)),
+        by_views=markdown_table(["photos averaged", "samples correct"], _by_views(figures)),
         overconfidence=_overconfidence(figures.overconfidence),
         losses=markdown_table(["strategy", "seeds", "validation loss: mean", "lowest"], losses),
         settings=markdown_table(
@@ -75,8 +70,8 @@ def _claim(figures: Figures) -> str:
     claim = f"it is right for {_in_percent(figures.accuracy)}"
     if len(views) > 1:
         claim += (
-            f"; for {_in_percent(views[-1])} of the samples, where it sees {len(views)} photos of "
-            "each and their predictions are averaged"
+            f"; for {_in_percent(views[-1])} of the samples if the predictions of {len(views)} "
+            "photos of each are averaged"
         )
     return claim
 
@@ -139,6 +134,6 @@ def _setting(value: object) -> str:
 
 
 def _escaped(label: str) -> str:
-    """Escape a class's name, which may hold anything: HTML, Markdown, ends of lines."""
+    """Escape a class name: it may contain HTML, Markdown or line ends."""
     shown = html.escape(printable(label))
     return "".join(f"&#{ord(c)};" if c in "\\`*_[]|~" else c for c in shown)

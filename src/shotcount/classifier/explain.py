@@ -1,4 +1,4 @@
-"""Grad-CAM: which places of a photo speak for a class."""
+"""Grad-CAM: heat maps of the places in a photo that support a class."""
 
 import numpy as np
 import torch
@@ -8,26 +8,26 @@ from torch import nn
 
 
 def grad_cam(network: nn.Module, x: torch.Tensor, targets: torch.Tensor) -> np.ndarray | None:
-    """Return how much each place of a photo speaks for a class.
+    """Return how much each place in a photo supports a class.
 
-    Grad-CAM (Selvaraju et al., ICCV 2017) on the last feature map of more than one place: its
-    channels, weighted by the mean gradient of the class's logit, summed; what speaks against the
-    class is cut off. Of any network: which map is the last one shows while it computes.
+    Grad-CAM (Selvaraju et al., ICCV 2017) on the last feature map with more than one place: the sum
+    of its channels, weighted by the mean gradient of the class's logit; negative values become 0.
+    Works for any network, since hooks find the last feature map during the forward pass.
 
     Parameters
     ----------
     network : nn.Module
         Photos → logits, in eval mode.
     x : Tensor of shape (B, 3, H, H)
-        Photos are square, and so are feature maps: that tells them from other outputs.
+        Photos are square, so feature maps are square too; other outputs are not.
     targets : Tensor of shape (B,), int64
-        The class that is asked for.
+        The class to explain.
 
     Returns
     -------
     ndarray of shape (B, h, h), float32, from 0 to 1, or None
-        As fine as the feature map. None where the network ends in no feature map, as most
-        transformers, which work on a list of patches.
+        At the resolution of the feature map. None if the network's last layers have no feature map:
+        most transformers work on a list of patches.
     """
     last: list[torch.Tensor] = []
 
@@ -55,7 +55,7 @@ def grad_cam(network: nn.Module, x: torch.Tensor, targets: torch.Tensor) -> np.n
 
 
 def _space(shape: torch.Size) -> tuple[int, int] | None:
-    """Return which dimensions of a feature map are places: of (B, C, h, h) or (B, h, h, C)."""
+    """Return the spatial dimensions of a feature map (B, C, h, h) or (B, h, h, C), else None."""
     if len(shape) == 4 and shape[2] == shape[3]:
         return 2, 3
     if len(shape) == 4 and shape[1] == shape[2]:  # Swin, for example
@@ -64,7 +64,7 @@ def _space(shape: torch.Size) -> tuple[int, int] | None:
 
 
 def _places(shape: torch.Size) -> int:
-    """Count the places that an output tells apart, in a feature map or in a list of patches."""
+    """Count the places in a feature map or in a list of patches; 0 for other outputs."""
     if len(shape) == 3:  # (B, patches, C) or (B, C, patches)
         return min(shape[1:])
     space = _space(shape)
@@ -72,9 +72,9 @@ def _places(shape: torch.Size) -> int:
 
 
 def overlay(photo: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """Colour a photo (H, H, 3) uint8 by `heat` (h, h), from 0 to 1: the more, the brighter.
+    """Colour a photo (H, H, 3) uint8 by `heat` (h, h) from 0 to 1: higher values are brighter.
 
-    The photo itself turns grey, so that all colour is the heat's.
+    The photo turns grey, so that all colour comes from the heat.
     """
     image = Image.fromarray(heat.astype(np.float32))
     fine = np.asarray(image.resize(photo.shape[1::-1], Image.Resampling.BICUBIC))

@@ -1,4 +1,4 @@
-"""How well the classifier does on the test split."""
+"""The classifier's results on the test split."""
 
 from dataclasses import dataclass
 
@@ -14,14 +14,14 @@ from shotcount.uncertainty.intervals import Estimate, accuracy_interval, interva
 
 @dataclass(frozen=True)
 class Figures:
-    """How one model does on the test split."""
+    """The results of one model on the test split."""
 
     photos: int
     samples: int
     accuracy: Estimate
-    recall: dict[str, Estimate]  # of each class: the share of its photos that are named so
-    views: list[Estimate]  # accuracy by sample, the predictions of 1, 2, 3, … photos averaged
-    overconfidence: Estimate  # mean probability of the class named, less accuracy
+    recall: dict[str, Estimate]  # by class
+    views: list[Estimate]  # accuracy for samples, with the predictions of 1, 2, … photos averaged
+    overconfidence: Estimate  # mean probability of the predicted class minus accuracy
     calibration_error: float
     log_loss: float  # nats
 
@@ -31,16 +31,16 @@ def measure(
 ) -> Figures:
     """Measure one model.
 
-    Intervals are of a bootstrap that redraws test samples, whole; that other seeds would have given
-    another model is no part of them, since it is this model that is used.
+    Intervals come from a bootstrap over whole test samples. They leave out the variation between
+    seeds, since this one model is used.
 
     Parameters
     ----------
     run : DataFrame
-        The test split's predictions by one seed of one cell, as in ``prediction_columns(classes)``.
+        Predictions of one seed of one cell, with the columns ``prediction_columns(classes)``.
     classes : list of str
     replicates : int
-        Of the bootstrap.
+        Number of bootstrap replicates.
     rng : numpy.random.Generator
     """
     run = run.sort_values("photo")

@@ -1,4 +1,8 @@
-"""The study's classifier: choose, save and load it."""
+"""The study's classifier: choose one of its models, save it in a folder, load it.
+
+The folder holds weights.safetensors (backbone and head, with the keys of `heads.Network`),
+model.json (how to build the network, and what it was trained on) and README.md (the model card).
+"""
 
 import json
 from collections.abc import Callable, Mapping
@@ -20,26 +24,25 @@ WEIGHTS, MODEL = "weights.safetensors", "model.json"
 
 
 def choose(history: pd.DataFrame) -> tuple[str, int]:
-    """Choose a strategy, and one of its seeds, by validation loss alone.
+    """Choose a strategy and one of its seeds by validation loss alone.
 
-    The strategy by the mean over its seeds, since the best of several lucky seeds says little about
-    a strategy and more seeds would win; then the seed. Never by test accuracy: the best of many
-    models on the test split owes part of its lead to that split's chance, so the number reported
-    for it would be too high (Cawley and Talbot, "On over-fitting in model selection and subsequent
-    selection bias in performance evaluation", JMLR 2010). Loss rather than accuracy, since each
-    seed kept the weights of its lowest loss, and accuracies on a small validation split often tie.
+    The strategy has the lowest mean over its seeds: by the best seed, the strategy with the most
+    seeds would tend to win. The seed has the lowest loss. The test split is not used: the best of
+    many models on it owes part of its lead to chance, so its reported accuracy would be too high
+    (Cawley and Talbot, "On over-fitting in model selection and subsequent selection bias in
+    performance evaluation", JMLR 2010). Loss is used instead of accuracy, since each seed kept the
+    weights of its lowest loss, and accuracies on a small validation split often tie.
 
     Parameters
     ----------
     history : DataFrame
-        Columns strategy, seed and val_loss of the models to choose from, one row a look at
-        validation.
+        Columns strategy, seed and val_loss of the models to choose from, one row per validation.
 
     Returns
     -------
     strategy : str
     seed : int
-        The first of equals.
+        The first one, if several are equal.
     """
     lowest = history.groupby(["strategy", "seed"], sort=False)["val_loss"].min()
     strategy = str(lowest.groupby("strategy", sort=False).mean().idxmin())
@@ -52,14 +55,14 @@ def read_predictions(evaluation: Path, model: Mapping[str, Any]) -> pd.DataFrame
     Parameters
     ----------
     evaluation : Path
-        The folder with a folder for each strategy.
+        The folder data/evaluation.
     model : mapping
         strategy, samples, angles, seed and classes, as in model.json.
 
     Returns
     -------
     DataFrame
-        As in ``prediction_columns(model["classes"])``, of this model alone.
+        This model's predictions, with the columns ``prediction_columns(model["classes"])``.
     """
     path = predictions_of(evaluation / model["strategy"], model["samples"], model["angles"])
     predictions = tables.read(path, prediction_columns(model["classes"]))
@@ -74,9 +77,9 @@ def join(
     Parameters
     ----------
     trained : mapping of str to Tensor
-        The weights of one seed of a cell: of the whole network, or of a head alone.
+        The weights of one seed of a cell: the whole network, or the head alone.
     backbone : callable
-        Returns the frozen backbone's state; called for a head alone.
+        Returns the state of the frozen backbone; called only if `trained` is a head.
     """
     if any(name.startswith("backbone.") for name in trained):
         return dict(trained)
@@ -109,7 +112,7 @@ def save(
     Returns
     -------
     dict
-        The content of model.json: `model`, completed by preprocessing and versions.
+        The content of model.json: `model` with preprocessing and versions added.
     """
     made = {
         "preprocessing": preprocessing(build_backbone(model["network"]), model["size"]),
@@ -127,7 +130,7 @@ def load(folder: Path, device: torch.device) -> tuple[Network, dict[str, Any]]:
 
     Returns
     -------
-    network : Classifier
+    network : Network
         In eval mode, on `device`: photos (B, 3, H, W), pixel values 0 to 255 → logits (B, classes).
     model : dict
         The content of model.json; `classes` names the logits in order, `size` is H and W in pixels.
@@ -143,7 +146,7 @@ def load(folder: Path, device: torch.device) -> tuple[Network, dict[str, Any]]:
     except FileNotFoundError:
         raise UserError(f"{folder} has no {WEIGHTS}: copy the whole folder") from None
     except (OSError, safetensors.SafetensorError) as error:
-        raise UserError(f"{folder / WEIGHTS} is damaged: copy it anew: {error}") from None
+        raise UserError(f"{folder / WEIGHTS} is damaged: copy it again: {error}") from None
     backbone = build_backbone(model["network"])
     network = Network(backbone, backbone.features, len(model["classes"]))
     try:
@@ -151,7 +154,7 @@ def load(folder: Path, device: torch.device) -> tuple[Network, dict[str, Any]]:
     except RuntimeError as error:
         raise UserError(
             f"{folder / WEIGHTS} doesn't fit {MODEL} ({model['network']}, {len(model['classes'])} "
-            f"classes): copy the whole folder anew: {str(error).splitlines()[-1].strip()}"
+            f"classes): copy the whole folder again: {str(error).splitlines()[-1].strip()}"
         ) from None
     return network.to(device).eval(), model
 
@@ -161,18 +164,18 @@ def _read_model(path: Path) -> dict[str, Any]:
         model = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(
-            f"{path.parent} is no classifier, as it has no {path.name}: name the folder that the "
-            "stage `classifier` makes, data/classifier, or a copy"
+            f"{path.parent} is not a classifier: it has no {path.name}: give the folder that the "
+            "stage `classifier` makes, data/classifier, or a copy of it"
         ) from None
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} is damaged: copy it anew: {error}") from None
+        raise UserError(f"{path} is damaged: copy it again: {error}") from None
     wanted = {"network": str, "size": int, "classes": list}
     content = model if isinstance(model, dict) else {}
     for key, kind in wanted.items():
         if not isinstance(content.get(key), kind):
             raise UserError(
-                f"{path} is damaged: copy it anew: {key} must be of type {kind.__name__}"
+                f"{path} is damaged: copy it again: {key} must be of type {kind.__name__}"
             )
     if not all(isinstance(label, str) for label in content["classes"]):
-        raise UserError(f"{path} is damaged: copy it anew: classes must be text")
+        raise UserError(f"{path} is damaged: copy it again: classes must be text")
     return content

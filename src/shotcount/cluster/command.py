@@ -1,4 +1,4 @@
-"""shotcount cluster: check the options, choose the engine."""
+"""The command `shotcount cluster`: check the options, choose the engine."""
 
 import argparse
 
@@ -8,7 +8,7 @@ from shotcount.core.errors import UserError
 
 
 def run(given: argparse.Namespace) -> int:
-    """Run the cells as the command line says."""
+    """Run the cells with the options of the command line."""
     _check(given)
     run_cells(
         Options(

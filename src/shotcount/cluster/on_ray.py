@@ -11,16 +11,16 @@ from shotcount.core.errors import UserError
 
 
 class OnRay(Engine):
-    """Ray: many tasks to a node, as many as its CPUs and GPUs allow.
+    """Ray: a node runs as many tasks at once as its CPUs and GPUs allow.
 
     Parameters
     ----------
     address : str
-        Of a running cluster; "auto": this machine's; "local": start Ray here, for this run.
+        A running cluster; "auto": the one on this machine; "local": start Ray here for this run.
     cpus : int
-        For each task.
+        CPUs for each task.
     gpus : float, optional
-        For each task: 0.25 lets four share one. By default 1 where there are any.
+        GPUs for each task: 0.25 lets four tasks share one. By default 1 if the cluster has any.
     """
 
     limit = None

@@ -9,19 +9,19 @@ from shotcount.cluster.tasks import MISSING, Engine, Outcome, Task, perform
 from shotcount.core import files
 from shotcount.core.errors import UserError
 
-JOBS = files.UNFINISHED / "jobs"  # what submitit keeps, and the output of each job
+JOBS = files.UNFINISHED / "jobs"  # submitit's own files, and the output of each job
 
 
 class OnSubmitit(Engine):
-    """SLURM, or processes of this machine that behave as its jobs do: one job a task.
+    """SLURM jobs, or processes of this machine that behave like them: one job per task.
 
     Parameters
     ----------
     cluster : {"slurm", "local"}
     cpus, gpus : int
-        For each job.
+        CPUs and GPUs for each job.
     minutes : int
-        Time limit of a job; it is then requeued, and resumes.
+        Time limit of a job; it is then requeued and resumes.
     options : mapping
         Further options of sbatch: {"partition": "gpu"}.
     """
@@ -35,8 +35,8 @@ class OnSubmitit(Engine):
             raise UserError(f"--on {cluster}: submitit isn't installed: {MISSING}") from None
         try:
             # A requeued job resumes, so it may be requeued as often as needed.
-            often = {f"{cluster}_max_num_timeout": 1000}
-            self._executor = submitit.AutoExecutor(JOBS, cluster=cluster, **often)
+            requeues = {f"{cluster}_max_num_timeout": 1000}
+            self._executor = submitit.AutoExecutor(JOBS, cluster=cluster, **requeues)
         except RuntimeError as error:
             raise UserError(f"--on {cluster}: {error}") from None
         self._executor.update_parameters(
@@ -83,4 +83,4 @@ class _Requeueable:
     def checkpoint(self, task: Task) -> Any:
         from submitit.helpers import DelayedSubmission
 
-        return DelayedSubmission(self, task)  # the stage itself has saved where it stands
+        return DelayedSubmission(self, task)  # the stage has saved its own progress

@@ -15,8 +15,8 @@ from shotcount.cluster.tasks import Options, Task
 from shotcount.core.errors import UserError
 
 PHASES = (("train", "train_grid"), ("evaluate",))  # the second needs the outputs of the first
-# What a node with a folder of its own needs, beside the inputs that DVC fetches. All sources:
-# they are part of the key that finds unfinished work.
+# What a node with its own folder needs besides the inputs that DVC fetches. All sources, since they
+# are part of the key of unfinished work.
 PROJECT = (
     "dvc.yaml", "dvc.lock", "params.yaml", ".dvc/config", "stages/*.py", "src/shotcount/**/*.py",
 )  # fmt: skip
@@ -25,7 +25,7 @@ OWN_FOLDER = Path("shotcount-cells")  # on such a node, below the folder where i
 
 @contextmanager
 def open_repo() -> Iterator[Repo]:
-    """Open DVC's repository; its errors become errors for the user."""
+    """Open DVC's repository; its errors become UserErrors."""
     try:
         # Like the option --wait-for-lock: a `dvc push` at the same time must not stop the cells.
         with Repo(_wait_for_lock=True) as repo:
@@ -38,7 +38,7 @@ def run_dvc(*arguments: str) -> None:
     """Run a dvc command in a process of its own."""
     ended = subprocess.run([sys.executable, "-m", "dvc", "--wait-for-lock", *arguments])
     if ended.returncode:
-        raise UserError(f"dvc {' '.join(arguments)} failed: mend what it names above, run again")
+        raise UserError(f"dvc {' '.join(arguments)} failed: fix what it names above and run again")
 
 
 def stages_of(repo: Repo, names: Iterable[str]) -> list[Any]:
@@ -60,7 +60,7 @@ def inputs_of(repo: Repo, stages: Iterable[Any]) -> dict[str, str]:
 def out_of_date(phase: Sequence[str], options: Options) -> list[Task]:
     """Return the stages of a phase that must run.
 
-    As `dvc repro` does, this removes their old outputs and restores from the run cache what it has.
+    Like `dvc repro`, this removes their old outputs and restores those that the run cache has.
     """
     with open_repo() as repo, lock_repo(repo):
         stale = repo.status(list(phase))

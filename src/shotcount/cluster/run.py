@@ -1,4 +1,8 @@
-"""Run the study's cells side by side."""
+"""Run the study's cells side by side, recorded as if `dvc repro` had run them.
+
+DVC tells which stages are out of date and how to run them; an engine runs their commands; the
+outputs of each are recorded with `dvc commit` as soon as it ends.
+"""
 
 import io
 import sys
@@ -24,7 +28,7 @@ from shotcount.core.errors import UserError
 
 
 def run_cells(options: Options, make_engine: Callable[[], Engine]) -> None:
-    """Bring the stages train, train_grid and evaluate up to date, and the stages that they need.
+    """Bring the stages train, train_grid and evaluate, and those before them, up to date.
 
     Parameters
     ----------
@@ -65,8 +69,8 @@ def run_cells(options: Options, make_engine: Callable[[], Engine]) -> None:
 def _print_whole_lines() -> None:
     """Write every line to stdout and stderr in one piece, since Ray's threads print there too.
 
-    DVC wraps these streams (colorama), and Python may be told not to buffer them (PYTHONUNBUFFERED,
-    as in most containers). Then a line's text and its end are written separately, and another
+    DVC wraps these streams (colorama), and most containers turn off their buffers
+    (PYTHONUNBUFFERED). Then the text and the end of a line are written separately, and another
     thread's line may come between them.
     """
     for name in ("stdout", "stderr"):
@@ -76,7 +80,7 @@ def _print_whole_lines() -> None:
 
 
 def _run_all(tasks: Sequence[Task], engine: Engine, options: Options) -> None:
-    """Run the tasks, several at once; record each one as it ends, try again where it may help."""
+    """Run the tasks, several at once; record each one when it ends; retry where it may help."""
     todo, running, failed = deque(tasks), dict[Any, Task](), dict[str, str]()
     tries, done = Counter[str](), 0
     limit = options.jobs or engine.limit or len(tasks)
@@ -95,14 +99,14 @@ def _run_all(tasks: Sequence[Task], engine: Engine, options: Options) -> None:
                 print(f"[{done}/{len(tasks)}] {task.name}: {where}")
                 continue
             why = _reason(outcome)
-            # Status 2: the user has to mend something; another attempt would fail too.
+            # Status 2: the user has to fix something; another attempt would fail, too.
             for_good = isinstance(outcome, Outcome) and outcome.status == 2
             if for_good or tries[task.name] > options.retries:
                 failed[task.name] = why
             else:
                 todo.append(task)
                 tried = f"{tries[task.name]} of {options.retries}"
-                print(f"{task.name}: {why}: again ({tried})")
+                print(f"{task.name}: {why}: retrying ({tried})")
     if failed:
         listing = "".join(f"\n       {name}: {why}" for name, why in failed.items())
         raise UserError(
@@ -117,7 +121,7 @@ def _reason(outcome: Outcome | str) -> str:
     _, error, message = outcome.said.rpartition("error: ")
     if outcome.status == 2 and error:
         return message.strip()
-    last = (outcome.said.strip().splitlines() or ["it said nothing"])[-1]
+    last = (outcome.said.strip().splitlines() or ["no output"])[-1]
     return f"status {outcome.status} on {outcome.node} ({last})"
 
 

@@ -1,4 +1,4 @@
-"""A stage as a task: what an engine runs, how a node runs it, how it ended."""
+"""A stage as a task: what an engine starts, how a node runs it, how it ended."""
 
 import ctypes
 import io
@@ -27,9 +27,9 @@ MISSING = "pip install -r requirements-cluster.txt"
 class Options:
     """How to run the cells, whatever the engine."""
 
-    threads: int  # of each task
+    threads: int  # for each task
     jobs: int | None  # tasks at once; None: as many as the engine takes
-    retries: int  # of a task whose command or worker died
+    retries: int  # further attempts at a task whose command or worker died
     shared: bool  # whether every node sees this folder
     pull: bool  # whether to take finished work from the DVC remote, too
 
@@ -52,8 +52,8 @@ class Task:
 class Outcome:
     """How a task ended."""
 
-    status: int  # of its command
-    said: str  # the last lines
+    status: int  # exit status of its command
+    said: str  # the last lines of its output
     node: str
     seconds: float = 0.0
     made: bytes = b""  # its outputs as a tar file, if the folder is the node's own
@@ -95,7 +95,7 @@ def perform(task: Task) -> Outcome:
 
 
 def _execute(task: Task, folder: Path) -> tuple[int, str]:
-    """Run the command; return its status, and its last lines of output."""
+    """Run the command; return its exit status and the last lines of its output."""
     # This interpreter's programs, and the folder's own sources, come first.
     paths = {"PATH": Path(sys.executable).parent, "PYTHONPATH": folder / "src"}
     joined = {name: f"{path}{os.pathsep}{os.environ.get(name, '')}" for name, path in paths.items()}
@@ -122,7 +122,7 @@ def _prepare(task: Task) -> Path:
         if not (task.folder / "dvc.yaml").exists():
             raise UserError(
                 f"{platform.node()} doesn't see {task.folder}: share that folder with every node, "
-                "or give --files remote"
+                "or use --files remote"
             )
         return task.folder
 
@@ -139,7 +139,7 @@ def _prepare(task: Task) -> Path:
                 path.write_bytes(content)
         try:
             with Repo(str(folder), config={"core": {"no_scm": True}}) as repo:
-                # Whole paths: DVC takes others to be relative to where this process works.
+                # Absolute paths: DVC reads others as relative to this process's folder.
                 repo.pull([str(folder / name) for name in task.inputs], force=True)
         except DvcException as error:
             raise UserError(

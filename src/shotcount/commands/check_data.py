@@ -1,4 +1,4 @@
-"""shotcount check-data: look at a collection before the study."""
+"""shotcount check-data: how a study would read the photos, and what would stop it."""
 
 import argparse
 import heapq
@@ -23,19 +23,19 @@ from shotcount.params import Params
 from shotcount.photos import decoding, finding, preparing
 from shotcount.sampling import sizes, splits
 
-SHOWN = 5  # examples of each kind
+SHOWN = 5  # examples of each kind, at most
 LOOK = 64  # px: enough for a hash of 8 x 8 frequencies
-ALIKE = 4  # of the hash's 64 bits may differ
-LOOKS = {
+ALIKE = 4  # bits: hashes that differ in at most so many of their 64 bits look alike
+LOOKS = {  # cleanvision's issues
     "dark": "very dark",
     "light": "very bright",
     "blurry": "blurred",
-    "low_information": "showing next to nothing",
+    "low_information": "almost empty",
 }
 
 
 def run(given: argparse.Namespace) -> int:
-    """Print how the photos are read, and what would stop the study."""
+    """Print how the photos are read; raise UserError if something would stop the study."""
     lines, problems = survey(load_params(Path("params.yaml"), Params))
     print("\n".join(lines))
     if problems:
@@ -45,14 +45,14 @@ def run(given: argparse.Namespace) -> int:
 
 
 def survey(params: Params) -> tuple[list[str], list[str]]:
-    """Read a collection as the study would, without keeping anything.
+    """Read a collection as the study would, without saving anything.
 
     Returns
     -------
     lines : list of str
-        What a person should know of it, to be printed.
+        Facts about the collection, to be printed.
     problems : list of str
-        What would stop the study, each with the mend.
+        What would stop the study, each with how to mend it.
 
     Raises
     ------
@@ -109,7 +109,7 @@ def _reading(root: Path, everything: list[str], found: pd.DataFrame) -> list[str
         )
     ignored = sorted(set(everything) - set(found["path"]), key=natural)
     if ignored:
-        lines += ["", f"no part of the collection: {_some(ignored)}"]
+        lines += ["", f"not part of the collection: {_some(ignored)}"]
     return lines
 
 
@@ -124,7 +124,7 @@ def _balance(manifest: pd.DataFrame) -> list[str]:
 
 
 def _parts(parts: dict[str, pd.DataFrame]) -> list[str]:
-    lines = ["", "split by sample (nothing of it is kept):"]
+    lines = ["", "split by sample (not saved):"]
     for name, part in parts.items():
         classes = part.drop_duplicates("sample")["label"].value_counts(sort=False)
         each = ", ".join(printable(f"{label} {count:,}") for label, count in classes.items())
@@ -135,10 +135,10 @@ def _parts(parts: dict[str, pd.DataFrame]) -> list[str]:
 
 
 def _looks(root: Path, manifest: pd.DataFrame) -> list[str]:
-    """Photos that a person should look at, as cleanvision judges them by its defaults."""
+    """List photos with issues, as found by cleanvision with its default thresholds."""
     places = {str(root / path): n for n, path in enumerate(manifest["path"])}
     lab = Imagelab(filepaths=list(places), verbose=False)
-    # Its progress bars are for terminals alone.
+    # Show its progress bars in a terminal only.
     with nullcontext() if sys.stderr.isatty() else redirect_stderr(io.StringIO()):
         lab.find_issues({kind: {} for kind in LOOKS}, verbose=False)
     said = []
@@ -150,11 +150,11 @@ def _looks(root: Path, manifest: pd.DataFrame) -> list[str]:
 
 
 def _look_alikes(pixels: np.ndarray, manifest: pd.DataFrame) -> list[str]:
-    """Name photos of different samples that a perceptual hash can't tell apart."""
+    """List photos of different samples with almost the same perceptual hash."""
     hashes = np.stack([imagehash.phash(Image.fromarray(x)).hash.ravel() for x in pixels])
     words = np.packbits(hashes, axis=1).view(np.uint64).ravel()  # 64 bits a photo
     samples = manifest["sample"].to_numpy()
-    count, closest = 0, []  # not all pairs: photos of nothing would make millions
+    count, closest = 0, []  # not all pairs: empty photos would make millions
     for first in range(len(words)):
         apart = np.bitwise_count(words[first + 1 :] ^ words[first])
         found = np.flatnonzero((apart <= ALIKE) & (samples[first + 1 :] != samples[first]))
@@ -164,7 +164,7 @@ def _look_alikes(pixels: np.ndarray, manifest: pd.DataFrame) -> list[str]:
     if not count:
         return []
     shown = [" ~ ".join(manifest["path"].iloc[[a, b]]) for _, a, b in closest]
-    return [f"different samples that look alike, or one taken twice: {_some(shown, count)}"]
+    return [f"different samples that look alike, or one photographed twice: {_some(shown, count)}"]
 
 
 def _span(counts: pd.Series) -> str:
@@ -173,7 +173,7 @@ def _span(counts: pd.Series) -> str:
 
 
 def _some(names: Sequence[object] | pd.Series, count: int | None = None) -> str:
-    """Write the first of `count` names."""
+    """Write the first names, and how many more there are (of `count`, if given)."""
     more = (count or len(names)) - SHOWN
     shown = ", ".join(printable(name) for name in names[:SHOWN])
     return f"{shown} and {more:,} more" if more > 0 else shown

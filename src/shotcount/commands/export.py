@@ -1,4 +1,7 @@
-"""shotcount export: the classifier as one ONNX file, preprocessing included."""
+"""shotcount export: the classifier as one ONNX file, preprocessing included.
+
+The exported classifier is compared with the original before the file is written.
+"""
 
 import argparse
 import io
@@ -20,12 +23,12 @@ from shotcount.core.errors import UserError
 from shotcount.networks.heads import Network
 from shotcount.photos.decoding import read_photo
 
-SAME_PIXELS = 1e-4  # probability: float32, summed in another order
-RESAMPLED = 0.01  # probability: and some pixels a grey level away from Pillow's
+SAME_PIXELS = 1e-4  # largest difference of a probability: float32, summed in another order
+RESAMPLED = 0.01  # the same, where some pixels are a grey level away from Pillow's
 
 
 def run(given: argparse.Namespace) -> int:
-    """Write the ONNX file, if it predicts as the original does."""
+    """Write the ONNX file if its predictions are those of the original."""
     if given.file.is_dir():
         raise UserError(f"{given.file} is a folder: name a file in it")
     network, model = load(given.model, torch.device("cpu"))
@@ -41,15 +44,15 @@ def run(given: argparse.Namespace) -> int:
 
 
 class FitSquare(nn.Module):
-    """Photos of any size → squares as Pillow's ``ImageOps.fit`` makes them, in plain arithmetic.
+    """Scale and crop photos of any size to squares, like Pillow's ``ImageOps.fit``.
 
     Takes a Tensor (B, H, W, 3), uint8; returns (B, 3, size, size), whole numbers from 0 to 255 as
-    float32. Shorter side scaled to `size` by antialiased bicubic interpolation, centre cropped.
-    Each axis is a matrix product, which every ONNX runtime has; the antialiased Resize operator
-    few have. As in Pillow, values are rounded to whole grey levels after each axis, so that a photo
-    comes out as in training, but for one level in a few pixels. (More of them where Pillow takes
-    the vertical axis first, as it does for tall photos of few pixels; and more levels where it then
-    cuts off what overshoots beside an edge between black and white.)
+    float32. The shorter side is scaled to `size` by antialiased bicubic interpolation, then the
+    centre is cropped. Each axis is a matrix product, since few ONNX runtimes have the antialiased
+    Resize operator. As in Pillow, values are rounded to whole grey levels after each axis, so the
+    result is that of training except for one level in a few pixels. (Tall photos of few pixels
+    differ in more pixels, since Pillow scales their vertical axis first; and by more levels where
+    clipping after that axis cuts overshoot at an edge between black and white.)
     """
 
     def __init__(self, size: int) -> None:
@@ -69,14 +72,14 @@ def _grey_levels(x: torch.Tensor) -> torch.Tensor:
 
 
 def _bicubic(length: Any, side: Any, size: int) -> torch.Tensor:
-    """Weights (size, length) that scale the middle `side` pixels of `length` to `size` pixels.
+    """Return weights (size, length) that scale the middle `side` of `length` pixels to `size`.
 
     Keys' cubic convolution with a = -0.5 (IEEE Transactions on Acoustics, Speech, and Signal
-    Processing 1981), stretched by the scale where that is above 1. `length` and `side` are ints,
-    symbolic while exporting.
+    Processing 1981), stretched by the scale if that is above 1. `length` and `side` are ints,
+    symbolic ones during export.
     """
     pixel, place = torch.arange(length), torch.arange(size)
-    # Distances in whole numbers, 2 · size to the pixel: exact for photos of any size.
+    # Distances are integers, 2 · size per pixel: exact for photos of any size.
     centre = (2 * place + 1) * side + (length - side) * size
     distance = ((2 * pixel + 1) * size - centre[:, None]).abs()  # (size, length)
     t = distance.float() / (2 * torch.sym_max(side, size))
@@ -99,23 +102,23 @@ class Deployed(nn.Module):
 
 
 def to_onnx(classifier: Network, model: dict[str, Any]) -> bytes:
-    """Return the ONNX file: input `photos`, output `probabilities`, as `Deployed` has them.
+    """Return the ONNX file, with the input `photos` and the output `probabilities` of `Deployed`.
 
-    Its metadata holds `classes`, a JSON list of the labels in order, and `model`, what model.json
-    says of it.
+    Its metadata holds `classes`, a JSON list of the labels in order, and `model`, the rest of
+    model.json without samples_seen.
 
     Parameters
     ----------
-    classifier : Classifier
+    classifier : Network
         In eval mode, on the CPU.
     model : dict
-        As from `classifier.load`.
+        The content of model.json, as from `classifier.keep.load`.
     """
     size = model["size"]
-    # Sizes that differ from each other and from `size`: none is taken for a constant.
+    # All sizes differ from each other and from `size`, so that none is exported as a constant.
     example = torch.zeros(2, size + 3, size + 7, 3, dtype=torch.uint8)
     sizes = {axis: torch.export.Dim(name) for axis, name in enumerate(("batch", "height", "width"))}
-    # What the exporter logs and warns of are its own affairs: the result is checked.
+    # Hide the exporter's log and warnings: they are not for users, and the result is checked.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -130,14 +133,14 @@ def to_onnx(classifier: Network, model: dict[str, Any]) -> bytes:
         )
     assert program is not None
     proto = program.model_proto
-    # The exporter notes for each node where in the code it came from, with this machine's paths.
+    # The exporter records where each node comes from in the code, with paths of this machine.
     graph = proto.graph
     values = (*graph.input, *graph.output, *graph.value_info, *graph.initializer)
     for made in (proto, graph, *graph.node, *values):
         del made.metadata_props[:]
     graph.name = "classifier"
-    told = {key: value for key, value in model.items() if key not in ("classes", "samples_seen")}
-    notes = {"classes": model["classes"], "model": told}
+    facts = {key: value for key, value in model.items() if key not in ("classes", "samples_seen")}
+    notes = {"classes": model["classes"], "model": facts}
     onnx.helper.set_model_props(
         proto, {key: json.dumps(value, ensure_ascii=False) for key, value in notes.items()}
     )
@@ -146,19 +149,19 @@ def to_onnx(classifier: Network, model: dict[str, Any]) -> bytes:
 
 
 def differences(exported: bytes, classifier: Network, size: int) -> tuple[float, float]:
-    """Compare an exported classifier with the original, on photos drawn for the purpose.
+    """Compare an exported classifier with the original on generated photos.
 
     Returns
     -------
     same, resampled : float
-        Largest difference of a probability: on photos of `size` x `size`, which both see alike;
-        and on photos of other sizes, which Pillow scales for the original, as in training, and
-        the file itself for the exported one.
+        Largest difference of a probability, first on photos of `size` x `size`, which are the same
+        for both, then on photos of other sizes, which Pillow scales for the original, as in
+        training, and the exported file scales itself.
 
     Raises
     ------
     UserError
-        If they differ by more than `SAME_PIXELS` and `RESAMPLED`, or by no number.
+        If the differences exceed `SAME_PIXELS` or `RESAMPLED`, or are not numbers.
     """
     session = onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])
 
@@ -168,7 +171,7 @@ def differences(exported: bytes, classifier: Network, size: int) -> tuple[float,
             photos = np.stack([draw_photo(height, width, seed) for seed in range(count)])
             got = session.run(None, {"photos": photos})[0]
             gaps.append(np.abs(got - _original(classifier, photos, size)).max())
-        return float(np.max(gaps))  # not max(), which may lose what is no number
+        return float(np.max(gaps))  # not max(), which may lose a NaN
 
     same, resampled = map(largest, _check_sizes(size))
     if not (same <= SAME_PIXELS and resampled <= RESAMPLED):
@@ -182,7 +185,7 @@ def differences(exported: bytes, classifier: Network, size: int) -> tuple[float,
 
 
 def _check_sizes(size: int) -> tuple[list[tuple[int, int, int]], list[tuple[int, int, int]]]:
-    """Batch, height, width: of photos as in training, and of larger, smaller, odd, wide, tall."""
+    """Return (batch, height, width) of photos as in training, and of larger, smaller, odd ones."""
     return [(1, size, size), (3, size, size)], [
         (1, 2 * size, 3 * size + 1),
         (2, 5 * size + 1, 4 * size),
@@ -192,7 +195,7 @@ def _check_sizes(size: int) -> tuple[list[tuple[int, int, int]], list[tuple[int,
 
 
 def draw_photo(height: int, width: int, seed: int) -> np.ndarray:
-    """Draw something that, like a photo, has structure at every scale: (height, width, 3) uint8."""
+    """Draw noise with structure at every scale, like a photo: (height, width, 3) uint8."""
     rng = np.random.default_rng(seed)
     total = np.zeros((height, width, 3))
     for cells in (1, 3, 9, 27, 81):
@@ -203,7 +206,7 @@ def draw_photo(height: int, width: int, seed: int) -> np.ndarray:
 
 @torch.inference_mode()
 def _original(classifier: Network, photos: np.ndarray, size: int) -> np.ndarray:
-    """Probabilities as predictions are made: through a file, and read as in training."""
+    """Return probabilities as `predict` does: from files that are read as in training."""
     squares = []
     for photo in photos:
         file = io.BytesIO()

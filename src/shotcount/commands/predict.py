@@ -1,4 +1,4 @@
-"""shotcount predict: name what photos show."""
+"""shotcount predict: classify photos, or whole samples by several photos."""
 
 import argparse
 import csv
@@ -33,14 +33,14 @@ Row = dict[str, str | int | float]
 @dataclass(frozen=True)
 class PhotoFile:
     path: Path
-    inside: str  # relative to the folder it was found in, / between folders; as given for a file
+    inside: str  # relative to the folder that was searched, with /; for a file, as given
     fault: str = ""  # why it can't be used
 
 
 def run(given: argparse.Namespace) -> int:
     """Print the prediction of every photo, or of every sample."""
     if given.pattern is not None and not given.by_sample:
-        raise UserError("--pattern tells samples apart: give --by-sample too, or leave it out")
+        raise UserError("--pattern is for --by-sample: give --by-sample too, or leave it out")
     pattern = None if given.pattern is None else compile_pattern(given.pattern)
     network, model = load(given.model, pick_device(given.device))
     photos = find_files(given.photos)
@@ -53,7 +53,7 @@ def run(given: argparse.Namespace) -> int:
     if given.format == "csv":
         heads = ["sample", "photos"] if given.by_sample else ["path"]
         sys.stdout.write(as_csv([*heads, "label", "probability", *map(probability, classes)]))
-    # A progress bar between the rows would spoil both.
+    # No progress bar between rows in a terminal.
     hidden = True if sys.stdout.isatty() else None
     found = predict_files(network, photos, model["size"], given.batch_size)
     for photo, made in tqdm(found, "predict", len(photos), unit="photo", disable=hidden):
@@ -81,8 +81,8 @@ def run(given: argparse.Namespace) -> int:
 def find_files(places: Sequence[Path]) -> list[PhotoFile]:
     """List photos: files as given, and the photos below each folder, in natural order.
 
-    Folders are searched for the same suffixes as a collection. A folder without photos, and a link
-    to a folder, is listed with its fault.
+    Photos have the same suffixes as in a collection. A folder without photos and a link to a folder
+    are listed with their fault.
     """
     photos = []
     for place in places:
@@ -105,24 +105,24 @@ def _found(path: Path, folder: Path) -> PhotoFile:
 
 
 def _read(photo: PhotoFile, size: int) -> np.ndarray | str:
-    """Decode a photo as in training; a text says why it can't be."""
+    """Decode a photo as in training, or return why it can't be decoded."""
     if photo.fault:
         return photo.fault
     try:
-        str(photo.path).encode()  # so is what is printed
-        # At once, for pipes too: Pillow goes back and forth in what it reads.
+        str(photo.path).encode()  # raises for a path that can't be printed
+        # Read whole, since the file may be a pipe and Pillow seeks.
         return read_photo(io.BytesIO(photo.path.read_bytes()), size)[0]
     except MemoryError:
         raise
     except Exception as error:
-        return getattr(error, "strerror", None) or why(error)  # without the path: that is printed
+        return getattr(error, "strerror", None) or why(error)  # without the path, which is printed
 
 
 def _decode(
     photos: Sequence[PhotoFile], size: int, batch_size: int
 ) -> Iterator[list[tuple[PhotoFile, np.ndarray | str]]]:
-    """Decode on all cores, a batch ahead of the one that is yielded and no more."""
-    # Threads: Pillow lets go of Python's lock while it decodes and resizes.
+    """Yield decoded batches; all cores decode one batch ahead."""
+    # Threads suffice: Pillow releases the GIL while it decodes and resizes.
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
         ahead: deque[tuple[Sequence[PhotoFile], Iterator[np.ndarray | str]]] = deque()
@@ -132,7 +132,7 @@ def _decode(
             if start:
                 yield list(zip(*ahead.popleft(), strict=True))
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)  # who stops early needn't wait for the rest
+        pool.shutdown(wait=False, cancel_futures=True)  # don't wait after an early stop
 
 
 def predict_files(
@@ -140,21 +140,21 @@ def predict_files(
 ) -> Iterator[tuple[PhotoFile, np.ndarray | str]]:
     """Yield each photo with the probability of every class, or with why it can't be used.
 
-    In the order of `photos`, and in memory for a few batches, however many there are.
+    Keeps the order of `photos`. Only a few batches are in memory at a time.
 
     Parameters
     ----------
-    network : Classifier
-        As from `classifier.load`.
-    photos : sequence of Photo
+    network : Network
+        In eval mode, as from `classifier.keep.load`.
+    photos : sequence of PhotoFile
     size : int
-        That the network was trained at, in pixels.
+        Side in pixels of the photos that the network was trained on.
     batch_size : int
         Photos to compute on at once; only the last bits of a probability depend on it.
 
     Yields
     ------
-    Photo
+    PhotoFile
     ndarray of shape (classes,), float64, or str
     """
     device = network.head.weight.device
@@ -178,12 +178,12 @@ def predict_files(
 
 
 def compile_pattern(pattern: str) -> re.Pattern[str]:
-    """Compile what tells a photo's sample by its path.
+    """Compile the pattern that finds a photo's sample in its path.
 
     Raises
     ------
     UserError
-        If it is no regular expression, or has no group `sample`.
+        If it is not a regular expression, or has no group `sample`.
     """
     try:
         regex = re.compile(pattern)
@@ -195,10 +195,10 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
 
 
 def sample_of(photo: PhotoFile, pattern: re.Pattern[str] | None) -> str | None:
-    """Name the sample that a photo shows; None where the pattern doesn't tell.
+    """Return the sample that a photo shows; None if the pattern doesn't match.
 
-    Its folder, or the pattern's group `sample`, preceded by that of `label` where there is one, as
-    in a collection: sample 7 of one class is not sample 7 of another.
+    It is the folder, or the pattern's group `sample`, after the group `label` if there is one:
+    sample 7 of one class is not sample 7 of another.
     """
     if pattern is None:
         return str(photo.path.parent)
@@ -210,7 +210,7 @@ def sample_of(photo: PhotoFile, pattern: re.Pattern[str] | None) -> str | None:
 
 
 class Samples:
-    """Averages log-probabilities over the photos of each sample, as `scoring.views` does."""
+    """Averages log-probabilities over the photos of each sample, as in scoring.views."""
 
     def __init__(self) -> None:
         self._sums: dict[str, tuple[int, np.ndarray]] = {}  # photos, summed log-probabilities
@@ -221,9 +221,9 @@ class Samples:
         self._sums[sample] = photos + 1, total + np.log(np.clip(p, 1e-15, None))
 
     def __iter__(self) -> Iterator[tuple[str, int, np.ndarray]]:
-        """Yield sample, photos and probabilities (classes,), in the order of first photos.
+        """Yield sample, number of photos and probabilities (classes,), in order of appearance.
 
-        The probabilities are the geometric mean of the photos', scaled to a sum of 1.
+        The probabilities are the geometric means over the photos, scaled to a sum of 1.
         """
         for sample, (photos, total) in self._sums.items():
             p = np.exp(total / photos)
@@ -234,7 +234,7 @@ class Samples:
 
 
 def row(head: Row, p: np.ndarray, classes: Sequence[str]) -> Row:
-    """Lay out a prediction: `head`, label, its probability, and one probability a class."""
+    """Return a prediction's columns: `head`, label, its probability, and one for each class."""
     best = int(p.argmax())
     columns = zip(map(probability, classes), p, strict=True)
     rounded = {name: float(f"{value:.6g}") for name, value in columns}
@@ -244,7 +244,7 @@ def row(head: Row, p: np.ndarray, classes: Sequence[str]) -> Row:
 def as_csv(values: Sequence[object]) -> str:
     """Write a line of CSV, quoted where a value has a comma, a quote or an end of line."""
     line = io.StringIO()
-    # It quotes what its line end holds, so a carriage return too, which ends lines for some.
+    # csv quotes the characters of its line end: with \r\n, also a carriage return in a name.
     csv.writer(line, lineterminator="\r\n").writerow(values)
     return line.getvalue()[:-2] + "\n"
 

@@ -1,5 +1,5 @@
-"""Errors that the user can mend. Anything else stays a traceback."""
+"""The error that a user can fix. Any other exception shows its traceback."""
 
 
 class UserError(Exception):
-    """Names the file or parameter at fault and what would mend it."""
+    """Its message names the file or parameter at fault and how to fix it."""

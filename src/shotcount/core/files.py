@@ -24,9 +24,9 @@ UNFINISHED = Path("data/unfinished")
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; it becomes `path` if the block succeeds.
 
-    Works for a file and for a folder, which replaces an older folder of that name. The temporary
-    name keeps the suffix, since writers choose the format by it. It is the same each time, so the
-    next process overwrites the leftovers of a killed one.
+    It may be a file or a folder, and replaces an older one of that name. The temporary name keeps
+    the suffix, since writers choose the format by it, and is the same each time, so that the next
+    process overwrites what a killed one left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.part{path.suffix}")
@@ -39,7 +39,7 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def publish(made: Path, path: Path) -> None:
-    """Move a finished file or folder to its final name, after its content is on the disk."""
+    """Move a finished file or folder to its final name, once its content is on the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if made.stat().st_dev != path.parent.stat().st_dev:  # a rename can't cross file systems
         with atomic(path) as beside:
@@ -61,7 +61,7 @@ def publish(made: Path, path: Path) -> None:
 
 @contextmanager
 def alone(lock: Path) -> Iterator[None]:
-    """Hold a lock file during the block. It is freed however the process ends.
+    """Hold a lock file during the block. It is released however the process ends.
 
     Raises
     ------
@@ -84,9 +84,9 @@ def alone(lock: Path) -> Iterator[None]:
 def workspace(name: str, *key: object) -> Iterator[Path]:
     """Yield a folder for unfinished work. After an interruption, the next call gets it again.
 
-    It lies in data/unfinished, or in the folder that the environment variable
-    SHOTCOUNT_UNFINISHED names: outside every output, since DVC empties the outputs before it runs
-    a stage. If the block succeeds, the folder is removed, with all others of this name.
+    It is made in data/unfinished, or in the folder that the environment variable
+    SHOTCOUNT_UNFINISHED names. It is not part of an output, since DVC removes the outputs before
+    it runs a stage. If the block succeeds, this folder and all others of this name are removed.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def workspace(name: str, *key: object) -> Iterator[Path]:
     Raises
     ------
     UserError
-        If the folder can't be made, or another process works in it.
+        If the folder can't be made, or another process is using it.
     """
     root = Path(os.environ.get("SHOTCOUNT_UNFINISHED") or UNFINISHED)
     try:
@@ -118,7 +118,7 @@ def workspace(name: str, *key: object) -> Iterator[Path]:
 
 
 def append(path: Path, content: bytes) -> None:
-    """Append to a file of unfinished work, and wait until the disk has it."""
+    """Append to a file of unfinished work, and wait until the content is on the disk."""
     with path.open("ab") as file:
         file.write(content)
         file.flush()
@@ -157,7 +157,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def _fingerprint(*key: object) -> str:
-    # Not sys.path, to which Ray adds packages of its own.
+    # Not sys.path: Ray adds its own packages to it.
     places = [*site.getsitepackages(), site.getusersitepackages()]
     packages = sorted(p.name for place in places for p in Path(place).glob("*.dist-info"))
     parts = [sha256(part) if isinstance(part, Path) else part for part in (*key, *_code())]
@@ -165,10 +165,10 @@ def _fingerprint(*key: object) -> str:
 
 
 def _code() -> list[Path]:
-    """List the code in use: the script, and our packages that it has imported.
+    """List the code in use: the script, and all files of our packages that it has imported.
 
-    Whole packages, as in the stage's dependencies: a module that is imported later counts too. So
-    an edit to another package, such as a word in the report, keeps a half-trained network.
+    These are the stage's dependencies in dvc.yaml. Whole packages count, since a module may be
+    imported later. An edit to another package, such as the report, keeps a half-trained network.
     """
     root = Path(__file__).parents[1]
     names = {name.split(".")[1] for name in list(sys.modules) if name.startswith("shotcount.")}
@@ -180,7 +180,7 @@ def _code() -> list[Path]:
 
 
 def _discard(folder: Path) -> None:
-    """Remove a folder of unfinished work; if this is interrupted, nobody resumes from the rest."""
+    """Remove a folder of unfinished work. Renamed first, it is never found half removed."""
     doomed = folder.with_name(f"{folder.name}.gone")
     _remove(doomed)
     os.replace(folder, doomed)

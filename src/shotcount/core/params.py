@@ -1,6 +1,6 @@
 """Read and check params.yaml. Each package declares the sections that it uses.
 
-What each value means, its unit and its range stand in params.yaml, beside the value.
+Comments in params.yaml explain each value, its unit and its range.
 """
 
 import difflib
@@ -36,16 +36,15 @@ class Section(pydantic.BaseModel):
 
 
 class Part(Section):
-    """Some keys of a section, for a stage that needs no more; the others are ignored."""
+    """Some keys of a section, for a stage that needs only these; other keys are ignored."""
 
     model_config = pydantic.ConfigDict(extra="ignore")
 
 
 class Sections(pydantic.BaseModel):
-    """Some sections of params.yaml; the others are ignored.
+    """The sections of params.yaml that a stage uses; other sections are ignored.
 
-    A stage reads the sections that it uses. So a new key in another section does not change the
-    code that the stage depends on.
+    So a new key in another section does not change the code that the stage depends on.
     """
 
     model_config = pydantic.ConfigDict(
@@ -62,7 +61,8 @@ def load_params(path: Path, model: type[Some]) -> Some:
     Raises
     ------
     UserError
-        Naming every wrong key with its value, its line and what is expected there.
+        If the file can't be read, or a value is wrong. The message names every wrong key with
+        its value, its line and what is expected there.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -70,13 +70,13 @@ def load_params(path: Path, model: type[Some]) -> Some:
         content = yaml.load(text, Loader=_Loader)
     except FileNotFoundError:
         raise UserError(f"{path.name} is missing from {path.parent}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date with month 99, ...
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # e.g. a date with month 99
         raise UserError(f"{path.name} is not valid YAML: {error}") from None
     content = content if isinstance(content, dict) else {}
     try:
         return model.model_validate(content)
     except pydantic.ValidationError as error:
-        # A union reports a failure for each of its members: one line a key is enough.
+        # pydantic reports one failure for each member of a union: one line per key is enough.
         faults = {_key(fault, content): fault for fault in reversed(error.errors())}
         known = {key: _fields(model, key[:-1]) for key in faults}
         lines = [_explain(key, dict(faults[key]), known[key], tree, path) for key in faults]
@@ -117,8 +117,8 @@ def _explain(
     where = f"({path.name} line {_line(key, tree)})"
     if fault["type"] == "extra_forbidden":
         near = difflib.get_close_matches(str(key[-1]), known, n=1)
-        mend = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
-        return f"{name}: unknown key; {mend} {where}"
+        hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
+        return f"{name}: unknown key; {hint} {where}"
     if fault["type"] == "missing":
         return f"{name}: missing; add it as in the params.yaml that Shotcount ships {where}"
     message = fault["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
@@ -128,7 +128,7 @@ def _explain(
 
 
 def _fields(model: Any, key: tuple[int | str, ...]) -> list[str]:
-    """Return the keys that the section `key` knows."""
+    """Return the valid keys of the section `key`."""
     for part in key:
         field = getattr(model, "model_fields", {}).get(part)
         model = field.annotation if field else None
@@ -136,7 +136,7 @@ def _fields(model: Any, key: tuple[int | str, ...]) -> list[str]:
 
 
 def _line(key: tuple[int | str, ...], node: Any) -> int:
-    """Return the line of the deepest part of `key` that the file has."""
+    """Return the line of the deepest part of `key` that is in the file."""
     line = node.start_mark.line + 1 if node else 1
     for part in key:
         if isinstance(node, yaml.MappingNode):

@@ -1,7 +1,7 @@
 """The pixels of a collection: a folder of .npy shards that reads as one array.
 
 Shards are written, hashed and read independently: they are processed in parallel, and an
-interruption or a damaged file costs one of them, not all.
+interruption or a damaged file costs one shard, not all.
 """
 
 import json
@@ -15,25 +15,25 @@ import numpy as np
 from shotcount.core import files
 from shotcount.core.errors import UserError
 
-# Bytes of a shard: a disk reads them in about a second, beside which finding them is nothing; ten
-# million photos of 224 px make 5,600 files; and two for each core fit any memory.
+# Bytes per shard. A disk reads a shard in about a second, so its seek time is negligible; ten
+# million photos of 224 px make 5,600 files; two shards per core fit any memory.
 SHARD = 2**28
-CHUNK = 256  # photos in memory at once, of each shard that is being written
-OPEN = 256  # shards mapped at once: each holds a file open, and systems allow some 1,000
-INDEX = "index.json"  # the hash of every shard: stands for the content of the folder
+CHUNK = 256  # photos in memory at once, for each shard that is being written
+OPEN = 256  # shards mapped at once: each keeps a file open, and systems allow about 1,000
+INDEX = "index.json"  # holds the hash of every shard, so it identifies the folder's content
 
 
 def write_shards(folder: Path, decoded: np.ndarray, places: np.ndarray) -> None:
-    """Write photos as shards of `SHARD` bytes, going on where an interrupted call stopped.
+    """Write photos as shards of `SHARD` bytes. The next call resumes an interrupted one.
 
     Parameters
     ----------
     folder : Path
-        For these photos in this order alone, since the shards that it holds are kept.
+        Used only for these photos in this order, since shards already in it are kept.
     decoded : ndarray of shape (any, size, size, 3), uint8
         May be memory-mapped.
     places : ndarray of shape (photos,), int64
-        Rows of `decoded`, in the order wanted.
+        Rows of `decoded` to write, in order.
     """
     photo = decoded.shape[1:]
     each = max(1, SHARD // int(np.prod(photo)))
@@ -44,13 +44,13 @@ def write_shards(folder: Path, decoded: np.ndarray, places: np.ndarray) -> None:
         own = places[number * each : (number + 1) * each]
         if not path.exists():
             with files.atomic(path) as temporary, temporary.open("wb") as file:
-                # Not through a memory map: on a full disk that ends in a bus error, not a message.
+                # Not through a memory map: on a full disk, that ends in a bus error.
                 file.write(files.npy_header("|u1", (len(own), *photo)))
                 for start in range(0, len(own), CHUNK):
                     file.write(decoded[own[start : start + CHUNK]].tobytes())
         return files.sha256(path)
 
-    # Threads: copying, writing and hashing let go of Python's lock.
+    # Threads: copying, writing and hashing release the GIL.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         hashes = list(pool.map(make, range(-(-len(places) // each))))
     index = {"shape": [len(places), *photo], "photos_a_shard": each, "sha256": hashes}
@@ -73,7 +73,7 @@ class Pixels:
         Raises
         ------
         UserError
-            If it isn't there.
+            If it is missing.
         """
         try:
             index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
@@ -82,7 +82,7 @@ class Pixels:
         return cls(folder, tuple(index["shape"]), index["photos_a_shard"])
 
     def __reduce__(self) -> tuple[type, tuple[Path, tuple[int, ...], int]]:
-        return Pixels, (self._folder, self.shape, self._each)  # for another process to map
+        return Pixels, (self._folder, self.shape, self._each)  # another process maps them itself
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -93,7 +93,7 @@ class Pixels:
         Parameters
         ----------
         rows : int, slice or ndarray of int64
-            As of an array, but that the rows in an ndarray must not be negative.
+            As for an array, except that an ndarray must not hold negative rows.
 
         Returns
         -------

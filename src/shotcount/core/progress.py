@@ -1,4 +1,4 @@
-"""How much work is done: a bar in a terminal, a line now and then in a log."""
+"""Show progress: a bar in a terminal, an occasional line in a log."""
 
 import sys
 import time
@@ -9,32 +9,33 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 Item = TypeVar("Item")
-REDRAW = 0.1  # seconds between two looks of a bar
-LOG = 30.0  # seconds, at least, between two lines of a log
+
+REDRAW = 0.1  # seconds between two updates of a bar
+LOG = 30.0  # seconds between two lines of a log, at least
 BAR = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
 LINE = "{desc}: {n_fmt} of {total_fmt} {unit}s, {elapsed} gone, {remaining} to go{postfix}"
 
 
 class Meter(AbstractContextManager["Meter"]):
-    """Shows how much is done, and how long the rest will take at the mean pace so far.
+    """Shows how much is done, and how long the rest takes at the mean pace so far.
 
     Parameters
     ----------
     title : str
     total : float
-        How much there is to do, as far as is known.
+        The amount of work, as far as it is known.
     unit : str
-        Of what is done, in the singular.
+        The unit of work, in the singular.
 
     Attributes
     ----------
     live : bool
-        Whether somebody looks on: both output streams are a terminal.
+        Whether both output streams are terminals.
     """
 
     def __init__(self, title: str, total: float, unit: str) -> None:
         self.live = sys.stdout.isatty() and sys.stderr.isatty()
-        self._look: dict[str, Any] = {"unit": unit, "bar_format": BAR if self.live else LINE}
+        self._style: dict[str, Any] = {"unit": unit, "bar_format": BAR if self.live else LINE}
         self._title, self._total = title, total
         self._bar: tqdm[Any] | None = None
         self._start = time.perf_counter()
@@ -44,15 +45,15 @@ class Meter(AbstractContextManager["Meter"]):
     def show(
         self, done: float, total: float | None = None, note: str | Callable[[], str] = ""
     ) -> None:
-        """Tell how much is done; call it as often as you like, the clock says when it is shown.
+        """Report how much is done. A call that comes too soon after the last update shows nothing.
 
-        What the first call finds done was done before, by an interrupted run: it says nothing of
-        the pace. A note that is a function is made up only when it is shown.
+        The amount in the first call was done before, by an interrupted run, and is left out of the
+        pace. A `note` that is a function is called only when it is shown.
         """
         self._initial = done if self._initial is None else self._initial
         self._total = self._total if total is None else total
         if self.live and self._bar is None:
-            self._bar = tqdm(desc=self._title, total=self._total, dynamic_ncols=True, **self._look)
+            self._bar = tqdm(desc=self._title, total=self._total, dynamic_ncols=True, **self._style)
         now = time.perf_counter()
         if now < self._due and not (self.live and done == self._total):
             return
@@ -64,12 +65,12 @@ class Meter(AbstractContextManager["Meter"]):
         else:
             line = tqdm.format_meter(
                 done, self._total, now - self._start, initial=self._initial, prefix=self._title,
-                postfix=note, **self._look,
+                postfix=note, **self._style,
             )  # fmt: skip
             print(line, flush=True)
 
     def __reduce__(self) -> tuple[type, tuple[str, float, str]]:
-        return Meter, (self._title, self._total, self._look["unit"])  # for another process to show
+        return Meter, (self._title, self._total, self._style["unit"])  # for another process
 
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
@@ -77,7 +78,7 @@ class Meter(AbstractContextManager["Meter"]):
 
 
 def watch(items: Iterable[Item], title: str, total: int, unit: str) -> Iterator[Item]:
-    """Yield the items, showing how many of them are done with."""
+    """Yield the items, and show how many are done."""
     with Meter(title, total, unit) as meter:
         meter.show(0)
         for done, item in enumerate(items, 1):

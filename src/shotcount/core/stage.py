@@ -1,4 +1,4 @@
-"""Run a stage's script: once at a time, with an exit status and at most one message."""
+"""Run a stage's script: one process at a time, an exit status, at most one error message."""
 
 import errno
 import sys
@@ -14,7 +14,7 @@ DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def run_stage(stage: Callable[[], None]) -> None:
-    """Run `stage`; exit with status 2 and one message on an error that the user can mend.
+    """Run `stage`; on an error that the user can fix, exit with status 2 and one message.
 
     A second process of the same stage is refused: both would write the same files.
     """

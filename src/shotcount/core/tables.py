@@ -1,8 +1,8 @@
 """The tables that one stage writes and another reads: every column and its type.
 
-A table that a person may want to open is a CSV file. A table with a row a photo or more, which can
-become long, is a folder that holds table.csv or, beyond `LONG` rows, table.parquet: DVC knows an
-output by one name, whatever its size.
+A table that a person may want to open is a CSV file. A table with one row per photo or more, which
+can become long, is a folder that holds table.csv or, beyond `LONG` rows, table.parquet: an output
+of DVC needs one name, whatever its size.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ from shotcount.core import files
 from shotcount.core.errors import UserError
 
 Table = dict[str, str]  # column → pandas dtype
-LONG = 200_000  # rows: reading more of them from a CSV would take a second in every stage
+LONG = 200_000  # rows; a CSV with more takes every stage over a second to read
 
 PHOTO: Table = {
     "photo": "int64",  # row of the pixel array
@@ -43,10 +43,10 @@ SUBSETS: Table = {
 CELL: Table = {
     "strategy": "str",
     "samples": "int64",  # training samples
-    "angles": "int64",  # photos of each
+    "angles": "int64",  # photos of each sample
     "photos": "int64",  # training photos
 }
-LOOK: Table = {  # a look at validation while training
+LOOK: Table = {  # one look at the validation split during training
     "step": "int64",
     "epoch": "float64",
     "learning_rate": "float64",
@@ -55,30 +55,21 @@ LOOK: Table = {  # a look at validation while training
     "val_accuracy": "float64",
 }
 HISTORY: Table = CELL | {"seed": "int64"} | LOOK
-MISTAKES: Table = {  # test photos that the classifier gets wrong
-    "photo": "int64",
-    "path": "str",
-    "actual": "str",
-    "predicted": "str",
-    "confidence": "float64",
-    "map_size": "int64",  # places a side of the feature map that explains it; 0: there is none
-    "file": "str",  # of the picture, in data/gallery; with the explanation beside the photo
-}
 SHEET: Table = {  # some training samples
     "label": "str",
     "sample": "str",
     "angles": "str",  # from left to right
-    "file": "str",  # of the picture, in data/gallery
+    "file": "str",  # picture in data/gallery
 }
 
 
 def largest_cell(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of the cell with the most photos; of equals, the one with more samples.
+    """Return the rows of the cell with the most photos; on a tie, the one with the most samples.
 
     Parameters
     ----------
     rows : DataFrame
-        With the columns of `CELL`. Every strategy that has the cell has rows in the result.
+        Has the columns of `CELL`. The result has the rows of all strategies with that cell.
     """
     rows = rows[rows["photos"] == rows["photos"].max()]
     return rows[rows["samples"] == rows["samples"].max()]
@@ -99,7 +90,7 @@ def read(path: Path, table: Table) -> pd.DataFrame:
         if file.suffix == ".parquet":
             frame = pd.read_parquet(file)
         else:
-            # With lineterminator given, pandas keeps a carriage return in a file's name.
+            # With lineterminator given, pandas keeps a carriage return in a file name.
             frame = pd.read_csv(
                 file, dtype=table, keep_default_na=False, encoding="utf-8", lineterminator="\n"
             )
@@ -114,7 +105,7 @@ def read(path: Path, table: Table) -> pd.DataFrame:
 def write(path: Path, frame: pd.DataFrame, table: Table) -> None:
     """Write the columns of `table`: a CSV file if `path` ends in .csv, else a folder.
 
-    A CSV file has floats with 6 significant digits; Parquet has all digits.
+    CSV files keep 6 significant digits of floats, Parquet keeps all.
     """
     _check_columns(frame, table, path)
     frame = frame[list(table)].astype(table)

@@ -1,11 +1,10 @@
-"""How names and numbers are written in messages, reports and tables."""
+"""Print and sort the names of files, which may hold anything."""
 
 import re
-from collections.abc import Sequence
 
 
 def printable(path: object) -> str:
-    """Escape characters that would break a line or a terminal: file names may hold any."""
+    """Escape characters that would break a line or a terminal; file names may contain any."""
     text = str(path)
     if text.isprintable():
         return text
@@ -17,49 +16,3 @@ def natural(text: str) -> list[tuple[int, str]]:
     return [
         (int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)
     ]
-
-
-def percent(fraction: float) -> str:
-    """Write a fraction in percent.
-
-    >>> percent(0.766)
-    '76.6 %'
-    """
-    return f"{100 * fraction:.1f} %"
-
-
-def counted(number: int | str, noun: str) -> str:
-    """Write a number with its noun.
-
-    >>> counted(1, "angle"), counted(3, "angle")
-    ('1 angle', '3 angles')
-    """
-    return f"{number} {noun}{'' if str(number) == '1' else 's'}"
-
-
-def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Lay out a table in Markdown, its columns aligned on the right."""
-    widths = [max(len(row[i]) for row in [heads, *rows]) for i in range(len(heads))]
-    lines = [heads, ["-" * (width - 1) + ":" for width in widths], *rows]
-    return "\n".join(
-        "| " + " | ".join(c.rjust(w) for c, w in zip(line, widths, strict=True)) + " |"
-        for line in lines
-    )
-
-
-def range_in_percent(low: float, high: float) -> str:
-    """Write a 95 % interval of a fraction.
-
-    >>> range_in_percent(0.701, 0.832)
-    '95 % interval 70.1 to 83.2'
-    """
-    return f"95 % interval {100 * low:.1f} to {100 * high:.1f}"
-
-
-def cell_in_percent(value: float, low: float, high: float) -> str:
-    """Write a fraction and its interval for a table in percent.
-
-    >>> cell_in_percent(0.766, 0.701, 0.832)
-    '76.6 (70.1–83.2)'
-    """
-    return f"{100 * value:.1f} ({100 * low:.1f}–{100 * high:.1f})"

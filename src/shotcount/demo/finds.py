@@ -1,4 +1,10 @@
-"""Shapes and colours of beach finds, natural or plastic."""
+"""Shapes and colours of beach finds, natural or plastic.
+
+A find is a deformed unit sphere: waved, squared off, cut by planes, hollowed, bent. The classes
+overlap on purpose: dull grey plastic, wet glossy stones.
+
+Lengths are in radii of the find, colours are linear RGB in 0..1.
+"""
 
 import colorsys
 from collections.abc import Callable
@@ -9,6 +15,7 @@ import numpy as np
 from shotcount.core.seeds import seed_for
 
 DYES = (0.0, 0.03, 0.08, 0.14, 0.3, 0.38, 0.48, 0.55, 0.58, 0.62, 0.65, 0.9)  # hues of plastic
+
 Array = np.ndarray[Any, np.dtype[Any]]
 Rng = np.random.Generator
 
@@ -17,8 +24,11 @@ def rng_for(*key: str | int) -> Rng:
     return np.random.default_rng(seed_for("demo", *key))
 
 
+# ---------------------------------------------------------------------------- deformations
+
+
 def waves(rng: Rng, points: Array, frequency: float | list[float]) -> Array:
-    """Smooth noise (V,), mostly in -1..1; `frequency` in radians a radius, alike or per axis."""
+    """Return smooth noise (V,), mostly in -1..1; `frequency` (for each axis): radians a radius."""
     directions = rng.normal(size=(12, 3)) * frequency
     phases = rng.uniform(0, 2 * np.pi, 12)
     return np.asarray(np.sin(points @ directions.T + phases).sum(1) / np.sqrt(12))
@@ -35,18 +45,21 @@ def _drum(points: Array, power: float) -> Array:
 
 
 def _cut(points: Array, normal: Array, depth: float) -> Array:
-    """Press what sticks out beyond a plane, `depth` from the centre, flat against it."""
+    """Flatten what lies beyond a plane, `depth` from the centre, onto that plane."""
     normal = normal / np.linalg.norm(normal)
     return np.asarray(points - np.maximum(points @ normal - depth, 0)[:, None] * normal)
 
 
 def _hollow(points: Array, wall: float) -> Array:
-    """Fold the lower half up inside the upper one: a bowl upside down, `wall` thick."""
+    """Fold the lower half up into the upper half: an upturned bowl, `wall` thick."""
     return np.where(points[:, 2:] < 0, points * [1 - wall, 1 - wall, wall - 1], points)
 
 
 def _bend(points: Array, along_x: float, along_y: float = 0.0) -> Array:
     return np.asarray(points + (points**2 @ [along_x, along_y, 0])[:, None] * [0, 0, 1])
+
+
+# ---------------------------------------------------------------------------- kinds of finds
 
 
 class Find(NamedTuple):
@@ -60,7 +73,7 @@ def hsv(hue: float, saturation: float, value: float) -> Array:
 
 
 def blend(colour: Array, other: Array, share: Array) -> Array:
-    """Mix colours (3,) or (V, 3); `share` (V,) is 0 where only the first shows, 1 for the other."""
+    """Mix colours (3,) or (V, 3); `share` (V,) of the second: 0 is the first, 1 the second."""
     return np.asarray(colour + (other - colour) * np.clip(share, 0, 1)[:, None])
 
 
@@ -93,7 +106,7 @@ def _driftwood(rng: Rng, sphere: Array) -> Find:
 
 
 def _shell(rng: Rng, sphere: Array) -> Find:
-    x, y = sphere[:, 0] + 1.05, sphere[:, 1]  # seen from the hinge, which the ribs fan out from
+    x, y = sphere[:, 0] + 1.05, sphere[:, 1]  # from the hinge, where the ribs begin
     ribs = np.cos(np.arctan2(y, x) * rng.integers(16, 36))
     rings = np.sin(np.hypot(x, y) * rng.uniform(8, 20))
     points = _hollow(_swell(sphere, rng.uniform(0, 0.035) * ribs + 0.015 * rings), 0.08)
@@ -108,7 +121,7 @@ def _shell(rng: Rng, sphere: Array) -> Find:
 
 
 def _in_plastic(rng: Rng, sphere: Array, points: Array) -> Find:
-    """Dye a shape: bright, or white to black, or yellowed with age; some bleached by the sun."""
+    """Dye a shape: bright, white to black, or yellowed with age; some are bleached by the sun."""
     dyes = [
         hsv(rng.choice(DYES) + rng.normal(0, 0.02), rng.uniform(0.4, 0.95), rng.uniform(0.35, 1)),
         hsv(rng.random(), rng.uniform(0, 0.1), rng.uniform(0.15, 0.95)),
@@ -157,6 +170,6 @@ def _rod(rng: Rng, sphere: Array) -> Find:
 
 
 KINDS: dict[str, tuple[Callable[[Rng, Array], Find], ...]] = {
-    "natural": (_stone, _stone, _driftwood, _shell),  # every other natural find is a stone
+    "natural": (_stone, _stone, _driftwood, _shell),  # half of the natural finds are stones
     "plastic": (_sheet, _chunk, _cap, _rod),
 }

@@ -1,4 +1,4 @@
-"""Render photos of finds, and the whole demo collection."""
+"""Render the demo collection, which stands in for one that can't be shared."""
 
 import io
 import multiprocessing
@@ -19,7 +19,7 @@ from shotcount.core.progress import watch
 from shotcount.demo.finds import KINDS, Array, rng_for
 from shotcount.demo.scene import build_scene, mitsuba
 
-RAYS_PER_PIXEL = 8  # the noise that is left looks like a sensor's
+RAYS_PER_PIXEL = 8  # the remaining noise looks like a camera's
 FIELD_OF_VIEW = 30.0  # degrees
 JPEG_QUALITY = 92
 
@@ -27,15 +27,15 @@ JPEG_QUALITY = 92
 def render_photo(
     label: str, sample: int, angle: int, *, angles: int, size: int, seed: int
 ) -> Array:
-    """Return one photo (size, size, 3) uint8, which depends on the arguments and nothing else.
+    """Return one photo (size, size, 3) uint8, which depends on nothing but the arguments.
 
-    The camera stands `angle / angles` of the way round the find, as nearly as a hand holds it.
+    The camera stands about `angle / angles` of the way round the find, as if held by hand.
     """
     mi = mitsuba()
     walk, hand = rng_for("walk", seed, label, sample), rng_for("hand", seed, label, sample, angle)
     azimuth = walk.uniform(0, 360) + 360 * angle / angles + hand.normal(0, 5)  # degrees
     elevation = np.clip(walk.uniform(28, 55) + hand.normal(0, 5), 22, 65)  # degrees
-    filled = hand.uniform(0.62, 0.82)  # of the frame, by the sphere round the find
+    filled = hand.uniform(0.62, 0.82)  # share of the frame, by the sphere round the find
     distance = 1 / (filled * np.tan(np.radians(FIELD_OF_VIEW / 2)))
     aim = np.array([0, 0, 0.25]) + hand.normal(0, 0.1, 3)
     place = mi.ScalarTransform4f().translate(aim).rotate([0, 0, 1], azimuth)
@@ -64,8 +64,8 @@ def render_collection(
 ) -> None:
     """Render `samples` finds, half of each class, to `<folder>/<class>/<sample>/<angle>.jpg`.
 
-    Photos already there are kept, so an interrupted call goes on where it stopped. The files hold
-    the same bytes whatever the number of `workers` (None: one a core).
+    Existing photos are kept, so that the next call resumes an interrupted one. The bytes don't
+    depend on the number of `workers` (None: one per core).
 
     Raises
     ------
@@ -79,7 +79,7 @@ def render_collection(
     # Spawned, since the renderer's threads don't survive a fork.
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers or _cores(), spawn, initializer=_start_worker) as pool:
-        # Workers are born with Ctrl-C blocked: the parent decides when to stop.
+        # Workers start with Ctrl-C blocked: the parent decides when to stop.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         finished = pool.map(render, labels, numbers)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -88,15 +88,14 @@ def render_collection(
                 pass
         except BrokenProcessPool:
             raise UserError(
-                "a rendering process was killed, perhaps for lack of memory: run again, and it "
-                "goes on where it stopped"
+                "a rendering process was killed, perhaps for lack of memory: run again to resume"
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)  # don't finish the queue when interrupted
 
 
 def _start_worker() -> None:
-    """End with the parent, however that ends."""
+    """Let this worker end with its parent, however the parent ends."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -122,7 +121,7 @@ def _render_sample(
 
 
 def _cores() -> int:
-    """Count the cores open to this process, which may be fewer than the machine has."""
+    """Count the cores that this process may use: perhaps fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

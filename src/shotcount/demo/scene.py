@@ -1,4 +1,8 @@
-"""The scene around a find: sand, pebbles, sky and sun."""
+"""The scene around a find: sand, pebbles, sky and sun.
+
+The scene is drawn in the same way for both classes, so that only the find shows the class.
+Lengths are in radii of the find, colours are linear RGB in 0..1.
+"""
 
 from functools import lru_cache
 from typing import Any
@@ -8,7 +12,7 @@ import trimesh
 
 from shotcount.demo.finds import KINDS, Array, Rng, blend, hsv, rng_for, waves
 
-PATH_DEPTH = 4  # sun to sand to find to camera; deeper costs time and shows nothing
+PATH_DEPTH = 4  # sun to sand to find to camera; longer paths cost time and show nothing
 
 
 @lru_cache
@@ -24,7 +28,7 @@ def mitsuba() -> Any:
 
 @lru_cache
 def _sphere(subdivisions: int) -> tuple[Array, Array]:
-    """Return vertices (V, 3) and faces (F, 3); of 5 subdivisions, 10242 and 20480."""
+    """Return vertices (V, 3) and faces (F, 3); 5 subdivisions give 10242 and 20480."""
     sphere = trimesh.creation.icosphere(subdivisions)
     return np.asarray(sphere.vertices), np.asarray(sphere.faces)
 
@@ -68,7 +72,7 @@ def _pebbles(rng: Rng, sand: Array) -> Any:
 
 
 def _ground(rng: Rng, sand: Array) -> dict[str, Any]:
-    """A plane of sand, its bumps and shades from cloudy noise that tiles (256, 256, 1)."""
+    """Return a plane of sand; its bumps and shades are tiled cloudy noise (256, 256, 1)."""
     mi = mitsuba()
     frequency = np.hypot(np.fft.fftfreq(256)[:, None], np.fft.rfftfreq(256))
     falloff = (frequency + 1 / 256) ** rng.uniform(0.2, 1.0)  # from grains to ripples
@@ -88,31 +92,31 @@ def _ground(rng: Rng, sand: Array) -> dict[str, Any]:
 
 
 def _sky(rng: Rng) -> dict[str, Any]:
-    """Light from all round, zenith to nadir (64, 128, 3): blue to pale sky and a hazy sun."""
+    """Return light from all round (64, 128, 3), zenith to nadir: blue to pale sky, a hazy sun."""
     mi = mitsuba()
     polar = (np.arange(64)[:, None] + 0.5) * np.pi / 64
     azimuth = np.arange(128) * 2 * np.pi / 128 - np.pi
-    high = rng.uniform(0.3, 1.1)  # radians from the zenith to the sun
-    to_sun = np.cos(polar) * np.cos(high) + np.sin(polar) * np.sin(high) * np.cos(azimuth)
+    sun_polar = rng.uniform(0.3, 1.1)
+    to_sun = np.cos(polar) * np.cos(sun_polar) + np.sin(polar) * np.sin(sun_polar) * np.cos(azimuth)
     sun = np.exp((to_sun - 1) / rng.uniform(0.04, 0.2) ** 2)[..., None] * [1, 0.93, 0.82]
     haze = np.sin(polar + 0 * azimuth)[..., None] ** 4
     sky = hsv(0.58, rng.uniform(0, 0.4), 1) * (1 - haze / 2) + haze
-    # Each is scaled by what it sheds on level ground, so that the exposure is drawn, not implied.
+    # Sun and sky are scaled by their light on level ground: the exposure is drawn below.
     on_ground = np.maximum(np.cos(polar), 0) * np.sin(polar) * np.pi / 64**2
-    sunny = rng.uniform(0.1, 0.8)
+    sun_share = rng.uniform(0.1, 0.8)
     light = sum(
         share * part / (part.mean(-1) * on_ground).sum()
-        for share, part in ((sunny, sun), (1 - sunny, sky))
+        for share, part in ((sun_share, sun), (1 - sun_share, sky))
     )
     bitmap = mi.Bitmap((rng.uniform(0.7, 1.4) * np.asarray(light)).astype(np.float32))
     place = mi.ScalarTransform4f().rotate([0, 0, 1], rng.uniform(0, 360)).rotate([1, 0, 0], 90)
     return {"type": "envmap", "bitmap": bitmap, "to_world": place}
 
 
-@lru_cache(maxsize=1)  # the photos of a sample are asked for one after the other
+@lru_cache(maxsize=1)  # the photos of a sample are rendered one after the other
 def build_scene(label: str, sample: int, seed: int) -> Any:
-    sphere, faces = _sphere(5)  # a triangle is about a pixel at 96 px
-    # Two generators, lest the class show in the draws of the scene.
+    sphere, faces = _sphere(5)  # in a photo of 96 px, a triangle covers about a pixel
+    # Two generators, so that the scene's draws don't depend on the class.
     rng, find_rng = (rng_for(part, seed, label, sample) for part in ("scene", "find"))
     kind = KINDS[label][find_rng.integers(len(KINDS[label]))]
     find = kind(find_rng, sphere)

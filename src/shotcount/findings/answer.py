@@ -1,4 +1,4 @@
-"""The study's answer, put together."""
+"""The answer of a study: which strategy, how many photos, what more would bring."""
 
 from dataclasses import dataclass
 
@@ -12,27 +12,27 @@ from shotcount.uncertainty.intervals import Estimate
 
 @dataclass(frozen=True)
 class Answer:
-    """What the study says."""
+    """The answer, and the settings that it depends on."""
 
-    strategy: str  # of the highest accuracy at the largest subset that all have
+    strategy: str  # with the highest accuracy on the largest subset that all have
     accuracy: Estimate
     comparisons: list[Comparison]
     guessing: float  # accuracy of always naming the commonest class
     tolerance: float
     enough: Enough
-    redundancies: dict[str, Estimate | None]  # of every strategy
+    redundancies: dict[str, Estimate | None]  # by strategy
     more_samples: More | None
     more_angles: More | None
     plan: Plan | None
     target: float
     ceiling: Estimate | None
-    extrapolates: bool  # whether there are cells enough for a curve
-    smallest: float  # accuracy at the strategy's smallest subset, measured
+    extrapolates: bool  # whether there are enough cells for a curve
+    smallest: float  # measured accuracy on the strategy's smallest subset
     most_angles: int
 
 
 def answer_study(learnings: list[Learning], guessing: float, wanted: AnswerSettings) -> Answer:
-    """Choose the strategy and say how many photos are enough for it, and what more would bring."""
+    """Choose the best strategy; find how many photos it needs and what more would bring."""
     at = common_largest(learnings)
     best = min(learnings, key=lambda own: own.error[0, at[own.strategy]])
     place = at[best.strategy]

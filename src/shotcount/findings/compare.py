@@ -1,4 +1,4 @@
-"""Compare strategies, and ways to spend equally many photos."""
+"""Compare strategies, ways to spend equally many photos, and numbers of views."""
 
 from dataclasses import dataclass
 from itertools import combinations, pairwise
@@ -16,14 +16,14 @@ class Comparison:
 
     better: str
     worse: str
-    lead: Estimate  # accuracy
+    lead: Estimate  # difference of the accuracies
     p_holm: float  # adjusted for the number of comparisons
 
 
 def compare_strategies(learnings: list[Learning]) -> list[Comparison]:
     """Compare all pairs of strategies at the largest subset that all were trained on.
 
-    Paired: each replicate resamples the same test samples for both, and each one's seeds.
+    Paired: each replicate draws the same test samples for both strategies, and seeds for each.
     """
     pairs = []
     at = common_largest(learnings)
@@ -38,7 +38,7 @@ def compare_strategies(learnings: list[Learning]) -> list[Comparison]:
 
 
 def common_largest(learnings: list[Learning]) -> dict[str, int]:
-    """Return each strategy's place of the largest cell that all strategies have."""
+    """Return each strategy's index of the largest cell that all strategies have."""
     sizes = [set(zip(own.samples, own.angles, strict=True)) for own in learnings]
     samples, angles = max(set.intersection(*sizes), key=lambda size: size[0] * size[1])
     return {
@@ -49,7 +49,7 @@ def common_largest(learnings: list[Learning]) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Trade:
-    """More samples from fewer angles against fewer samples from more, for equally many photos."""
+    """Equally many photos: more samples from fewer angles, or fewer samples from more angles."""
 
     strategy: str
     photos: int
@@ -57,11 +57,11 @@ class Trade:
     fewer_angles: int
     fewer_samples: int
     more_angles: int
-    gain: Estimate  # accuracy of the first over the second
+    gain: Estimate  # accuracy of the former minus that of the latter
 
 
 def equal_budgets(learning: Learning) -> list[Trade]:
-    """Compare neighbouring cells of equally many photos, paired by test samples and seeds."""
+    """Compare neighbouring cells with equally many photos, paired by test samples and seeds."""
     order = np.lexsort((-learning.samples, learning.photos))
     trades = []
     for one, other in pairwise(order):
@@ -83,7 +83,7 @@ def equal_budgets(learning: Learning) -> list[Trade]:
 
 @dataclass(frozen=True)
 class ViewsAccuracy:
-    """How well whole samples are told, seen from several angles: a row of `tables.VIEWS`."""
+    """Accuracy for whole samples seen from several angles: a row of `tables.VIEWS`."""
 
     strategy: str
     views: int
@@ -93,11 +93,7 @@ class ViewsAccuracy:
 def accuracy_by_views(
     learning: Learning, right: np.ndarray, samples: np.ndarray
 ) -> list[ViewsAccuracy]:
-    """Give the accuracies of `scoring.views` their intervals.
-
-    Averaging log-probabilities makes a product of experts (Hinton, "Training products of experts
-    by minimizing contrastive divergence", Neural Computation 2002).
-    """
+    """Return the accuracies, with intervals, from the results of `right_by_views`."""
     replicates = bootstrap_mean(right, samples, learning.resamples)
     values = right.mean(axis=(1, 2))
     return [

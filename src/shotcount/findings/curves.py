@@ -1,10 +1,21 @@
-"""Learning curves over samples and angles: families, fits, the choice of a family."""
+"""Learning curves over two axes: test error as a function of samples and of angles.
+
+error(n, k) = c + a · g(m / unit),   m = n·k / (1 + (k − 1)·ρ)
+
+n samples from k angles each are worth m independent photos. The divisor is the design effect of
+cluster sampling (Kish, "Survey Sampling", 1965, section 5.4). ρ, the redundancy of angles, is 0
+where each further angle is as good as a new sample, and 1 where it adds nothing. g belongs to the
+family that extrapolates best.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
+
+COARSE = 13  # grid points along each parameter
+HALVINGS = 9  # of the grid's step, around the best point
 
 
 def effective_photos(samples: np.ndarray, angles: np.ndarray, redundancy: np.ndarray) -> np.ndarray:
@@ -16,14 +27,17 @@ def effective_photos(samples: np.ndarray, angles: np.ndarray, redundancy: np.nda
     return np.asarray(samples * angles / (1 + (angles - 1) * redundancy))
 
 
+# ---------------------------------------------------------------------------- families
+
+
 @dataclass(frozen=True)
 class Family:
-    """g falls as x grows, where x is effective photos in units of a typical subset."""
+    """Functions g that fall as x grows; x is effective photos in units of a typical subset."""
 
     basis: Callable[[np.ndarray, np.ndarray], np.ndarray]  # g(x, shape)
-    inverse: Callable[[np.ndarray, np.ndarray], np.ndarray]  # x of a value of g
-    shapes: dict[str, tuple[float, float]]  # each shape parameter's range, searched in logs
-    ceiling: bool = True  # g falls to 0: c is the error with endless photos, so not negative
+    inverse: Callable[[np.ndarray, np.ndarray], np.ndarray]  # x at a value of g
+    shapes: dict[str, tuple[float, float]]  # range of each shape parameter, searched in logs
+    ceiling: bool = True  # g falls to 0, so c is the error with endless photos and c ≥ 0
 
 
 # Mahmood et al., "How much more data do I need?", CVPR 2022, table 1, in terms of the error.
@@ -56,7 +70,7 @@ FAMILIES = {
 
 @dataclass(frozen=True)
 class Curve:
-    """A family fitted to every row of a study's errors: the measured ones, their replicates."""
+    """A family fitted to every row of errors: row 0 is measured, the others are replicates."""
 
     family: str
     unit: float  # effective photos at which x is 1
@@ -92,26 +106,25 @@ class Curve:
         }
 
 
-COARSE = 13  # coarse places of each parameter
-HALVINGS = 9  # of the grid's step, around the best place
+# ---------------------------------------------------------------------------- fitting
 
 
 def vary(sizes: np.ndarray) -> bool:
-    """Whether there are two different ones at least."""
+    """Whether the sizes differ."""
     return len(np.unique(sizes)) > 1
 
 
 def fit_curve(errors: np.ndarray, samples: np.ndarray, angles: np.ndarray, family: str) -> Curve:
     """Fit a family to every row by least squares.
 
-    For a given shape and redundancy the model is linear in a and c, so only those are searched
-    (variable projection: Golub and Pereyra, SIAM Journal on Numerical Analysis 1973): all over
-    a grid, then ever closer around its best place. That finds the global optimum without
-    starting values. Assumes a ≥ 0, 0 ≤ ρ ≤ 1 and, where the family has a ceiling, c ≥ 0.
+    For a given shape and redundancy the model is linear in a and c, so only shape and redundancy
+    are searched (variable projection: Golub and Pereyra, SIAM Journal on Numerical Analysis 1973):
+    first on a grid, then in ever smaller steps around its best point. This finds the global optimum
+    without starting values. Assumes a ≥ 0, 0 ≤ ρ ≤ 1 and, where the family has a ceiling, c ≥ 0.
     Redundancy is searched only where both axes vary; else it is 0, and m counts photos.
 
-    Unweighted: what cells have most in common, the test samples' difficulty, shifts them all
-    alike and goes into c.
+    Cells have equal weights. Their errors vary mostly together, with the difficulty of the test
+    samples; this shifts all cells alike and goes into c.
 
     Parameters
     ----------
@@ -150,14 +163,14 @@ def fit_curve(errors: np.ndarray, samples: np.ndarray, angles: np.ndarray, famil
 
 
 def _chunks(errors: np.ndarray, size: int = 100) -> list[np.ndarray]:
-    """Replicates a few at a time, so that the grid of all fits into memory."""
+    """Divide the rows into chunks whose grids fit into memory."""
     return [errors[start : start + size] for start in range(0, len(errors), size)]
 
 
 def _project(
     g: np.ndarray, y: np.ndarray, ceiling: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Least squares of y = c + a·g over the last axis: a, c and the mean squared residual."""
+    """Fit y = c + a·g over the last axis by least squares: a, c and the mean squared residual."""
     g_mean, y_mean = g.mean(axis=-1), y.mean(axis=-1)
     gg = (g * g).mean(axis=-1)
     gy = np.einsum("...i,...i->...", g, y) / g.shape[-1]
@@ -173,14 +186,17 @@ def _project(
     return a, c, squares
 
 
+# ---------------------------------------------------------------------------- choosing
+
+
 @dataclass(frozen=True)
 class Curves:
-    """Every family's fit, of which each row uses the one that extrapolates best.
+    """The fits of all families; each row uses the family that extrapolates best.
 
-    The best fit need not be the best guess beyond it, so a family is chosen by how well it
-    foretells the largest cells from the others (Mahmood et al., CVPR 2022): those with more than
-    half of the photos of the largest. As each replicate chooses anew, the intervals hold the
-    doubt about the family too; with the family fixed they cover far too seldom.
+    The family that fits best need not extrapolate best. So a row uses the family that best predicts
+    the largest cells (more than half of the largest cell's photos) from the others (Mahmood et al.,
+    CVPR 2022). Each replicate chooses its own family, so intervals include the uncertainty about
+    the family; with one family for all replicates they cover far too rarely.
     """
 
     fits: dict[str, Curve]
@@ -197,7 +213,7 @@ class Curves:
 
     @property
     def ceiling_error(self) -> np.ndarray:
-        """Error with endless photos (rows,): c, or 0 of a family without ceiling."""
+        """Error with endless photos (rows,): c, or 0 for a family without a ceiling."""
         return self._of_chosen(
             [curve.asymptote * FAMILIES[name].ceiling for name, curve in self.fits.items()]
         )
@@ -215,19 +231,19 @@ class Curves:
 
 
 def fit_families(errors: np.ndarray, samples: np.ndarray, angles: np.ndarray) -> Curves | None:
-    """Fit every family that there are cells enough for, with and without the largest cells.
+    """Fit every family that has enough cells, with and without the largest cells.
 
-    Parameters as `fit` has them. None if there are too few cells for any family: without the
-    largest there must be more than the family has parameters.
+    For the parameters see `fit_curve`. A family has enough cells if those without the largest
+    outnumber its parameters. None if no family has.
     """
     photos = samples * angles
     held = photos > photos.max() / 2
     rest = samples[~held], angles[~held]
-    shared = 2 + (vary(rest[0]) and vary(rest[1]))  # a, c and, of both axes, ρ
+    shared = 2 + (vary(rest[0]) and vary(rest[1]))  # a, c and, if both axes vary, ρ
     fits, gaps = {}, []
     for name, kind in FAMILIES.items():
         if len(kind.shapes) + shared < len(rest[0]):
-            foretold = fit_curve(errors[:, ~held], *rest, name).error(samples[held], angles[held])
-            gaps.append(np.abs(foretold - errors[:, held]).mean(axis=1))
+            predicted = fit_curve(errors[:, ~held], *rest, name).error(samples[held], angles[held])
+            gaps.append(np.abs(predicted - errors[:, held]).mean(axis=1))
             fits[name] = fit_curve(errors, samples, angles, name)
     return Curves(fits, np.stack(gaps)) if fits else None

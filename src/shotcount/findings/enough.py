@@ -10,29 +10,29 @@ from shotcount.uncertainty.intervals import Estimate
 
 @dataclass(frozen=True)
 class Enough:
-    """The smallest of the study's subsets that is expected to be as good as the largest."""
+    """The smallest of the study's subsets that is expected to be about as good as the largest."""
 
     samples: int
     angles: int
     photos: Estimate
-    at_all_samples: Estimate  # angles that are enough where every sample is used
-    loss: Estimate  # accuracy expected to be lost against the largest subset
+    at_all_samples: Estimate  # angles that are enough if all samples are used
+    loss: Estimate  # expected accuracy of the largest subset minus that of this one
     largest: int  # photos
 
 
 def find_enough(learning: Learning, tolerance: float) -> Enough:
     """Find the smallest subset whose expected accuracy is within `tolerance` of the largest's.
 
-    Each replicate picks its own, which gives the count's interval; the subset named is the
-    smallest whose loss is within tolerance in half of them. Assumes that the curve's form holds
-    between the cells; without a curve the cells' own accuracies are compared, and the loss of the
-    one picked looks smaller than it is.
+    The result is the smallest subset whose loss is within tolerance in half of the replicates.
+    Each replicate also chooses its own subset; their photos give the interval. Assumes that the
+    curve's form holds between the cells. Without a curve, measured accuracies are compared, and the
+    loss of the chosen subset looks smaller than it is.
     """
     error = learning.smoothed
     loss = error - error[:, [learning.largest]]
     loss[0] = lower_median(loss[1:])
     within = loss <= tolerance + 1e-12
-    # Of equal counts, more samples from fewer angles: they are worth at least as much.
+    # Among equal counts, more samples from fewer angles come first: worth at least as much.
     order = np.lexsort((-learning.samples, learning.photos))
     chosen = order[within[:, order].argmax(axis=1)]
     full = np.flatnonzero(learning.samples == learning.samples.max())

@@ -1,4 +1,10 @@
-"""What a strategy learned from each subset, with bootstrap replicates."""
+"""What a strategy learned from each subset, with bootstrap replicates.
+
+Row 0 of every array is measured; the other rows are its bootstrap replicates. A result is computed
+from every row in the same way: the curve is fitted again, the number of photos read off again. So
+every result has an interval, which carries the whole uncertainty (Mahmood et al., "Optimizing data
+collection for machine learning", NeurIPS 2022).
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,24 +16,27 @@ from shotcount.findings.curves import Curves, fit_families, vary
 from shotcount.uncertainty.bootstrap import Resamples, bootstrap_mean, resample
 from shotcount.uncertainty.intervals import Estimate, accuracy_interval, interval
 
+VAGUE = 0.8  # a wider interval of the redundancy, which lies between 0 and 1, says nothing
+FEWEST_SEEDS = 3  # with two, intervals of the redundancy cover too rarely (docs/calibration.md)
+
 
 def measured(rows: np.ndarray, resamples: Resamples) -> Estimate:
-    """Row 0 with the interval of the others."""
+    """Return row 0 with the interval of the other rows."""
     return Estimate(float(rows[0]), *interval(rows[1:], resamples))
 
 
 def expected(rows: np.ndarray, resamples: Resamples) -> Estimate:
-    """Estimate what a fitted curve says by the median of the replicates' curves.
+    """Return the median of the replicates of a value on the fitted curve, with its interval.
 
-    As replicates choose their families, this averages over families too, and small differences
-    between two that fit alike don't tip it (Efron, "Estimation and accuracy after model
-    selection", JASA 2014).
+    Replicates choose their families, so the median averages over families, and a small difference
+    between two families that fit equally well does not decide it (Efron, "Estimation and accuracy
+    after model selection", JASA 2014).
     """
     return Estimate(float(lower_median(rows[1:])), *interval(rows[1:], resamples))
 
 
 def lower_median(replicates: np.ndarray) -> np.ndarray:
-    """Lower median over the first axis: a count stays a count, and infinity is no problem."""
+    """Return the lower median over the first axis: counts stay whole, infinities are allowed."""
     return np.sort(replicates, axis=0)[(len(replicates) - 1) // 2]
 
 
@@ -38,14 +47,14 @@ class Learning:
     strategy: str
     samples: np.ndarray  # (cells,)
     angles: np.ndarray  # (cells,)
-    photos: np.ndarray  # (cells,) fewer than samples x angles where some samples have fewer
-    error: np.ndarray  # (rows, cells) measured
+    photos: np.ndarray  # (cells,) below samples x angles if some samples have fewer angles
+    error: np.ndarray  # (rows, cells) measured, and replicates
     resamples: Resamples
     curves: Curves | None  # None: too few cells
 
     @property
     def largest(self) -> int:
-        """Place of the cell with the most photos."""
+        """Index of the cell with the most photos."""
         return int(self.photos.argmax())
 
     def accuracy_intervals(self) -> list[tuple[float, float]]:
@@ -54,7 +63,7 @@ class Learning:
 
     @property
     def smoothed(self) -> np.ndarray:
-        """Error (rows, cells) by the curve where there is one, else as measured."""
+        """Error (rows, cells) on the curve; without a curve, as measured."""
         return self.error if self.curves is None else self.curves.error(self.samples, self.angles)
 
 
@@ -65,18 +74,18 @@ def learn_all(
     replicates: int,
     rng: np.random.Generator,
 ) -> list[Learning]:
-    """Learn from every strategy of a study, on the same resamples of test samples.
+    """Bootstrap and fit every strategy of a study, on the same resamples of the test samples.
 
     Parameters
     ----------
     scores : DataFrame
-        As in `tables.SCORES`.
+        With the columns `SCORES` of scoring.scores.
     hits : mapping of (strategy, samples, angles) to ndarray of shape (seeds, photos), bool
-        Whether each seed got each test photo right.
+        Whether each seed predicted each test photo correctly.
     shown : ndarray of shape (photos,)
         The sample that each test photo shows.
     replicates : int
-        Of the bootstrap.
+        Number of bootstrap replicates.
     rng : numpy.random.Generator
     """
     seeds = scores.drop_duplicates("strategy").set_index("strategy")["seeds"]
@@ -95,7 +104,7 @@ def learn(
 ) -> Learning:
     """Bootstrap the cells of one strategy and fit its learning curve.
 
-    Parameters as in `learn_all`, of this strategy.
+    For the parameters see `learn_all`; `cells` and `resamples` are those of the strategy.
     """
     strategy = str(cells["strategy"].iloc[0])
     samples, angles, photos = (cells[name].to_numpy() for name in ("samples", "angles", "photos"))
@@ -106,7 +115,7 @@ def learn(
 
 
 def with_intervals(scores: pd.DataFrame, learnings: Sequence[Learning]) -> pd.DataFrame:
-    """Add to each cell's scores the 95 % interval of its accuracy: `tables.CURVE`."""
+    """Add the 95 % interval of each cell's accuracy to its scores, as in `tables.CURVE`."""
     ends = [
         {"strategy": own.strategy, "samples": n, "angles": k}
         | dict(zip(("accuracy_low", "accuracy_high"), cell, strict=True))
@@ -123,17 +132,13 @@ def falls(learning: Learning) -> bool:
     return interval(gain, learning.resamples)[0] > 0
 
 
-VAGUE = 0.8  # an interval of the redundancy wider than this says nothing: it can only be 0 to 1
-FEWEST_SEEDS = 3  # with two, the redundancy's intervals cover too seldom (docs/calibration.md)
-
-
 def redundancy(learning: Learning) -> Estimate | None:
-    """How much of an angle's worth is lost because the sample was seen before: 0 none, 1 all.
+    """Return the redundancy: 0 if a further angle is worth as much as a new sample, 1 if nothing.
 
-    The ρ of Kish's design effect ("Survey Sampling", 1965), of training photos instead of answers.
-    None where that is not identifiable: without a curve over both axes, with fewer seeds than
-    `FEWEST_SEEDS`, where more photos did not detectably help (any ρ fits a flat curve), or where
-    the interval is wider than `VAGUE`.
+    It is the ρ of Kish's design effect ("Survey Sampling", 1965), for training photos instead of
+    survey answers. None where it is not identifiable: without a curve over both axes, with fewer
+    than `FEWEST_SEEDS` seeds, where more photos did not detectably help (any ρ fits a flat curve),
+    or where the interval is wider than `VAGUE`.
     """
     curves = learning.curves
     both = vary(learning.samples) and vary(learning.angles)
@@ -150,16 +155,16 @@ class Parameter:
 
     strategy: str
     family: str
-    share: float  # of the replicates whose largest cells it foretells best
-    extrapolation_error: float  # mean absolute error on the largest cells, as measured
-    residual: float  # root mean square, of the measured cells
+    share: float  # of the replicates whose largest cells it predicts best
+    extrapolation_error: float  # mean absolute error on the largest cells, in row 0
+    residual: float  # root mean square of the measured cells
     unit: float  # effective photos at which the family's x is 1
     parameter: str
     value: Estimate
 
 
 def curve_parameters(learning: Learning) -> list[Parameter]:
-    """Every parameter of every family that there are cells enough to choose."""
+    """Return every parameter of every family that was fitted."""
     curves = learning.curves
     if curves is None:
         return []

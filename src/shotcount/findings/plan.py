@@ -11,19 +11,19 @@ from shotcount.uncertainty.intervals import Estimate
 
 @dataclass(frozen=True)
 class More:
-    """What a larger subset than any of the study is expected to bring."""
+    """What a subset larger than any in the study is expected to bring."""
 
     samples: int
     angles: int
     accuracy: Estimate
-    gain: Estimate  # on the largest subset
+    gain: Estimate  # accuracy minus that of the largest subset
 
 
 def extrapolate(learning: Learning, samples: int, angles: int) -> More | None:
-    """Extrapolate to `samples` x `angles` times the largest subset's; factors of 1, 2, …
+    """Extrapolate to `samples` times the study's samples and `angles` times its angles.
 
     Assumes that the chosen families hold beyond the study (Mahmood et al., CVPR 2022).
-    None where an axis that would grow does not vary in the study, or there is no curve.
+    None without a curve, or if an axis that would grow does not vary in the study.
     """
     grown = ((samples, learning.samples), (angles, learning.angles))
     if learning.curves is None or any(factor > 1 and not vary(axis) for factor, axis in grown):
@@ -47,21 +47,21 @@ class Plan:
     photos: Estimate
     cost: float
     optimum: float  # angles at the classical optimum
-    studied: int  # most samples
+    studied: int  # largest number of samples in the study
     within: bool  # whether the study's smallest subset is expected to reach it
 
 
 def find_plan(
     learning: Learning, target: float, cost_per_sample: float, cost_per_photo: float
 ) -> Plan | None:
-    """Search angle counts, up to twice the study's, for the cheapest way to the target.
+    """Find the cheapest samples x angles to reach the target, with up to twice the study's angles.
 
-    The target fixes the effective photos, so for k angles the samples follow: as many as half of
-    the replicates reach it with. The cost's minimum over real k is
-    sqrt(cost_sample / cost_photo · (1 − ρ) / ρ), the classical optimum of two-stage sampling
-    (Cochran, "Sampling Techniques", 1977, section 10.6). The photos' interval holds the angles of
-    the plan fixed; its high end is infinite where some replicates' ceilings lie below the target.
-    No plan is smaller than the study's smallest subset: nothing was seen of what lies below.
+    The target fixes the effective photos, so k angles fix the samples: as many as let half of the
+    replicates reach it. Over real k the cost is lowest at
+    k = sqrt(cost_sample / cost_photo · (1 − ρ) / ρ), the classical optimum of two-stage sampling
+    (Cochran, "Sampling Techniques", 1977, section 10.6). The interval of the photos is for the
+    plan's angles; its high end is infinite where some replicates' ceilings lie below the target. No
+    plan is smaller than the study's smallest subset, since no smaller one was measured.
 
     None if the target is not reachable, or samples do not vary in the study.
     """
@@ -72,7 +72,7 @@ def find_plan(
     rho = float(lower_median(curves.redundancy[1:]))
     most = 2 * learning.angles.max() if vary(learning.angles) else learning.angles.max()
     angles = np.arange(1 if vary(learning.angles) else most, most + 1)
-    worth = angles / (1 + (angles - 1) * curves.redundancy[:, None])  # (rows, angles), a sample's
+    worth = angles / (1 + (angles - 1) * curves.redundancy[:, None])  # (rows, angles) per sample
     needed = np.maximum(np.ceil(effective[:, None] / worth - 1e-9), learning.samples.min())
     samples = lower_median(needed[1:])
     cost = samples * (cost_per_sample + angles * cost_per_photo)
@@ -93,7 +93,7 @@ def find_plan(
 
 
 def find_ceiling(learning: Learning) -> Estimate | None:
-    """Accuracy with endless photos; None without a curve."""
+    """Return the accuracy with endless photos; None without a curve."""
     if learning.curves is None:
         return None
     return expected(1 - learning.curves.ceiling_error, learning.resamples)
@@ -101,7 +101,7 @@ def find_ceiling(learning: Learning) -> Estimate | None:
 
 @dataclass(frozen=True)
 class Point:
-    """A place on a fitted curve: a row of `tables.FITTED`."""
+    """A point on a fitted curve: a row of `tables.FITTED`."""
 
     strategy: str
     samples: int
@@ -112,9 +112,10 @@ class Point:
 
 
 def trace_curve(learning: Learning) -> list[Point]:
-    """Follow the curve along the angles for each count of samples, up to twice the study's.
+    """Return points of the curve along the angles for each number of samples.
 
-    Along the samples where angles do not vary. Empty without a curve.
+    They reach twice the study's angles and samples. Where angles do not vary, they follow the
+    samples. Empty without a curve.
     """
     if learning.curves is None:
         return []

@@ -1,4 +1,4 @@
-"""Settings of the answer."""
+"""Settings of the statistics: the section `answer` of params.yaml."""
 
 from collections.abc import Mapping
 from typing import Annotated

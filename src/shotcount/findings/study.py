@@ -1,4 +1,4 @@
-"""All results of a study: from what the stage evaluate wrote to the answer and its tables."""
+"""All results of a study: the outputs of the stage evaluate → the answer and its tables."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,7 +32,7 @@ def study_results(
     strategies : sequence of str
     wanted : AnswerSettings
     seed : int
-        Of the study.
+        study.seed of params.yaml.
 
     Returns
     -------
@@ -74,7 +74,7 @@ def study_results(
 
 
 def details(learnings: list[Learning], answer: Answer) -> dict[str, pd.DataFrame]:
-    """Lay out what is behind the answer, by the names in `METRICS`."""
+    """Return the tables behind the answer, by their names in `METRICS`."""
     rows: dict[str, Sequence[Any]] = {
         "comparisons": answer.comparisons,
         "fits": [row for own in learnings for row in curve_parameters(own)],

@@ -1,4 +1,4 @@
-"""The tables in metrics/."""
+"""The tables in metrics/: their columns, and dataclasses as rows."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,18 +13,18 @@ CURVE: Table = SCORES | {"accuracy_low": "float64", "accuracy_high": "float64"}
 COMPARISONS: Table = {  # at the largest subset that all strategies have
     "better": "str",
     "worse": "str",
-    "lead": "float64",  # accuracy
+    "lead": "float64",  # difference of the accuracies
     "lead_low": "float64",
     "lead_high": "float64",
     "p_holm": "float64",
 }
-# error = asymptote + amplitude · g(m / unit), m effective photos; g and its shapes: curves.FAMILIES
+# error = asymptote + amplitude · g(m / unit) at m effective photos; for g see curves.FAMILIES
 FITS: Table = {
     "strategy": "str",
     "family": "str",
-    "share": "float64",  # of the replicates whose largest cells this family foretells best
-    "extrapolation_error": "float64",  # mean absolute, on the largest cells, as measured
-    "residual": "float64",  # root mean square
+    "share": "float64",  # of the replicates whose largest cells this family predicts best
+    "extrapolation_error": "float64",  # mean absolute error on the largest cells
+    "residual": "float64",  # root mean square of the measured cells
     "unit": "float64",
     "parameter": "str",
     "value": "float64",
@@ -37,21 +37,21 @@ FITTED: Table = CELL | {
     "accuracy_high": "float64",
     "extrapolated": "bool",
 }
-BUDGETS: Table = {  # equally many photos, from more samples or from more angles
+BUDGETS: Table = {  # pairs of cells with equally many photos
     "strategy": "str",
     "photos": "int64",
     "more_samples": "int64",
     "fewer_angles": "int64",
     "fewer_samples": "int64",
     "more_angles": "int64",
-    "gain": "float64",  # accuracy of the former over the latter
+    "gain": "float64",  # accuracy of the former minus that of the latter
     "gain_low": "float64",
     "gain_high": "float64",
 }
-VIEWS: Table = {  # of the largest subset's models
+VIEWS: Table = {  # models of the largest subset
     "strategy": "str",
     "views": "int64",  # angles of a test sample whose predictions are averaged
-    "accuracy": "float64",  # of samples
+    "accuracy": "float64",  # for whole samples
     "accuracy_low": "float64",
     "accuracy_high": "float64",
 }
@@ -68,7 +68,7 @@ METRICS: dict[str, Table] = {  # metrics/<name>.csv
 
 
 def as_table(rows: Sequence[Any], columns: Table) -> pd.DataFrame:
-    """Lay out dataclasses as rows; an `Estimate` becomes name, name_low and name_high."""
+    """Write dataclasses as rows; an `Estimate` becomes the columns name, name_low, name_high."""
     records = []
     for row in rows:
         record = dict(vars(row))

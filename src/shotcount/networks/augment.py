@@ -15,7 +15,7 @@ def random_crop_flip(
     """Crop a random square from each photo, scale it back to full size, mirror half of them.
 
     The distribution is that of torchvision's ``RandomResizedCrop(scale=(crop_scale, 1),
-    ratio=(1, 1))`` and ``RandomHorizontalFlip``, drawn for each photo on its own.
+    ratio=(1, 1))`` and ``RandomHorizontalFlip``, drawn for each photo independently.
 
     Parameters
     ----------
@@ -25,8 +25,8 @@ def random_crop_flip(
     generator : torch.Generator
         On the CPU, so that every device draws the same crops.
     start, batch_size : int
-        Where in a batch of how many photos `x` is cut from, for each to look as if the whole batch
-        were there. By default, `x` is the batch.
+        `x` is the part of a batch of `batch_size` photos that begins at `start`. It is augmented as
+        it would be within the whole batch. By default, `x` is the whole batch.
 
     Returns
     -------
@@ -34,9 +34,9 @@ def random_crop_flip(
     """
     if crop_scale == 1 and not flip:
         return x
-    draws = torch.rand(4, batch_size or len(x), generator=generator)
-    scale, across, down, mirror = draws[:, start : start + len(x)]
-    side = (crop_scale + (1 - crop_scale) * scale).sqrt()  # of the crop; the photo's is 2
+    uniform = torch.rand(4, batch_size or len(x), generator=generator)
+    scale, across, down, mirror = uniform[:, start : start + len(x)]
+    side = (crop_scale + (1 - crop_scale) * scale).sqrt()  # of the crop, relative to the photo
     sign = torch.where(mirror < 0.5, -1.0, 1.0) if flip else torch.ones(len(x))
     theta = torch.zeros(len(x), 2, 3)
     theta[:, 0, 0], theta[:, 1, 1] = sign * side, side

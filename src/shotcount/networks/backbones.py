@@ -11,7 +11,7 @@ from shotcount.core.errors import UserError
 
 
 class Backbone(nn.Module):
-    """Photos → features, normalised as its pretrained weights expect.
+    """Photos → features. Normalises the photos as its pretrained weights expect.
 
     Takes a Tensor (B, 3, H, W) of pixel values from 0 to 255, returns (B, features).
     """
@@ -27,7 +27,7 @@ class Backbone(nn.Module):
         super().__init__()
         self.network = network
         self.features = features
-        self.size = size  # px of the photos that its pretrained weights saw
+        self.size = size  # px of the photos that its weights were trained on
         self.mean: torch.Tensor
         self.std: torch.Tensor
         # Constants of the architecture, not weights: kept out of the state dict.
@@ -40,10 +40,10 @@ class Backbone(nn.Module):
 
 
 def build_backbone(name: str) -> Backbone:
-    """Build a network by its torchvision or timm name, its classifier taken off.
+    """Build a network, without its classifier, by its torchvision or timm name.
 
-    Initialised from torch's global generator. Where both libraries know the name,
-    torchvision's is meant.
+    It is initialised from torch's global generator. If both libraries know the name,
+    torchvision's network is built.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def build_backbone(name: str) -> Backbone:
         network = timm.create_model(name, num_classes=0)
         config = network.pretrained_cfg
         size = config["input_size"][-1]
-        # num_features is before the layer that some, as MobileNetV3, have between pooling and head.
+        # num_features ignores the layer that MobileNetV3 and others have between pooling and head.
         features = getattr(network, "head_hidden_size", network.num_features)
         backbone = Backbone(network, features, config["mean"], config["std"], size)
     else:
@@ -72,12 +72,12 @@ def build_backbone(name: str) -> Backbone:
 
 
 def input_size(name: str, size: int | Literal["auto"]) -> int:
-    """Return the size of the photos for the network, in px; "auto" is what its weights saw.
+    """Return the photo size in px; "auto" is the size that the weights were trained on.
 
     Raises
     ------
     UserError
-        If the network can't take photos of that size, naming both and what stopped it.
+        If the network can't take photos of that size.
     """
     backbone = build_backbone(name).eval()
     px = backbone.size if size == "auto" else size
@@ -93,16 +93,16 @@ def input_size(name: str, size: int | Literal["auto"]) -> int:
 
 
 def _torchvision_options(name: str, size: int) -> dict[str, Any]:
-    # As torchvision builds these two for their pretrained weights, whose mean differs from the
-    # one they declare; the auxiliary heads served only that training.
+    # torchvision builds these two in this way for their pretrained weights, whose mean differs from
+    # the declared one. The auxiliary heads served only that training.
     if name in {"googlenet", "inception_v3"}:
         return {"aux_logits": False, "transform_input": True, "init_weights": True}
-    # A vision transformer is built for one size, which isn't the default for all weights.
+    # A vision transformer is built for one size, and its default doesn't suit all weights.
     return {"image_size": size} if name.startswith("vit_") else {}
 
 
 def _take_off_classifier(network: nn.Module) -> int:
-    """Replace the last linear (or, in SqueezeNet, convolutional) layer; return its width."""
+    """Remove the last linear (in SqueezeNet: convolutional) layer; return its input width."""
     layers = [(n, m) for n, m in network.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
     name, last = layers[-1]
     parent, _, child = name.rpartition(".")

@@ -14,7 +14,8 @@ from torch import nn
 from shotcount.core.errors import UserError
 
 Result = TypeVar("Result")
-_fitted: dict[str, int] = {}  # computation → photos at once that memory sufficed for
+
+_fitted: dict[str, int] = {}  # computation → photos at once that fitted the memory
 
 
 def pick_device(name: str) -> torch.device:
@@ -45,8 +46,8 @@ def pick_device(name: str) -> torch.device:
 def _keep_memory() -> None:
     """Keep the memory of freed tensors for the next ones.
 
-    glibc would hand it back to the system and fault it in again page by page, at every step: a
-    tenth of the time of training.
+    glibc would return it to the system and get it again page by page, at every step. That took a
+    tenth of the training time.
     """
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
         m_trim_threshold, m_mmap_max = -1, -4  # from malloc.h
@@ -55,7 +56,7 @@ def _keep_memory() -> None:
 
 
 def pick_precision(name: str, device: torch.device) -> torch.dtype:
-    """Return the numbers to train in; "auto" is bfloat16 where `device` multiplies it faster."""
+    """Return the dtype to train in; "auto" is bfloat16 if `device` multiplies it faster."""
     if name == "auto":
         if device.type == "cuda":
             faster = torch.cuda.is_bf16_supported(including_emulation=False)
@@ -68,9 +69,9 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype:
 
 
 def exempt_depthwise(network: nn.Module, device: torch.device) -> None:
-    """Let depthwise convolutions compute in float32 whatever is trained in, on a CPU.
+    """On a CPU, let depthwise convolutions compute in float32 whatever the precision.
 
-    There, bfloat16 makes them several times slower, and all others twice as fast.
+    bfloat16 makes them several times slower there, but other convolutions twice as fast.
     """
     if device.type != "cpu":
         return
@@ -93,13 +94,13 @@ def gpu_count(device: torch.device) -> int:
 
 
 def describe(device: torch.device) -> str:
-    """Name a device as a person would know it: "cpu", "NVIDIA A10G"."""
+    """Return the name that people know a device by: "cpu", "NVIDIA A10G"."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed torch's global generator for the block: layers initialise and drop out from it."""
+    """Seed torch's global generator for the block: initialisation and dropout draw from it."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield
@@ -108,25 +109,25 @@ def seeded(seed: int) -> Iterator[None]:
 def reseed(seed: int, device: torch.device) -> None:
     """Seed the generator that layers draw from on `device`, within a block of `seeded`."""
     if device.type == "cpu":
-        torch.default_generator.manual_seed(seed)  # a seventieth of torch.manual_seed's time
+        torch.default_generator.manual_seed(seed)  # 70 times as fast as torch.manual_seed
     else:
         torch.manual_seed(seed)
 
 
 def in_pieces(compute: Callable[[int], Result], batch_size: int, what: str) -> Result:
-    """Return compute(batch_size), or what it returns for the first half, quarter, ... that fits.
+    """Return compute(batch_size) or, if memory is short, of the first half, quarter, ... that fits.
 
     Parameters
     ----------
     compute : callable
         Takes the number of photos to compute on at once.
     what : str
-        Names the computation, for the message. What fitted once is where the next call begins.
+        Names the computation. A later call of the same name begins with the size that fitted.
 
     Raises
     ------
     UserError
-        If the memory doesn't suffice for one photo.
+        If there is not enough memory for one photo.
     """
     piece = min(batch_size, _fitted.get(what, batch_size))
     while True:
@@ -135,23 +136,23 @@ def in_pieces(compute: Callable[[int], Result], batch_size: int, what: str) -> R
         except (MemoryError, RuntimeError) as error:  # torch's is a RuntimeError
             if not is_out_of_memory(error):
                 raise
-        # Out of the handler, since the error's traceback holds the tensors that are to go.
+        # Outside the handler, since the error's traceback keeps the tensors in memory.
         if piece == 1:
             raise UserError(
-                f"device: the memory doesn't suffice for {what}, not even photo by photo: lower "
+                f"device: not enough memory for {what}, even one photo at a time: lower "
                 "data.size, name a smaller network in model.name, or use a larger machine"
             )
         piece //= 2
         _fitted[what] = piece
-        print(f"out of memory: {what} goes on in pieces of {piece} photos", file=sys.stderr)
+        print(f"out of memory: {what} continues with {piece} photos at a time", file=sys.stderr)
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether torch or Python raised it for want of memory."""
-    # Only CUDA's own allocator has a class for it. The CPU's, cuDNN's, cuBLAS's and MPS's say it.
+    """Return whether torch or Python raised it for lack of memory."""
+    # Only CUDA's allocator has a class for it. CPU, cuDNN, cuBLAS and MPS say it in the message.
     words = ("allocate", "ALLOC_FAILED", "out of memory", "Invalid buffer size")
     own = isinstance(error, MemoryError | torch.OutOfMemoryError)
     return own or any(word in str(error) for word in words)

@@ -1,4 +1,4 @@
-"""Compute the frozen backbone's features of all photos, once."""
+"""Compute the frozen backbone's features of all photos, once for all heads."""
 
 import os
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ def extract(
     Parameters
     ----------
     pixels : Pixels
-        Read one batch at a time.
+        Only one batch at a time is read into memory.
     start : int
         The photo to begin with: a multiple of BATCH, since the last bits of a photo's features
         depend on its batch.
@@ -38,7 +38,7 @@ def extract(
     ndarray of shape (<= BATCH, 1 + augmentations, features), float32
         The photo's own features come first.
     """
-    backbone = backbone.to(device).eval()  # BatchNorm keeps ImageNet's statistics
+    backbone = backbone.to(device).eval()  # BatchNorm uses ImageNet's statistics
 
     def compute(x: torch.Tensor, piece: int) -> np.ndarray:
         return torch.cat([backbone(part).cpu() for part in x.split(piece)]).numpy()
@@ -58,7 +58,7 @@ def write_features(
 ) -> Iterator[int]:
     """Write the features into a .npy file, resuming after the last whole batch in it.
 
-    Yields how many photos are done.
+    Yields the number of photos done so far.
     """
     header = files.npy_header("<f4", (len(pixels), 1 + own.augmentations, backbone.features))
     batch_bytes = BATCH * (1 + own.augmentations) * backbone.features * 4

@@ -1,4 +1,4 @@
-"""Linear heads, and the network of backbone and head."""
+"""The linear head, on cached features alone or on a backbone."""
 
 import numpy as np
 import torch
@@ -8,8 +8,8 @@ from torch import nn
 def build_head(features: int, classes: int) -> nn.Linear:
     """Return a linear head that starts at equal probabilities, whatever the seed.
 
-    Zeros also spare the pretrained backbone the gradients of a random head (Kolesnikov et al.,
-    "Big Transfer", ECCV 2020).
+    A head of zeros also keeps random gradients away from the pretrained backbone (Kolesnikov et
+    al., "Big Transfer", ECCV 2020).
     """
     head = nn.Linear(features, classes)
     nn.init.zeros_(head.weight)
@@ -22,8 +22,8 @@ def solve_head(
 ) -> dict[str, torch.Tensor]:
     """Return the weight and bias that solve logistic regression on features.
 
-    To fine-tune from there, rather than from a head of zeros, keeps the first steps from spoiling
-    the pretrained features (Kumar et al., "Fine-Tuning can Distort Pretrained Features and
+    Fine-tuning from this head, rather than from zeros, keeps the first steps from distorting the
+    pretrained features (Kumar et al., "Fine-Tuning can Distort Pretrained Features and
     Underperform Out-of-Distribution", ICLR 2022).
 
     Parameters
@@ -41,23 +41,23 @@ def solve_head(
     from sklearn.linear_model import LogisticRegression  # takes a second, and only this needs it
     from sklearn.metrics import log_loss
 
-    # In float32, two processors' solutions differ by 1e-3, which fine-tuning amplifies; in float64
-    # by 1e-9, which rounding hides.
+    # The solutions of two processors differ by 1e-3 in float32, which fine-tuning amplifies; in
+    # float64 by 1e-9, which `_rounded` removes.
     (x, y), (x_val, y_val) = ((x.astype(np.float64), y) for x, y in (train, val))
     model, lowest = LogisticRegression(max_iter=1000, warm_start=True), np.inf
     for strength in np.logspace(4, -2, 7):
         model.set_params(C=1 / strength).fit(x, y)
         loss = log_loss(y_val, model.predict_proba(x_val), labels=model.classes_)
         if loss > lowest:
-            break  # weaker penalties would only fit more closely, and take ever longer
+            break  # weaker penalties would overfit more and take longer
         lowest, weight, bias = loss, model.coef_.copy(), model.intercept_.copy()
-    if classes == 2:  # solved as one logit
+    if classes == 2:  # the solution has one logit
         weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
     return {"weight": _rounded(weight), "bias": _rounded(bias)}
 
 
 def _rounded(values: np.ndarray) -> torch.Tensor:
-    """Round to multiples of a power of 2, a thousandth of the largest value; return as float32."""
+    """Round to multiples of a power of 2, about a thousandth of the largest value; in float32."""
     step = 2.0 ** (np.frexp(np.abs(values).max())[1] - 11)
     return torch.from_numpy(np.round(values / step) * step).float()
 

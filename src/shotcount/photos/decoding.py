@@ -1,4 +1,4 @@
-"""Decode photos into squares of pixels."""
+"""Decode photos into square arrays of pixels."""
 
 import hashlib
 import io
@@ -17,27 +17,27 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from shotcount.core import files
 from shotcount.core.text import printable
 
-CHUNK = 256  # photos decoded before they are put on the disk
-SMALLEST = 16  # px: what is smaller shows nothing
-# A collection that `dvc add` holds by links, the one place outside data.path that a link may name.
+CHUNK = 256  # photos decoded before they are written to the disk
+SMALLEST = 16  # px: smaller images show nothing
+# Targets of the links that `dvc add` makes. No other link may lead out of data.path.
 DVC_CACHE = re.compile(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}$")
 
 
 def read_photo(source: Path | BinaryIO, size: int) -> tuple[np.ndarray, int, int]:
     """Decode one photo: upright, RGB, shorter side scaled to `size`, centre cropped square.
 
-    Transparent parts become white. Of a phone's several pictures in one file (MPO), the first.
+    Transparent parts become white. Of several pictures in a phone's file (MPO), the first is read.
 
     Returns
     -------
     pixels : ndarray of shape (size, size, 3), uint8
     width, height : int
-        Of the upright photo on disk, in pixels.
+        Size of the upright photo on disk, in pixels.
 
     Raises
     ------
     ValueError
-        If it is no photo; and whatever Pillow raises where a file is damaged.
+        If it is not a usable photo. Pillow raises errors of any type for damaged files.
     """
     with Image.open(source) as image:
         stored = image.size
@@ -62,25 +62,25 @@ def read_photo(source: Path | BinaryIO, size: int) -> tuple[np.ndarray, int, int
 
 
 class Facts(NamedTuple):
-    """What opening a photo has shown."""
+    """What decoding shows about a photo."""
 
     width: int = 0  # px, upright, as on disk
     height: int = 0
     sha256: str = ""
-    place: int = -1  # of its pixels, in the order of decoding
+    place: int = -1  # row of its pixels, in the order of decoding
     fault: str = ""  # why it can't be used
 
 
 def decode(root: Path, photos: pd.DataFrame, size: int, work: Path) -> Iterator[Facts]:
-    """Decode each photo once, on all cores, and yield what it has shown.
+    """Decode each photo once, on all cores, and yield its facts.
 
     Parameters
     ----------
     photos : DataFrame
-        As from `find_photos`.
+        The table that `find_photos` returns.
     work : Path
-        A folder that keeps what is decoded; a photo that it knows, by path, bytes and time of
-        change, is not decoded again.
+        A folder that keeps the decoded photos. A photo in it is not decoded again while its path,
+        size and time of change stay the same.
     """
     known = _recall(work, size)
 
@@ -88,13 +88,13 @@ def decode(root: Path, photos: pd.DataFrame, size: int, work: Path) -> Iterator[
         try:
             return _load(root, path, size)
         except FileNotFoundError:
-            return None, Facts(fault="a link to nothing, or removed meanwhile")
+            return None, Facts(fault="a broken link, or removed meanwhile")
         except MemoryError:
             raise
         except Exception as error:
             return None, Facts(fault=why(error))
 
-    # Threads: Pillow lets go of Python's lock while it decodes and resizes.
+    # Threads: Pillow releases the GIL while it decodes and resizes.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(photos), CHUNK):
             paths = list(photos["path"].iloc[start : start + CHUNK])
@@ -110,7 +110,7 @@ def decode(root: Path, photos: pd.DataFrame, size: int, work: Path) -> Iterator[
                     known[identities[n]] = found[n]
                     pixels.append(square.tobytes())
                     lines.append(json.dumps([identities[n], found[n]._asdict()]) + "\n")
-            # In this order: what the index names is there.
+            # Pixels first, so that the index never names pixels that are not there.
             files.append(work / "pixels", b"".join(pixels))
             files.append(work / "index", "".join(lines).encode())
             for n, identity in enumerate(identities):
@@ -118,9 +118,9 @@ def decode(root: Path, photos: pd.DataFrame, size: int, work: Path) -> Iterator[
 
 
 def why(error: Exception) -> str:
-    """Say why a photo can't be used, from what decoding it has raised.
+    """Say why a photo can't be used, given the exception that its decoder raised.
 
-    Whatever is in the file: each format's decoder fails in its own way.
+    It may be of any type: each format's decoder fails in its own way.
     """
     if isinstance(error, UnidentifiedImageError):
         return "no image that Pillow can read"
@@ -152,7 +152,7 @@ def _identity(root: Path, path: str) -> str:
 
 
 def _recall(work: Path, size: int) -> dict[str, Facts]:
-    """Read what an interrupted run has decoded; cut off what it was just writing."""
+    """Read which photos an interrupted run has decoded; cut off what it wrote in part."""
     for name in ("pixels", "index"):
         (work / name).touch()
     text = (work / "index").read_bytes()

@@ -34,7 +34,7 @@ def find_photos(root: Path, pattern: str | None, table: str | None = None) -> pd
     Returns
     -------
     DataFrame
-        path, label, sample, angle, given_split: in natural order (2 before 10).
+        Columns path, label, sample, angle, given_split; in natural order (2 before 10).
 
     Raises
     ------
@@ -52,13 +52,13 @@ def find_photos(root: Path, pattern: str | None, table: str | None = None) -> pd
         )
     regex = _compile(pattern or ("" if by_path else LAYOUT), known, table)
     rows = []
-    says = known.to_dict("index")
+    entries = known.to_dict("index")
     for path in paths:
         match = regex.search(path)
         names = match.groupdict(default="") if match else {}
         key = path if by_path else names.get("sample", "")
-        if match and (key in says or table is None):
-            names |= says.get(key, {})
+        if match and (key in entries or table is None):
+            names |= entries.get(key, {})
             rows.append(
                 {
                     "path": path,
@@ -70,7 +70,7 @@ def find_photos(root: Path, pattern: str | None, table: str | None = None) -> pd
             )
     if not rows:
         raise UserError(_nothing_fits(root, paths, pattern, table))
-    photos = pd.DataFrame(rows, dtype=object)  # pandas' own strings can't hold names not in UTF-8
+    photos = pd.DataFrame(rows, dtype=object)  # pandas' own strings must be UTF-8; names may not
     _check_names(photos, guessed=pattern is None and table is None)
     return photos
 
@@ -87,7 +87,7 @@ def _compile(pattern: str, known: pd.DataFrame, table: str | None) -> re.Pattern
 
 
 def _check_names(photos: pd.DataFrame, guessed: bool) -> None:
-    """Refuse empty names, splits that were read as classes, and angles that stand twice."""
+    """Refuse empty names, splits that were read as classes, and angles that occur twice."""
     nameless = photos[(photos["label"] == "") | photos["sample"].str.endswith("/")]
     if len(nameless):
         first = nameless.iloc[0]
@@ -111,12 +111,12 @@ def _check_names(photos: pd.DataFrame, guessed: bool) -> None:
 
 
 def read_table(root: Path, name: str) -> pd.DataFrame:
-    """Read a CSV file with names of photos or samples that the paths don't hold.
+    """Read a CSV file with labels, samples, angles or splits that are not in the paths.
 
     Returns
     -------
     DataFrame
-        The columns label, sample, angle, split, as far as the file has them, as text. The index is
+        Those of the columns label, sample, angle, split that the file has, as text. The index is
         the file's column `path` (relative to `root`) or, without one, its column `sample` (as the
         pattern's group reads it).
 
@@ -135,7 +135,7 @@ def read_table(root: Path, name: str) -> pd.DataFrame:
     if key is None or not {"label", "sample", "angle", "split"} & {*table} - {key}:
         raise UserError(
             f"data.table: {root / name} has the columns {printable(', '.join(table))}: it needs "
-            "path (or sample), and what to say of it: label, sample, angle, split"
+            "path (or sample), and one or more of label, sample, angle, split"
         )
     if len(twice := table[table.duplicated(key)]):
         raise UserError(
@@ -168,7 +168,7 @@ def list_photos(root: Path) -> list[str]:
 def walk_photos(root: Path) -> Iterator[Path]:
     """Yield every photo below a folder, and every link to a folder, which is not followed.
 
-    A file counts as a photo by its suffix; decoding shows what is in it.
+    A photo is recognised by its suffix; only decoding checks its content.
     """
     for path in root.rglob("*"):
         if path.is_dir():
@@ -183,9 +183,9 @@ def _nothing_fits(root: Path, paths: list[str], pattern: str | None, table: str 
     wanted = pattern or "<class>/<sample>/<angle>.jpg"
     if table:
         wanted += f" and {table}"
-    mend = "rename them or set data.pattern"
+    hint = "rename them or set data.pattern"
     if pattern is None and any(path.count("/") == 1 for path in paths):
-        mend = f"for one photo a sample, <class>/<sample>.jpg, set data.pattern: '{ONE_A_SAMPLE}'"
+        hint = f"for one photo a sample, <class>/<sample>.jpg, set data.pattern: '{ONE_A_SAMPLE}'"
     return (
-        f"data.path: none of the {len(paths)} photos below {root}{example}, fits {wanted}: {mend}"
+        f"data.path: none of the {len(paths)} photos below {root}{example}, fits {wanted}: {hint}"
     )

@@ -1,4 +1,4 @@
-"""Prepare a collection: decode every photo, judge which can be used."""
+"""Turn a collection into a manifest and pixels. No later stage opens a photo."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
@@ -23,34 +23,34 @@ def prepare(
     folder: Path,
     watch: Callable[[Iterator["Facts"]], Iterable["Facts"]] = iter,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Decode the photos that `find_photos` has found into a uint8 array, and describe them.
+    """Decode the photos that `find_photos` has found into uint8 shards, and describe them.
 
     Parameters
     ----------
     on_bad_photo : {"error", "skip"}
     work : Path
-        A folder that keeps what is decoded, so that nothing is decoded twice when an interruption
-        or a bad photo stops the first call.
+        A folder that keeps the decoded photos: if an interruption or a bad photo stops this call,
+        the next call doesn't decode them again.
     folder : Path
-        Where the pixels go, for `pixels.Pixels` to read.
+        Where the pixels go; `core.pixels.Pixels` reads them.
     watch : callable
         Wraps the iterator over the photos, for a progress display.
 
     Returns
     -------
     manifest : DataFrame
-        As in `tables.MANIFEST`, and more.
+        The columns of `core.tables.MANIFEST`, and more.
     left_out : DataFrame
-        As in `tables.LEFT_OUT`.
+        The columns of `core.tables.LEFT_OUT`.
 
     Raises
     ------
     UserError
-        If `on_bad_photo` is "error" and photos can't be used, naming all of them.
+        If photos can't be used and `on_bad_photo` is "error"; the message names all of them.
     """
     facts = list(watch(decode(root, photos, size, work)))
     usable, left_out = judge(photos, facts, on_bad_photo)
-    # Shards that an interruption left are of use as long as the same photos are.
+    # Shards of an interrupted call are kept only if the same photos are usable.
     name = hashlib.sha256("".join(usable["sha256"]).encode()).hexdigest()
     decoded = np.memmap(work / "pixels", np.uint8, mode="r").reshape(-1, size, size, 3)
     write_shards(work / name, decoded, usable["place"].to_numpy())
@@ -61,22 +61,22 @@ def prepare(
 def judge(
     photos: pd.DataFrame, facts: list[Facts], on_bad_photo: str
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Tell the photos that can be used from those that can't.
+    """Separate the photos that can be used from those that can't.
 
-    Besides what can't be read, a copy can't: the same photo in two classes contradicts itself, and
-    in two samples it would let one be trained on and tested on.
+    Unreadable photos can't be used, nor can copies: the same photo in two classes is a
+    contradiction, and in two samples it could be in training and test.
 
     Returns
     -------
     usable : DataFrame
         Columns of `photos` and of `Facts`.
     left_out : DataFrame
-        As in `tables.LEFT_OUT`.
+        The columns of `core.tables.LEFT_OUT`.
 
     Raises
     ------
     UserError
-        If there are any and `on_bad_photo` is "error", naming all of them.
+        If photos can't be used and `on_bad_photo` is "error", or if none can be used.
     """
     table = pd.concat(
         [photos.reset_index(drop=True), pd.DataFrame(facts, columns=Facts._fields)], axis=1
@@ -95,7 +95,7 @@ def judge(
     if len(bad) and on_bad_photo == "error":
         listing = "".join(f"\n       {row.path_shown}: {row.fault}" for row in bad.itertuples())
         raise UserError(
-            f"{len(bad)} of the {len(table)} photos can't be used: mend or remove them, or set "
+            f"{len(bad)} of the {len(table)} photos can't be used: fix or remove them, or set "
             f"data.on_bad_photo: skip{listing}"
         )
     if len(bad) == len(table):
@@ -105,7 +105,7 @@ def judge(
 
 
 def remarks(manifest: pd.DataFrame, left_out: pd.DataFrame, size: int) -> list[str]:
-    """Say what is worth a look, though it stops nothing."""
+    """List what is worth a look but doesn't stop the study."""
     made = [f"left out: {row.path}: {row.reason}" for row in left_out.itertuples()]
     small = manifest[manifest[["width", "height"]].min(axis=1) < size]
     if len(small):

@@ -1,4 +1,4 @@
-"""All charts of a study, and their files. Charts draw numbers and compute none."""
+"""All charts of a study, and their files. Charts only draw numbers; none is computed here."""
 
 import io
 from collections.abc import Mapping
@@ -19,14 +19,14 @@ from shotcount.report.style import STYLE
 def draw_all(
     results: Mapping[str, pd.DataFrame], reference: Mapping[Any, float], answer: Answer
 ) -> dict[str, Figure]:
-    """Draw every chart of a study, by the name of its file.
+    """Draw every chart of a study; the keys are file names without suffix.
 
     Parameters
     ----------
     results : mapping of str to DataFrame
-        Those of `tables.METRICS`.
+        The tables of `METRICS` in findings.tables.
     reference : mapping of strategy to accuracy
-        Published figures; may be empty.
+        Published accuracies; may be empty.
     answer : Answer
     """
     curve, fitted = results["curve"], results["fitted"]
@@ -39,7 +39,7 @@ def draw_all(
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write the figure in the format that the suffix names, the same bytes each time."""
+    """Write the figure in the format of the suffix; the same figure gives the same bytes."""
     metadata = {".svg": {"Date": None}, ".png": {"Software": None}}[path.suffix]
     drawn = io.BytesIO()
     with matplotlib.rc_context(STYLE):

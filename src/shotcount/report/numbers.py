@@ -1,4 +1,4 @@
-"""The few numbers in metrics.json."""
+"""The main numbers of a study, for metrics.json."""
 
 import math
 from collections.abc import Mapping
@@ -13,13 +13,13 @@ from shotcount.uncertainty.intervals import Estimate
 def summary(
     results: Mapping[str, pd.DataFrame], answer: Answer, data: dict[str, Any]
 ) -> dict[str, dict[str, Any]]:
-    """Return the few numbers that a pull request should show, rounded to 4 digits.
+    """Return the numbers that a pull request should show, rounded to 4 digits.
 
-    Parameters as `markdown` has them. For each strategy its scores at the largest subset, the
-    redundancy of its angles and the accuracy for whole samples, seen from all angles; the
-    comparisons, each of a strategy over an earlier one of the study, below 0 where it lags; the
-    answer; and what it rests on. None stands for not identifiable, or without
-    limit.
+    For the parameters see `sections.markdown`. The result holds, for each strategy, its scores on
+    the largest subset, the redundancy of its angles and its accuracy for samples seen from all
+    angles; then the comparisons, the answer and facts about the data. A comparison is the lead of a
+    strategy over an earlier one of the study, negative if it is behind. None means not
+    identifiable, or infinite.
     """
     curve, views = results["curve"], results["views"]
     largest = curve[curve["photos"] == curve["photos"].max()].set_index("strategy")
@@ -37,7 +37,7 @@ def summary(
     }
     order = list(curve["strategy"].unique())
     compared = {}
-    for c in a.comparisons:  # named alike whoever leads, or a diff would show one gone, one new
+    for c in a.comparisons:  # the name doesn't depend on who leads, so that a diff shows a change
         pair, lead = (c.better, c.worse), c.lead
         if order.index(c.better) < order.index(c.worse):
             pair, lead = (c.worse, c.better), Estimate(-lead.value, -lead.high, -lead.low)

@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs no network."""
+"""The report as one HTML page: no scripts, pictures inside, nothing to download."""
 
 import base64
 import platform
@@ -18,26 +18,27 @@ from shotcount.findings.answer import Answer
 from shotcount.report import sections, words
 from shotcount.report.style import LOOKS
 from shotcount.sampling.settings import StudySettings
+from shotcount.scoring.mistakes import MISTAKES
 
-MOST_CLASSES = 12  # of a confusion matrix that fits a page; of more, the commonest confusions
-MOST_ROWS = 200  # of the photos left out
+MOST_CLASSES = 12  # in a confusion matrix; with more, the commonest confusions are listed
+MOST_ROWS = 200  # in the list of photos left out
 DEMO = "data/demo"
 PACKAGES = ("torch", "torchvision", "timm", "scikit-learn", "numpy", "pandas", "dvc")
 
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What was run, on what, with what."""
+    """What the page says about the run: parameters, model, times, photos left out."""
 
     params: str  # the content of params.yaml
     model: Mapping[str, Any]  # model.json of the classifier
-    seconds: Mapping[str, float]  # of each stage, where it was measured
-    left_out: pd.DataFrame  # tables.LEFT_OUT
+    seconds: Mapping[str, float]  # by stage, if measured on this machine
+    left_out: pd.DataFrame  # columns tables.LEFT_OUT
 
 
 @dataclass(frozen=True)
 class Picture:
-    source: str  # a data: address
+    source: str  # a data: URL
     alt: str
 
 
@@ -67,20 +68,20 @@ def render(
     gallery: Path,
     run: RunFacts,
 ) -> str:
-    """Return the page as HTML, whatever comes from names and files escaped.
+    """Return the page as HTML. Names and file contents are escaped.
 
     Parameters
     ----------
     results : mapping of str to DataFrame
-        Those of `tables.METRICS`.
+        The tables of `METRICS` in findings.tables.
     answer : Answer
     data : mapping
-        What the study rests on.
+        Facts about the data: numbers of photos and samples, checksum of the manifest.
     charts : Path
-        The folder of the study's charts, those of `charts.draw_all` as SVG.
+        The folder with the charts of `charts.draw_all` as SVG.
     gallery : Path
-        What the stage gallery has made.
-    run : Run
+        The output folder of the stage gallery.
+    run : RunFacts
     """
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -89,7 +90,7 @@ def render(
     headline = words.headline(answer)
     said = words.sentences(answer) + words.caution(results["curve"], answer)
     sheet = list(_sheet(gallery))
-    mistakes = tables.read(gallery / "mistakes.csv", tables.MISTAKES)
+    mistakes = tables.read(gallery / "mistakes.csv", MISTAKES)
     return environment.from_string(template).render(
         headline=headline,
         said=[sentence for sentence in said if sentence not in headline],
@@ -112,8 +113,8 @@ def render(
 
 
 def runs(data_path: str, study: StudySettings) -> list[str]:
-    """Name the stages before this page's, each cell's too, as `run_stage` names them."""
-    names = ["backbone", *(["demo"] if data_path == DEMO else []), "prepare", "split"]
+    """Return the runs before this page, one for each cell, by their names in `run_stage`."""
+    names = ["params", "backbone", *(["demo"] if data_path == DEMO else []), "prepare", "split"]
     names += ["subsample", "features"]
     for strategy in study.strategies:
         for samples, angles in product(study.samples, study.angles):
@@ -128,7 +129,7 @@ def _address(content: bytes, kind: str) -> str:
 
 
 def _alts(results: Mapping[str, pd.DataFrame], answer: Answer) -> dict[str, str]:
-    """Say in words what each chart shows."""
+    """Describe each chart in words."""
     curve, views = results["curve"], results["views"]
     reached = "; ".join(
         f"{LOOKS[strategy].method} from {own.loc[own['photos'].idxmin(), 'accuracy']:.1%} at "
@@ -170,14 +171,14 @@ def _alts(results: Mapping[str, pd.DataFrame], answer: Answer) -> dict[str, str]
 
 @dataclass(frozen=True)
 class Confusion:
-    """Test photos of a strategy's largest cell, by actual and predicted class, a seed."""
+    """Test photos by actual and predicted class: means over seeds in a strategy's largest cell."""
 
     strategy: str
-    photos: int  # trained on
+    photos: int  # that the cell was trained on
     labels: list[str]
-    shares: list[list[float]]  # of the actual class's photos, a row each
-    counts: list[list[str]]  # photos
-    commonest: list[tuple[str, str, str]]  # actual, predicted, photos: errors alone
+    shares: list[list[float]]  # of the actual class's photos: one row per actual class
+    counts: list[list[str]]  # photos, in the same layout
+    commonest: list[tuple[str, str, str]]  # errors: actual, predicted, photos
 
 
 def _confusions(confusion: pd.DataFrame) -> Iterator[Confusion]:
@@ -204,11 +205,11 @@ def _confusions(confusion: pd.DataFrame) -> Iterator[Confusion]:
 
 
 def _mistake(row: Any, gallery: Path) -> Mistake:
-    """Read a row of `tables.MISTAKES` and its picture."""
+    """Read a row of `MISTAKES` and its picture."""
     actual, predicted, path = map(printable, (row.actual, row.predicted, row.path))
-    alt = f"Photo of {actual}, taken for {predicted}"
+    alt = f"Photo of {actual}, predicted as {predicted}"
     if row.map_size:
-        alt += f", and again with what spoke for {predicted} lit up"
+        alt += f", beside it a heat map of what supports {predicted}"
     picture = Picture(_address((gallery / row.file).read_bytes(), "webp"), alt)
     return Mistake(picture, actual, predicted, row.confidence, path)
 

@@ -1,4 +1,4 @@
-"""The other charts: samples and angles, views at test time, training curves."""
+"""Three charts: samples and angles, views at test time, training curves."""
 
 from collections.abc import Sequence
 
@@ -14,10 +14,10 @@ from shotcount.report.style import LOOKS, STYLE, apart, draw_band
 
 
 def samples_and_angles(curve: pd.DataFrame, fitted: pd.DataFrame, answer: Answer) -> Figure:
-    """Draw the accuracy of samples x angles: measured as discs, fitted as contours, per strategy.
+    """Draw accuracy by samples and angles, one panel per strategy: measured discs, fitted contours.
 
-    Along a dotted line the number of photos is the same, so it shows which way to spend them. A
-    strategy without a curve has no contours.
+    Along a dotted line the number of photos is the same, so accuracies along it show whether more
+    samples or more angles are better. A strategy without a curve has no contours.
     """
     strategies = list(curve["strategy"].unique())
     lowest, highest = curve["accuracy"].min(), curve["accuracy"].max()
@@ -89,7 +89,7 @@ def _circle_enough(axes: Axes, answer: Answer) -> None:
 
 
 def _scale_axes(axes: Axes, curve: pd.DataFrame) -> None:
-    """Set log axes of samples and angles, with dotted lines of equally many photos."""
+    """Set log axes for samples and angles; draw dotted lines of equally many photos."""
     samples, angles = curve["samples"], curve["angles"]
     axes.set(xscale="log", yscale="log")
     axes.grid(False)
@@ -106,12 +106,12 @@ def _scale_axes(axes: Axes, curve: pd.DataFrame) -> None:
 
 
 def views_at_test_time(views: pd.DataFrame) -> Figure:
-    """Draw the accuracy for whole samples against the angles whose predictions are averaged.
+    """Draw the accuracy for whole samples against the number of angles averaged.
 
     Parameters
     ----------
     views : DataFrame
-        As in `tables.VIEWS`.
+        With the columns `VIEWS` of findings.tables.
     """
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 4.2), layout="constrained")
@@ -135,12 +135,12 @@ def views_at_test_time(views: pd.DataFrame) -> Figure:
 
 
 def training_curves(history: pd.DataFrame) -> Figure:
-    """Draw validation loss and accuracy against the step, one thin line a run.
+    """Draw validation loss and accuracy against the step, one thin line per run.
 
     Parameters
     ----------
     history : DataFrame
-        `tables.CELL` and `tables.HISTORY` joined. The runs on the most photos are drawn darker.
+        With the columns `HISTORY` of core.tables. Runs on more photos are drawn darker.
     """
     strategies = list(history["strategy"].unique())
     with matplotlib.rc_context(STYLE):
@@ -157,7 +157,7 @@ def training_curves(history: pd.DataFrame) -> Figure:
                         color=LOOKS[strategy].colour,
                         alpha=alpha,
                         linewidth=1,
-                        marker="." if len(run) == 1 else None,  # which makes no line
+                        marker="." if len(run) == 1 else None,  # one point doesn't make a line
                     )
             grid[0, column].set_title(LOOKS[strategy].model, fontsize=10)
             grid[1, column].set_xlabel("optimisation step")

@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from shotcount.core.text import cell_in_percent, counted, markdown_table
 from shotcount.findings.answer import Answer
 from shotcount.report.words import caution, plain_points, sentences
+from shotcount.uncertainty.writing import cell_in_percent, counted, markdown_table
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Section:
 def sections(results: Mapping[str, pd.DataFrame], answer: Answer) -> dict[str, Section]:
     """Return the tables behind the answer: sizes, strategies, curves, budgets, views.
 
-    Parameters as `markdown` has them. What the study has nothing for is left out.
+    For the parameters see `markdown`. A table without rows is left out.
     """
     curve, comparisons, fits = results["curve"], results["comparisons"], results["fits"]
     budgets, views = results["equal_budgets"], results["views"]
@@ -74,10 +74,10 @@ def markdown(results: Mapping[str, pd.DataFrame], answer: Answer, data: dict[str
     Parameters
     ----------
     results : mapping of str to DataFrame
-        Those of `tables.METRICS`.
+        The tables of `METRICS` in findings.tables.
     answer : Answer
     data : dict
-        What the study rests on.
+        Facts about the data: numbers of photos and samples, checksum of the manifest.
     """
     said = sentences(answer) + caution(results["curve"], answer)
     parts = ["\n".join(f"- {s}" for s in said)]
@@ -89,7 +89,7 @@ def markdown(results: Mapping[str, pd.DataFrame], answer: Answer, data: dict[str
 
 
 def _learning(fits: pd.DataFrame, answer: Answer) -> tuple[str, str]:
-    """Redundancy, and how often each family was chosen and how well it extrapolates."""
+    """Return the redundancy, and how often each family was chosen and how well it extrapolates."""
     found = answer.redundancies[fits["strategy"].iloc[0]]
     families = fits.drop_duplicates("family").sort_values("share", ascending=False)
     return (

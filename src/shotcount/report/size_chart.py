@@ -18,19 +18,19 @@ def accuracy_vs_size(
 ) -> Figure:
     """Draw test accuracy against the number of training photos.
 
-    Marks are cells, with a 95 % band where all samples are used; lines are the fitted curve,
-    dashed where it extrapolates, or join the cells of a strategy that has none.
+    Marks are cells; those with all samples have a 95 % band. Lines are the fitted curve, dashed
+    where it extrapolates; if a strategy has no curve, lines join its cells.
 
     Parameters
     ----------
     curve : DataFrame
-        As in `tables.CURVE`.
+        With the columns `CURVE` of findings.tables.
     fitted : DataFrame
-        As in `tables.FITTED`; may lack strategies.
+        With the columns `FITTED` of findings.tables; may lack strategies.
     reference : mapping of strategy to accuracy
-        Published figures, drawn faintly; may be empty.
+        Published accuracies, drawn faintly; may be empty.
     answer : Answer
-        Names the cell to point out as enough.
+        Names the cell that is marked as enough.
     """
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(8, 5.4), layout="constrained")
@@ -41,7 +41,7 @@ def accuracy_vs_size(
             along, across = across, along
         for strategy, cells in curve.groupby("strategy", sort=False):
             own = fitted[fitted["strategy"] == strategy]
-            if strategy != answer.strategy:  # what more samples would bring: of it alone
+            if strategy != answer.strategy:  # only the answer's curve shows more samples
                 own = own[own["samples"] <= cells["samples"].max()]
             _draw_cells(axes, cells, across, "none" if len(own) else "-")
             _draw_curves(axes, own, across, along, cells)
@@ -101,7 +101,7 @@ def _point_out_enough(axes: Axes, curve: pd.DataFrame, answer: Answer) -> None:
 
 
 def _draw_cells(axes: Axes, cells: pd.DataFrame, across: str, linestyle: str) -> None:
-    """Mark a strategy's cells, those of most samples boldly and with their intervals."""
+    """Draw a strategy's cells; those with the most samples are bold and have intervals."""
     strategy, full = cells["strategy"].iloc[0], cells[across].max()
     colour = LOOKS[strategy].colour
     for count, line in cells.sort_values("photos").groupby(across):
@@ -125,7 +125,7 @@ def _draw_cells(axes: Axes, cells: pd.DataFrame, across: str, linestyle: str) ->
 def _draw_curves(
     axes: Axes, fitted: pd.DataFrame, across: str, along: str, cells: pd.DataFrame
 ) -> None:
-    """Draw a strategy's fitted curve, a line for each count of samples, written at its start."""
+    """Draw a strategy's fitted curve: one line per number of samples, written at its start."""
     full, last = cells[across].max(), cells[along].max()
     for count, line in fitted.groupby(across):
         main, colour = count == full, LOOKS[line["strategy"].iloc[0]].colour
@@ -149,7 +149,7 @@ def _draw_curves(
 
 
 def _size_axes(axes: Axes, curve: pd.DataFrame) -> None:
-    """Photos below, on a log scale; angles a sample above, at the sizes of all samples."""
+    """Set photos on a log axis below, and on top the angles of the cells with all samples."""
     full = curve[curve["samples"] == curve["samples"].max()]
     axes.set_xscale("log", base=2)
     axes.set_xticks(apart(curve["photos"]))

@@ -1,4 +1,4 @@
-"""How charts look: each strategy's names, colour and marker; what charts share."""
+"""The look of the charts: each strategy's names, colour and marker; shared settings."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 @dataclass(frozen=True)
 class Look:
-    """How a strategy is written and drawn."""
+    """A strategy's names in texts, and its colour and marker in charts."""
 
     method: str  # in a sentence: "use fine-tuning"
     model: str  # in a legend: "fine-tuned"
@@ -17,7 +17,7 @@ class Look:
     marker: str
 
 
-# Okabe and Ito's palette: colour-blind readers can tell it apart, also in grey.
+# Okabe and Ito's palette: colour-blind readers can distinguish its colours, also in grey.
 LOOKS = {
     "scratch": Look("training from scratch", "from scratch", "#D55E00", "s"),
     "frozen": Look("frozen features", "frozen features", "#0072B2", "o"),
@@ -37,6 +37,7 @@ STYLE: Any = {
 
 
 def draw_band(axes: Axes, x: pd.Series, line: pd.DataFrame) -> None:
+    """Draw the 95 % intervals of a strategy's accuracies as a band."""
     axes.fill_between(
         x,
         line["accuracy_low"],
@@ -48,7 +49,7 @@ def draw_band(axes: Axes, x: pd.Series, line: pd.DataFrame) -> None:
 
 
 def apart(sizes: pd.Series) -> list[int]:
-    """Return the sizes whose labels have room on the log axis, the largest among them."""
+    """Return sizes whose labels have room on a log axis; the largest is always among them."""
     kept: list[int] = []
     for size in sorted(sizes.unique(), reverse=True):
         if not kept or size <= 0.75 * kept[-1]:

@@ -1,34 +1,34 @@
-"""The answer in sentences."""
+"""The answer of a study in sentences."""
 
 import math
 
 import pandas as pd
 
-from shotcount.core.text import counted, percent, range_in_percent
 from shotcount.findings.answer import Answer
 from shotcount.findings.plan import More
 from shotcount.report.style import LOOKS
 from shotcount.uncertainty.intervals import Estimate
+from shotcount.uncertainty.writing import counted, percent, range_in_percent
 
-UNEQUAL = 0.8  # share of the commonest class from which accuracy alone misleads
-FORESEEABLE = 4  # times the samples studied: a plan beyond is no advice
+UNEQUAL = 0.8  # if the commonest class has this share or more, accuracy alone misleads
+FORESEEABLE = 4  # times the study's samples: a plan for more is too uncertain
 
 
 def sentences(answer: Answer) -> list[str]:
-    """Put the answer into words, each with what the data can't tell."""
+    """Return the answer in sentences, which also say what the data can't show."""
     if answer.accuracy.low <= answer.guessing:
         return [
             f"No answer: {_at_largest(answer)}, not shown to beat always naming the commonest "
             f"class ({percent(answer.guessing)})."
         ]
     said = [_enough(answer), _redundancy(answer), _more(answer), _plan(answer)]
-    if answer.most_angles == 1:  # nothing is to be known of angles
+    if answer.most_angles == 1:  # the study says nothing about angles
         del said[1]
     return said
 
 
 def headline(answer: Answer) -> list[str]:
-    """Put the two questions' answers into a sentence each: how many photos, which strategy."""
+    """Answer the two questions in a sentence each: how many photos, which strategy."""
     if answer.accuracy.low <= answer.guessing:
         return sentences(answer)
     a, enough = answer, answer.enough
@@ -49,7 +49,7 @@ def headline(answer: Answer) -> list[str]:
 
 
 def caution(curve: pd.DataFrame, answer: Answer) -> list[str]:
-    """Warn where accuracy flatters: with unequal classes, naming the commonest gets far."""
+    """Warn if accuracy misleads: always naming the commonest of unequal classes scores high."""
     if answer.guessing < UNEQUAL:
         return []
     own = curve[curve["strategy"] == answer.strategy]
@@ -96,7 +96,7 @@ def _enough(a: Answer) -> str:
 
 
 def _against(a: Answer) -> str:
-    """Say which strategies the answer's beats, and which it doesn't."""
+    """Say which strategies the chosen one beats, and which it doesn't."""
     against = [c for c in a.comparisons if a.strategy in (c.better, c.worse)]
     other = {c: c.worse if c.better == a.strategy else c.better for c in against}
     said = ""
@@ -131,7 +131,7 @@ def _more(a: Answer) -> str:
     if not a.extrapolates:
         return (
             "What more photos would bring is not identifiable: too few sizes for a curve that "
-            "can be checked on the largest (along one axis, three at least must lie at or below "
+            "can be checked on the largest (along one axis, four at least must lie at or below "
             "half of the largest)."
         )
     if a.most_angles == 1:
@@ -144,7 +144,7 @@ def _more(a: Answer) -> str:
 
 def _gain(more: More | None, axis: str) -> str:
     if more is None:
-        return f"can't be foretold (study.{axis} has one size)"
+        return f"can't be predicted (study.{axis} has one size)"
     return (
         f"({more.samples:,} × {more.angles}) would bring {plain_points(more.gain.value)} "
         f"({_range(more.gain)}), to {percent(more.accuracy.value)}"

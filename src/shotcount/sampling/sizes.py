@@ -1,4 +1,4 @@
-"""The sizes of a study: its cells, their names and folders."""
+"""The cells of a study: their sizes, names and folders."""
 
 from itertools import product
 
@@ -9,8 +9,7 @@ from shotcount.sampling.settings import StudySettings
 
 
 def sample_count(size: int | float, available: int) -> int:
-    """Read a size of `study.samples`: an int is a count, a float a fraction of the training
-    samples.
+    """Return a size of `study.samples` as a count: a float is a fraction of those available.
 
     >>> sample_count(0.5, 120), sample_count(12, 120)
     (60, 12)
@@ -19,7 +18,7 @@ def sample_count(size: int | float, available: int) -> int:
 
 
 def cell_name(size: int | float, angles: int) -> str:
-    """Name a cell's folder by the sizes as params.yaml has them.
+    """Name a cell's folder after its sizes as written in params.yaml.
 
     >>> cell_name(0.5, 10)
     '0.5x10'
@@ -28,14 +27,14 @@ def cell_name(size: int | float, angles: int) -> str:
 
 
 def further_cells(study: StudySettings) -> list[tuple[int | float, int]]:
-    """List the sizes of study.frozen_grid that the grid of all strategies lacks."""
+    """List the sizes of study.frozen_grid that the grid of all strategies doesn't have."""
     shared = set(product(study.samples, study.angles))
     grid = study.frozen_grid
     return [size for size in product(grid.samples, grid.angles) if size not in shared]
 
 
 def cell_folders(study: StudySettings, strategy: str) -> list[str]:
-    """List a strategy's cells by their folders below data/models/<strategy>."""
+    """List the folders of a strategy's cells, relative to data/models/<strategy>."""
     names = [cell_name(*size) for size in product(study.samples, study.angles)]
     if strategy == "frozen":
         names += [f"grid/{cell_name(*size)}" for size in further_cells(study)]
@@ -48,7 +47,7 @@ def check_sizes(train: pd.DataFrame, study: StudySettings) -> None:
     Raises
     ------
     UserError
-        Naming every such size and what is there.
+        If there are such sizes; the message names each, and how much is available.
     """
     angles_of = train.groupby("sample").size()
     classes, available = train["label"].nunique(), len(angles_of)
@@ -72,15 +71,15 @@ def check_sizes(train: pd.DataFrame, study: StudySettings) -> None:
                     f"{name}.samples: {size} means {count} training sample(s), but the sizes must "
                     f"lie between {classes} (one of each class) and {available} (all there are)"
                 )
-            # Beyond it, there would be no strategy to compare with.
+            # Frozen alone would have that size: nothing to compare with.
             elif count > largest:
                 faults.append(
                     f"{name}.samples: {size} goes beyond the largest of study.samples: add it there"
                 )
             elif counts.setdefault(count, size) != size:
                 faults.append(
-                    f"{name}.samples: {size} and {counts[count]} both mean {count} samples: each "
-                    "size once, please"
+                    f"{name}.samples: {size} and {counts[count]} both mean {count} samples: list "
+                    "each size once"
                 )
     if faults:
         raise UserError("\n       ".join(faults))

@@ -23,9 +23,9 @@ def split_samples(
         The manifest.
     val, test : float or str
         A fraction of each class's samples, or the name that the pattern's group `split` gives
-        to the photos of a ready-made split. Fractions are of the samples not so given.
+        to the photos of a ready-made split. Fractions refer to all other samples.
     seed : int
-        Draws which samples go where.
+        Decides which samples go where.
 
     Returns
     -------
@@ -35,16 +35,16 @@ def split_samples(
     Raises
     ------
     UserError
-        If a class would be missing from a split, or a sample stand in two.
+        If a class would be missing from a split, or a sample would be in two.
     """
     samples = photos.drop_duplicates("sample").set_index("sample")
     if samples["label"].nunique() < 2:
         only = samples["label"].iloc[0]
         raise UserError(f"data.path: all photos are of one class, {only!r}: two or more are needed")
-    astray = photos.groupby("sample")["given_split"].nunique()
-    if (astray > 1).any():
+    given_splits = photos.groupby("sample")["given_split"].nunique()
+    if (given_splits > 1).any():
         raise UserError(
-            f"data.pattern: sample {astray.idxmax()!r} has photos in two ready-made splits: "
+            f"data.pattern: sample {given_splits.idxmax()!r} has photos in two ready-made splits: "
             "photos of one sample must stay together"
         )
     home = _assign(samples, {"val": val, "test": test}, seed)
@@ -69,7 +69,7 @@ def _assign(samples: pd.DataFrame, parts: dict[str, float | str], seed: int) -> 
             if not given.any():
                 raise UserError(
                     f"split.{split}: no photo's `split` group reads {part!r}: "
-                    "give a fraction, or mend data.pattern"
+                    "give a fraction, or fix data.pattern"
                 )
             home[given] = split
     for label, members in samples[home == "train"].groupby("label"):
@@ -90,7 +90,7 @@ def check_apart(seen: list[str], test: pd.DataFrame, model: Path) -> None:
     Raises
     ------
     UserError
-        Naming the model and a sample.
+        If there are such samples; the message names the model and one of them.
     """
     if both := sorted(set(seen) & set(test["sample"])):
         raise UserError(

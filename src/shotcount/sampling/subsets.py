@@ -10,17 +10,17 @@ from shotcount.core.seeds import seed_for
 
 @cache
 def farthest_first(count: int, start: int) -> tuple[int, ...]:
-    """Order positions on a circle so that every prefix is spread as evenly as can be.
+    """Order positions on a circle so that every prefix is spread as evenly as possible.
 
-    "Evenly spaced k of n" drawn afresh for each k would not nest; prefixes of one order do.
-    Greedy: next comes the position farthest from all before it (Gonzalez 1985), the first
-    of them on a tie.
+    Prefixes of one order are nested; "evenly spaced k of n", computed for each k, would not be.
+    Greedy: the next position is the farthest from all before it (Gonzalez 1985), the first one
+    on a tie.
 
     >>> farthest_first(8, start=0)
     (0, 4, 2, 6, 1, 3, 5, 7)
     """
     places, order = np.arange(count), [start % count]
-    gaps = np.full(count, count)  # of each position to the nearest so far
+    gaps = np.full(count, count)  # from each position to the nearest one chosen
     while len(order) < count:
         steps = (places - order[-1]) % count
         gaps = np.minimum(gaps, np.minimum(steps, count - steps))
@@ -49,25 +49,25 @@ def stratified_order(labels: pd.Series, rng: np.random.Generator) -> np.ndarray:
 
 
 def nested_subsets(train: pd.DataFrame, angle_order: str, draws: int, seed: int) -> pd.DataFrame:
-    """Rank the training samples, and the angles of each, anew for every draw.
+    """Order the training samples, and the angles of each, independently for every draw.
 
-    The subset of n samples x k angles is what ranks below n and k: smaller subsets lie
-    within larger ones, and adding a size to the study changes no other.
+    The subset of n samples x k angles has the first n samples and the first k angles of each:
+    larger subsets contain smaller ones, and adding a size to the study changes no other.
 
     Parameters
     ----------
     train : DataFrame
-        The training split, angles of a sample in the order they were shot. They are taken to
+        The training split, angles of a sample in the order they were shot. They are assumed to
         go round the sample.
     angle_order : {"spread", "random"}
         Whether a sample's first angles are far apart on the circle or drawn at random.
     draws : int
-        One for each seed of the training.
+        Number of draws: one for each training seed.
 
     Returns
     -------
     DataFrame
-        As in `tables.SUBSETS`.
+        The columns of `core.tables.SUBSETS`.
     """
     labels = train.drop_duplicates("sample").set_index("sample")["label"]
     rows_of = train.groupby("sample").indices  # rows of each sample

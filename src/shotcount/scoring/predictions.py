@@ -1,4 +1,4 @@
-"""The table of a cell's predictions on the test split."""
+"""The table of a cell's predictions on the test split, and arrays computed from it."""
 
 from pathlib import Path
 
@@ -9,15 +9,15 @@ from shotcount.core.tables import CELL, Table
 
 
 def prediction_columns(labels: list[str]) -> Table:
-    """Return the columns of the predictions for these classes: one probability each."""
+    """Return the columns of a table of predictions: one probability for each of `labels`."""
     key = CELL | {"seed": "int64", "photo": "int64", "sample": "str", "label": "str"}
     return key | {probability(label): "float64" for label in labels}
 
 
 def predictions_of(strategy: Path, samples: int, angles: int) -> Path:
-    """Return the path of a cell's predictions, below the folder data/evaluation/<strategy>.
+    """Return the path of a cell's predictions in `strategy`, the folder data/evaluation/<strategy>.
 
-    Each cell has a file of its own, since memory may not hold the predictions of all cells.
+    Each cell has its own table, since memory may not hold the predictions of all cells.
     """
     return strategy / "predictions" / f"{samples}x{angles}"
 
@@ -28,18 +28,18 @@ def probability(label: str) -> str:
 
 
 def hits(predictions: pd.DataFrame, labels: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return whether each seed got each photo right, and which sample each photo shows.
+    """Return whether each seed predicted each photo correctly, and which sample it shows.
 
     Parameters
     ----------
     predictions : DataFrame
-        Of one cell, as in ``prediction_columns(labels)``.
+        The predictions of one cell, with the columns ``prediction_columns(labels)``.
 
     Returns
     -------
     correct : ndarray of shape (seeds, photos), bool
     samples : ndarray of shape (photos,)
-        In order of the photos.
+        Both arrays are in ascending order of `photo`.
     """
     order = np.lexsort((predictions["photo"], predictions["seed"]))
     chosen = probabilities(predictions, labels).argmax(axis=1)
@@ -51,7 +51,7 @@ def hits(predictions: pd.DataFrame, labels: list[str]) -> tuple[np.ndarray, np.n
 def class_indices(column: pd.Series, labels: list[str]) -> np.ndarray:
     """Return the index of each class in `labels`: ndarray of shape (rows,), int64.
 
-    Comparing millions of numbers takes no time; comparing millions of strings takes minutes.
+    Integers, because comparing millions of strings takes minutes.
     """
     return np.asarray(pd.Index(labels).get_indexer(column))
 

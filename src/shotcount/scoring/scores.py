@@ -1,4 +1,4 @@
-"""Scores of a cell: accuracy, F1, log loss, calibration, confusion."""
+"""Scores of a cell: accuracy, F1, log loss, calibration error, confusion matrix."""
 
 import numpy as np
 import pandas as pd
@@ -21,8 +21,8 @@ CONFUSION: Table = CELL | {"actual": "str", "predicted": "str", "photos_per_seed
 def score(predictions: pd.DataFrame, labels: list[str]) -> dict[str, float]:
     """Score one cell: each metric is the mean over seeds.
 
-    Balanced accuracy is the mean recall of the classes; F1 is averaged over classes unweighted;
-    log-loss is in nats; ECE as `calibration_error` has it.
+    Balanced accuracy is the mean recall of the classes, macro F1 the unweighted mean of their F1.
+    Log loss is in nats. For ECE see `calibration_error`.
     """
     correct, _ = hits(predictions, labels)
     per_seed, classes = [], range(len(labels))
@@ -45,10 +45,11 @@ def score(predictions: pd.DataFrame, labels: list[str]) -> dict[str, float]:
 
 
 def calibration_error(confidence: np.ndarray, correct: np.ndarray, bins: int = 15) -> float:
-    """Return the expected calibration error: how far confidence is from accuracy, on average.
+    """Return the expected calibration error: the mean gap between confidence and accuracy.
 
-    Over bins of equal width, weighted by their photos (Guo et al., "On calibration of modern
-    neural networks", ICML 2017). Biased upwards for few photos, since a bin's accuracy is noisy.
+    Photos are grouped into bins of equal width; a bin's weight is its number of photos (Guo et al.,
+    "On calibration of modern neural networks", ICML 2017). With few photos the error is biased
+    upwards, since a bin's accuracy is noisy.
 
     Parameters
     ----------
@@ -67,7 +68,7 @@ def confusion(predictions: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        actual, predicted, photos_per_seed: one row a pair of classes.
+        actual, predicted, photos_per_seed: one row per pair of classes.
     """
     chosen = probabilities(predictions, labels).argmax(axis=1)
     truth = class_indices(predictions["label"], labels)

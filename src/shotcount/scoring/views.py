@@ -7,27 +7,28 @@ import pandas as pd
 
 from shotcount.scoring.predictions import class_indices, probabilities
 
-VIEWED = 50  # samples at once, to bound the memory that their orders take
+VIEWED = 50  # samples processed at once, to bound the memory for their orders
 
 
 def right_by_views(
     predictions: pd.DataFrame, labels: list[str], rng: np.random.Generator, orders: int = 50
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Judge whole samples by the averaged predictions of 1, 2, 3, … of their photos.
+    """Return how often whole samples are predicted correctly from 1, 2, 3, … of their photos.
 
-    Averages log-probabilities: the product of experts that are taken to err independently, over
-    which of a sample's photos are seen in `orders` random orders.
+    The photos' log-probabilities are averaged. This is a product of experts, which assumes that
+    their errors are independent (Hinton, "Training products of experts by minimizing contrastive
+    divergence", Neural Computation 2002). Each sample's photos are taken in `orders` random orders.
 
     Parameters
     ----------
     predictions : DataFrame
-        Of one cell, as in ``prediction_columns(labels)``.
+        The predictions of one cell, with the columns ``prediction_columns(labels)``.
 
     Returns
     -------
     right : ndarray of shape (views, seeds, samples), float64
-        In what share of the orders a sample is right, seen from 1, 2, … angles, up to as many
-        as every sample has.
+        Share of the orders in which the first 1, 2, … photos give the sample's class, up to the
+        number of photos that every sample has.
     samples : ndarray of shape (samples,)
     """
     ordered = predictions.sort_values(["seed", "sample", "photo"])
@@ -37,7 +38,7 @@ def right_by_views(
     truth = class_indices(ordered["label"], labels)
     seeds, samples = ordered["seed"].nunique(), ordered["sample"].unique()
     right = np.empty((most, seeds * len(samples)))
-    for own in _alike(counts, VIEWED):
+    for own in _equal_neighbours(counts, VIEWED):
         rows = np.tile(np.arange(counts[own[0]]), (len(own) * orders, 1))
         rows = rng.permuted(rows, axis=1)[:, :most].reshape(len(own), orders, most)
         summed = log_p[rows + starts[own][:, None, None]].cumsum(axis=2)
@@ -46,7 +47,7 @@ def right_by_views(
     return right.reshape(most, seeds, len(samples)), samples
 
 
-def _alike(counts: np.ndarray, most: int) -> Iterator[np.ndarray]:
-    """Yield the places of neighbours of the same count, `most` at a time."""
+def _equal_neighbours(counts: np.ndarray, most: int) -> Iterator[np.ndarray]:
+    """Yield the indices of neighbours with equal counts, at most `most` at a time."""
     for run in np.split(np.arange(len(counts)), np.flatnonzero(np.diff(counts)) + 1):
         yield from np.split(run, range(most, len(run), most))

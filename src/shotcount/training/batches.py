@@ -1,4 +1,4 @@
-"""Which photos are in the batch of each step."""
+"""Choose the photos in the batch of each step."""
 
 import math
 from functools import lru_cache
@@ -7,19 +7,19 @@ import numpy as np
 
 from shotcount.core.seeds import seed_for
 
-WINDOW = 2**14  # photos: 2.5 GB at 224 px
-BLOCK = 64  # neighbours that come into a window together: 10 MB at 224 px
+WINDOW = 2**14  # photos that are shuffled together: 2.5 GB at 224 px
+BLOCK = 64  # neighbours that are put into a window together: 10 MB at 224 px
 
 
 def draw_batch(
     step: int, photos: int, batch_size: int, seed_key: tuple[str | int, ...]
 ) -> np.ndarray:
-    """Positions of the photos of step `step`: every photo once before any photo again.
+    """Return the positions of the photos of a step: every photo once before any photo again.
 
-    All batches are full: a ragged last batch would weigh its photos more, and BatchNorm needs more
-    than one photo. A function of the step alone, so that a run can go on at any step. More than
-    `WINDOW` photos are drawn from window by window, so that photos in the order of the array, of
-    which memory can't hold all, aren't each sought on the disk.
+    All batches are full: a smaller last batch would give its photos more weight, and BatchNorm
+    needs more than one photo. The batch depends on the step alone, so a run can resume at any step.
+    More than `WINDOW` photos are drawn window by window: if they are in the order of an array that
+    doesn't fit the memory, the disk then reads neighbours together.
     """
     batch_size = min(batch_size, photos)
     rounds, places = np.divmod(np.arange(step * batch_size, (step + 1) * batch_size), photos)
@@ -33,7 +33,7 @@ def _shuffled(photos: int, round_: int, seed_key: tuple[str | int, ...]) -> np.n
     rng = np.random.default_rng(seed_for("order", *seed_key, round_))
     if photos <= WINDOW:
         return rng.permutation(photos)
-    # Blocks, and not whole shards, since neighbours are alike: a window of few long runs would
+    # Blocks rather than whole shards, since neighbours are alike: a window of a few shards would
     # hold few classes (Xu et al., "In-database machine learning with CorgiPile", SIGMOD 2022).
     blocks = np.array_split(np.arange(photos), math.ceil(photos / BLOCK))
     order = np.concatenate([blocks[place] for place in rng.permutation(len(blocks))])

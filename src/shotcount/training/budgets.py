@@ -1,4 +1,4 @@
-"""How many steps to train, at which learning rate."""
+"""The number of steps, the learning rate and the optimiser."""
 
 import math
 
@@ -9,7 +9,7 @@ from shotcount.training.settings import StepDecay, TrainingSettings
 
 
 def training_steps(photos: int, batch_size: int, epochs: float, min_steps: int) -> int:
-    """Optimisation steps for a subset of `photos`: `epochs` passes, but at least `min_steps`.
+    """Return the steps for a subset of `photos`: `epochs` passes, but at least `min_steps`.
 
     A few passes over a small subset would leave it undertrained, and the learning curve would
     show the budget instead of the data. The floor follows BiT's rule for small data sets
@@ -24,7 +24,7 @@ def training_steps(photos: int, batch_size: int, epochs: float, min_steps: int) 
 
 
 def learning_rate(step: int, steps: int, epoch: float, settings: TrainingSettings) -> float:
-    """Learning rate of optimisation step `step` of `steps`, `epoch` passes into the subset."""
+    """Return the learning rate at `step` of `steps`, `epoch` passes into the subset."""
     if isinstance(settings.schedule, StepDecay):
         decays = math.floor(epoch / settings.schedule.every)
         return float(settings.learning_rate * settings.schedule.factor**decays)
@@ -34,7 +34,7 @@ def learning_rate(step: int, steps: int, epoch: float, settings: TrainingSetting
 
 
 def build_optimizer(network: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
-    """Weight decay is for weights: norms and biases go without (He et al., CVPR 2019)."""
+    """Return the optimiser. Only weights decay, not norms and biases (He et al., CVPR 2019)."""
     decayed = [p for p in network.parameters() if p.ndim > 1]
     others = [p for p in network.parameters() if p.ndim <= 1]
     groups = [

@@ -38,8 +38,8 @@ class Compute:
     """Where and how networks are trained."""
 
     device: torch.device
-    precision: torch.dtype  # of the training steps of a network that sees photos
-    compiled: bool  # whether torch.compile makes these steps
+    precision: torch.dtype  # precision of the training steps of a network that sees photos
+    compiled: bool  # whether torch.compile compiles these steps
     parallel: ParallelSettings
 
     @classmethod
@@ -51,7 +51,7 @@ class Compute:
         compiled: bool,
         parallel: ParallelSettings,
     ) -> "Compute":
-        """Choose for a strategy: a head on cached features is small, and trained in float32."""
+        """Choose for a strategy: a head on cached features is small and is trained in float32."""
         cached = STRATEGIES[strategy].cached
         chosen = pick_precision("float32" if cached else precision, device)
         return cls(device, chosen, compiled and not cached, parallel)
@@ -59,7 +59,7 @@ class Compute:
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """What all cells of a strategy are trained with."""
+    """What all cells of a strategy have in common."""
 
     strategy: str
     settings: TrainingSettings
@@ -164,12 +164,12 @@ def _train_seed(
         known, unseen = ((features[e.rows, 0], e.targets) for e in (run.train, run.val))
         head = solve_head(known, unseen, len(setup.classes))
     lean = setup
-    if processes > 1:  # other processes are not sent data that they don't use
+    if processes > 1:  # don't send processes data that they don't use
         arrays = replace(setup.arrays, features=setup.arrays.features[:0])
         lean = replace(setup, arrays=arrays, subsets=setup.subsets[:0])
 
     def train(piece: int) -> tuple[pd.DataFrame, Checkpoint]:
-        # A checkpoint for each piece: smaller pieces don't continue what larger ones began.
+        # One checkpoint per piece size, since a run must not resume with smaller pieces.
         checkpoint = Checkpoint(checkpoints / f"{'-'.join(map(str, (*run.key, piece)))}.pt")
         weights = folder / f"seed{run.key[-1]}.safetensors"
         own = replace(run, piece=piece)
@@ -230,9 +230,9 @@ def _tell(run: Run, history: pd.DataFrame, seconds: float) -> None:
 
 
 def _show(meter: Meter, ended: Sequence[int], seeds: int, state: RunState, steps: int) -> None:
-    """Show a seed's step as a step of its cell, of which some seeds `ended` after so many steps.
+    """Show a seed's step as progress of its cell. `ended`: the steps of each finished seed.
 
-    Since training may stop early, the other seeds are expected to take as many as these on average.
+    Training may stop early, so the seeds to come are expected to take the mean of `ended`.
     """
     to_come = round((seeds - len(ended) - 1) * (sum(ended) / len(ended) if ended else steps))
 

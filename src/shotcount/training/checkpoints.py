@@ -15,14 +15,14 @@ from shotcount.core.errors import UserError
 class Checkpoint:
     """The last saved state of one run: tensors, numbers and lists of them.
 
-    Saving is paced by its own cost: at most `share` of the time goes into it, so a small network
-    is saved every moment and a large one every few minutes.
+    Saving takes at most `share` of the time: a small network is saved every few moments, a large
+    one every few minutes.
     """
 
     def __init__(self, path: Path, share: float = 0.05) -> None:
         self.path = path
         self.share = share
-        self.due = time.perf_counter() + 0.5  # what ends sooner is sooner done again than saved
+        self.due = time.perf_counter() + 0.5  # a shorter run is repeated faster than saved
 
     def load(self) -> dict[str, Any] | None:
         """Return the saved state, its tensors on the CPU; None if there is none.
@@ -38,11 +38,11 @@ class Checkpoint:
             return None
         except (OSError, MemoryError):
             raise
-        except Exception as error:  # whatever is in the file
+        except Exception as error:  # of any type, depending on the file
             raise UserError(f"{self.path} is damaged: remove it and run again: {error}") from None
 
     def offer(self, state: Callable[[], dict[str, Any]]) -> None:
-        """Save `state()`, unless the last saving is too recent."""
+        """Save `state()`, unless the last save is too recent."""
         start = time.perf_counter()
         if start < self.due:
             return

@@ -38,10 +38,10 @@ class Run:
     # changes the result only for BatchNorm, which averages over a piece, and for dropout. None:
     # the whole batch.
     piece: int | None = None
-    # Of the training steps. In bfloat16, weights, their updates and the loss stay float32
+    # Precision of the training steps. In bfloat16, weights, updates and the loss stay float32
     # (Micikevicius et al., "Mixed Precision Training", ICLR 2018), and so does validation.
     precision: torch.dtype = torch.float32
-    compiled: bool = False  # whether torch.compile makes the training step
+    compiled: bool = False  # whether torch.compile compiles the training step
 
     @property
     def steps(self) -> int:
@@ -52,7 +52,7 @@ class Run:
 
 @dataclass
 class RunState:
-    """How far a run has come: with the network's and the optimiser's state, a checkpoint."""
+    """The progress of a run. A checkpoint adds the states of network and optimiser."""
 
     step: int = 0
     losses: list[torch.Tensor] = field(default_factory=list)  # since the last look at validation
@@ -91,7 +91,7 @@ def train_network(
     Returns
     -------
     DataFrame
-        One row a look at validation, as in `tables.LOOK`.
+        One row per look at validation, with the columns of `core.tables.LOOK`.
 
     Raises
     ------
@@ -150,13 +150,13 @@ def _step(
     target: torch.Tensor,
     run: Run,
 ) -> torch.Tensor:
-    """Take one step down the mean loss of a batch; return that loss, still on the device.
+    """Take one optimisation step on a batch; return its mean loss, still on the device.
 
-    Reading its value would make a GPU wait for the step to end before the next one is prepared.
+    Reading its value here would delay the next step until the GPU has finished this one.
     """
     optimizer.zero_grad()
     total = torch.zeros((), device=x.device)
-    # Pieces of equal size, since BatchNorm needs more than one photo.
+    # Pieces of equal size, since BatchNorm needs more than one photo in each.
     pieces = math.ceil(len(x) / (run.piece or len(x)))
     for part, true in zip(x.tensor_split(pieces), target.tensor_split(pieces), strict=True):
         with torch.autocast(x.device.type, run.precision, enabled=run.precision != torch.float32):
@@ -182,7 +182,7 @@ def _look(network: nn.Module, load: Load, run: Run, state: RunState, rate: float
             f"learning_rate ({run.settings.learning_rate}) of this strategy in params.yaml"
         )
     photos = len(run.train.rows)
-    # Losses from before a checkpoint are on the CPU.
+    # Losses that come from a checkpoint are on the CPU.
     losses = torch.stack([loss.cpu() for loss in state.losses])
     state.history.append(
         {

@@ -14,13 +14,13 @@ def predict(
 ) -> np.ndarray:
     """Return the probability of every class: ndarray of shape (len(rows), classes), float64."""
     network.eval()
-    if batch_size is None:  # activations overflow a CPU's cache: of 256 photos, by half of the time
+    if batch_size is None:  # on a CPU, batches of 256 overflow the cache: 1.5 times the time
         batch_size = 64 if next(network.parameters()).device.type == "cpu" else 512
 
     def compute(piece: int) -> np.ndarray:
         parts = [
             network(load(rows[start : start + piece], None)).cpu().double().softmax(dim=1)
-            for start in range(0, max(len(rows), 1), piece)  # none: a table without rows
+            for start in range(0, max(len(rows), 1), piece)  # no rows: an empty array
         ]
         return torch.cat(parts).numpy()
 
@@ -28,6 +28,6 @@ def predict(
 
 
 def cross_entropy(probabilities: np.ndarray, targets: np.ndarray) -> float:
-    """Mean negative log-likelihood in nats; probabilities below 1e-15 count as that."""
+    """Return the mean negative log-likelihood in nats; probabilities are clipped at 1e-15."""
     true = probabilities[np.arange(len(targets)), targets]
     return float(-np.log(np.clip(true, 1e-15, None)).mean())

@@ -1,7 +1,8 @@
 """Train one network with several processes of one machine: its ranks, in torch's terms.
 
 All ranks draw the same batches, and each computes on its share of every batch; gradients are
-averaged over the ranks (DistributedDataParallel). Only the first rank writes files.
+averaged over the ranks (DistributedDataParallel). So they take the steps of one process, except for
+rounding, dropout and, on a CPU, BatchNorm (see `replicate`). Only the first rank writes files.
 """
 
 import json
@@ -24,13 +25,13 @@ from shotcount.training.settings import ParallelSettings
 
 Result = TypeVar("Result")
 
-RESTARTS = 3  # of all ranks, after one of them died
+RESTARTS = 3  # restarts of all ranks after one has died
 FAULTS = {"user": UserError, "files": OSError, "memory": MemoryError}
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def process_count(parallel: ParallelSettings, gpus: int, batch_size: int, shown: int) -> int:
-    """Return how many processes train one network: as many as pay and divide the batch evenly.
+    """Return how many processes train one network: as many as pay off and divide the batch evenly.
 
     Parameters
     ----------
@@ -41,10 +42,10 @@ def process_count(parallel: ParallelSettings, gpus: int, batch_size: int, shown:
     shown : int
         Photos shown in training: steps x batch size.
 
-    >>> pays = ParallelSettings(processes="auto", batch_share=32, from_photos=10_000)
-    >>> [process_count(pays, gpus, 192, 20_000) for gpus in (0, 1, 4, 8)]
+    >>> auto = ParallelSettings(processes="auto", batch_share=32, from_photos=10_000)
+    >>> [process_count(auto, gpus, 192, 20_000) for gpus in (0, 1, 4, 8)]
     [1, 1, 4, 6]
-    >>> process_count(pays, 8, 64, 20_000), process_count(pays, 8, 192, 5_000)
+    >>> process_count(auto, 8, 64, 20_000), process_count(auto, 8, 192, 5_000)
     (2, 1)
     """
     most = max(gpus, 1)
@@ -56,6 +57,9 @@ def process_count(parallel: ParallelSettings, gpus: int, batch_size: int, shown:
     return max((n for n in even if batch_size // n >= parallel.batch_share), default=1)
 
 
+# ---------------------------------------------------------------------------- in a rank
+
+
 def rank_and_size() -> tuple[int, int]:
     """Return this process's rank and the number of ranks; (0, 1) for a single process."""
     if dist.is_available() and dist.is_initialized():
@@ -64,7 +68,7 @@ def rank_and_size() -> tuple[int, int]:
 
 
 def own_share(count: int) -> slice:
-    """Return which of `count` items are this rank's."""
+    """Return the slice of `count` items that belongs to this rank."""
     rank, size = rank_and_size()
     return slice(rank * count // size, (rank + 1) * count // size)
 
@@ -73,9 +77,9 @@ def gather(values: np.ndarray) -> np.ndarray:
     """Join the arrays of all ranks, in order of rank, along the first axis."""
     if rank_and_size()[1] == 1:
         return values
-    every = [values] * rank_and_size()[1]  # to be overwritten
-    dist.all_gather_object(every, values)
-    return np.concatenate(every)
+    gathered = [values] * rank_and_size()[1]  # placeholders
+    dist.all_gather_object(gathered, values)
+    return np.concatenate(gathered)
 
 
 def mean(value: torch.Tensor) -> torch.Tensor:
@@ -95,7 +99,7 @@ def replicate(network: nn.Module) -> nn.Module:
     if rank_and_size()[1] == 1:
         return network
     if next(network.parameters()).device.type == "cuda":
-        from timm.layers.norm_act import convert_sync_batchnorm  # for timm's own layers, too
+        from timm.layers.norm_act import convert_sync_batchnorm  # converts timm's layers, too
 
         network = convert_sync_batchnorm(network)
     return nn.parallel.DistributedDataParallel(network)
@@ -109,6 +113,9 @@ def share_statistics(network: nn.Module) -> None:
         distribute_bn(network, rank_and_size()[1], reduce=False)
 
 
+# ---------------------------------------------------------------------------- all ranks
+
+
 def launch(work: Callable[[], Result], processes: int, device: torch.device) -> Result:
     """Run `work` in several ranks, with torchrun's launcher; return the first rank's result.
 
@@ -118,7 +125,7 @@ def launch(work: Callable[[], Result], processes: int, device: torch.device) -> 
     Parameters
     ----------
     work : callable
-        Pickled, as its result is.
+        It and its result are pickled.
     processes : int
     device : torch.device
         "cuda" gives each rank a GPU of its own.
@@ -136,9 +143,9 @@ def launch(work: Callable[[], Result], processes: int, device: torch.device) -> 
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     for name in ("torch.distributed", "torch.multiprocessing"):
-        # They print the traceback of every attempt; the last one is raised.
+        # These print the traceback of every attempt; the last one is raised anyway.
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    # In memory: a fault may be a full disk.
+    # Ranks report faults through memory, since the fault may be a full disk.
     store = TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
     config = LaunchConfig(
         min_nodes=1,

@@ -21,7 +21,7 @@ class StepDecay(Section):
 
 
 class TrainingSettings(Section):
-    """What all strategies have."""
+    """Settings that all strategies have."""
 
     seeds: Count
     epochs: Positive
@@ -36,7 +36,7 @@ class TrainingSettings(Section):
 
 
 class PixelTrainingSettings(TrainingSettings):
-    """A network that sees photos, and not cached features, can see them augmented."""
+    """Settings of a network that is trained on photos, not features: how to augment them."""
 
     crop_scale: UpToOne
     flip: bool

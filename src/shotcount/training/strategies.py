@@ -24,7 +24,7 @@ from shotcount.training.settings import PixelTrainingSettings, TrainingSettings
 @dataclass(frozen=True)
 class Strategy:
     pretrained: bool
-    cached: bool  # trained on the frozen backbone's features instead of the photos
+    cached: bool  # trained on the frozen backbone's cached features instead of the photos
 
 
 STRATEGIES = {
@@ -39,7 +39,7 @@ class Arrays:
     """A collection as the network sees it."""
 
     pixels: Pixels | np.ndarray  # (photos, size, size, 3) uint8
-    features: np.ndarray  # (photos, 1 + augmentations, features) float32, of the frozen backbone
+    features: np.ndarray  # (photos, 1 + augmentations, features) float32, from the frozen backbone
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Load(Protocol):
     def __call__(
         self, rows: np.ndarray, seed: int | None, part: slice = slice(None)
     ) -> torch.Tensor:
-        """Return the rows in `part`. `seed` draws the augmentation of all rows; None: none."""
+        """Return the rows in `part`. `seed` draws how all rows are augmented; None: not at all."""
 
 
 def load_features(features: np.ndarray, device: torch.device) -> Load:
@@ -88,7 +88,7 @@ def load_pixels(
 
     def load(rows: np.ndarray, seed: int | None, part: slice = slice(None)) -> torch.Tensor:
         x = torch.from_numpy(pixels[rows[part]])
-        if device.type == "cuda":  # copied while the GPU computes on the last batch
+        if device.type == "cuda":  # the copy runs while the GPU computes on the last batch
             x = x.pin_memory()
         x = x.to(device, non_blocking=True).permute(0, 3, 1, 2).float()
         if seed is not None and settings is not None:

@@ -1,4 +1,4 @@
-"""Confidence intervals and p-values of a bootstrap."""
+"""Confidence intervals and p-values from bootstrap replicates."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from shotcount.uncertainty.bootstrap import Resamples
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its 95 % interval; an end may be infinite."""
+    """A number with its 95 % confidence interval; an end may be infinite."""
 
     value: float
     low: float
@@ -19,11 +19,11 @@ class Estimate:
 
 
 def degrees_of_freedom(replicates: np.ndarray, resamples: Resamples) -> float:
-    """On how many observations, less one, the spread of replicates rests.
+    """Return the degrees of freedom of the replicates' variance.
 
-    Where seeds matter more than samples, that is few. Welch and Satterthwaite's approximation
-    (Satterthwaite, Biometrics Bulletin 1946); the seeds' share of the variance is that which
-    their weights explain of the replicates' ranks (ranks, since a replicate may be infinite).
+    There are few where seeds matter more than samples. Welch and Satterthwaite's approximation
+    (Satterthwaite, Biometrics Bulletin 1946). The seeds' share of the variance is the part of the
+    replicates' ranks that their weights explain (ranks, since a replicate may be infinite).
     """
     rank = stats.rankdata(replicates)
     rank -= rank.mean()
@@ -45,20 +45,20 @@ def interval(
 ) -> tuple[float, float]:
     """Return the expanded percentile interval of a bootstrap.
 
-    The percentiles are those at which it would agree with Student's t rather than the normal
-    distribution (Hesterberg, "What teachers should know about the bootstrap", The American
-    Statistician 2015, section 3.3).
+    The percentiles are chosen so that the interval of normally distributed replicates is as wide
+    as that of Student's t (Hesterberg, "What teachers should know about the bootstrap", The
+    American Statistician 2015, section 3.3).
 
     Parameters
     ----------
     replicates : ndarray of shape (replicates,)
-        Of one number; infinity stands for one without bound.
-    resamples : Draws
-        What they come from.
+        Bootstrap replicates of one number; may be infinite.
+    resamples : Resamples
+        The resamples behind the replicates.
     """
     t = stats.t.ppf((1 - level) / 2, degrees_of_freedom(replicates, resamples))
     ordered = np.sort(replicates)
-    # The outer one of two order statistics: infinities can't be averaged.
+    # The outer of two order statistics: infinities can't be interpolated.
     place = int(stats.norm.cdf(t) * (len(ordered) - 1))
     return float(ordered[place]), float(ordered[len(ordered) - 1 - place])
 
@@ -66,10 +66,10 @@ def interval(
 def accuracy_interval(
     replicates: np.ndarray, resamples: Resamples, level: float = 0.95
 ) -> tuple[float, float]:
-    """Return the interval of an accuracy, honest also where every photo was right (or wrong).
+    """Return the interval of an accuracy, also where every photo is right (or wrong).
 
-    Then all replicates agree, and the far end is the exact binomial bound of as many trials as
-    there are test samples (Clopper and Pearson, Biometrika 1934).
+    There all replicates are equal, and the far end is the exact binomial bound for as many trials
+    as there are test samples (Clopper and Pearson, Biometrika 1934).
     """
     low, high = interval(replicates, resamples, level)
     bound = ((1 - level) / 2) ** (1 / resamples.samples.shape[1])
@@ -81,10 +81,10 @@ def accuracy_interval(
 
 
 def p_value(differences: np.ndarray, resamples: Resamples) -> float:
-    """Two-sided p-value of no difference, by how far the replicates' tail reaches across 0.
+    """Return the two-sided p-value of no difference, from the share of replicates beyond 0.
 
-    The level of the widest `interval` that leaves out 0 (Efron and Tibshirani, "An introduction
-    to the bootstrap", 1993, section 15.4); 1 is added to both counts so that it is never 0
+    It is 1 minus the level of the widest `interval` that excludes 0 (Efron and Tibshirani, "An
+    introduction to the bootstrap", 1993, section 15.4). 1 is added to both counts, so p is never 0
     (Davison and Hinkley, "Bootstrap methods and their application", 1997, section 4.2).
     """
     below, above = np.sum(differences <= 0), np.sum(differences >= 0)

@@ -5,14 +5,26 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from shotcount.findings import answer, compare, details, learning, plan, settings, tables
-from shotcount.findings.answer import Answer
-from shotcount.findings.learning import Learning
-from shotcount.report import numbers, sections, words
+from shotcount.findings import tables
+from shotcount.findings.answer import Answer, answer_study
+from shotcount.findings.compare import accuracy_by_views, common_largest, equal_budgets
+from shotcount.findings.learning import (
+    Learning,
+    curve_parameters,
+    learn_all,
+    redundancy,
+    with_intervals,
+)
+from shotcount.findings.plan import find_plan, trace_curve
+from shotcount.findings.settings import AnswerSettings
+from shotcount.findings.study import details
+from shotcount.report.numbers import summary
+from shotcount.report.sections import markdown
+from shotcount.report.words import sentences
 
 TEST_SAMPLES = 200
 SHOWN = np.repeat(np.arange(TEST_SAMPLES), 5)
-WANTED = settings.AnswerSettings(
+WANTED = AnswerSettings(
     tolerance=0.01,
     target_accuracy=0.9,
     cost_per_sample=1.0,
@@ -47,11 +59,11 @@ def study(
 
 def learn(accuracy: dict[str, dict[tuple[int, int], float]]) -> list[Learning]:
     curve, correct = study(accuracy)
-    return learning.learn_all(curve, correct, SHOWN, 400, np.random.default_rng(0))
+    return learn_all(curve, correct, SHOWN, 400, np.random.default_rng(0))
 
 
 def answer(accuracy: dict[str, dict[tuple[int, int], float]], guessing: float = 0.5) -> Answer:
-    return answer.answer_study(learn(accuracy), guessing, WANTED)
+    return answer_study(learn(accuracy), guessing, WANTED)
 
 
 def saturating(n: int, k: int, rho: float = 0.5, ceiling: float = 0.95) -> float:
@@ -90,7 +102,7 @@ def test_answer_recovers_what_the_study_was_made_of() -> None:
 def test_every_cell_of_the_curve_has_its_interval() -> None:
     learnings = learn({"frozen": {(10, 1): 1.0, (20, 1): 0.8}})
     scores = pd.DataFrame({"strategy": "frozen", "samples": [20, 10], "angles": 1})
-    curve = learning.with_intervals(scores, learnings)
+    curve = with_intervals(scores, learnings)
     assert list(curve["samples"]) == [20, 10]
     assert list(curve["accuracy_high"] > [0.8, 0.99]) == [True, True]
     assert curve["accuracy_low"][0] < 0.8
@@ -99,7 +111,7 @@ def test_every_cell_of_the_curve_has_its_interval() -> None:
 
 def test_plan_is_the_cheapest_and_near_the_classical_optimum() -> None:
     learning = learn({"frozen": FROZEN})[0]
-    plan = plan.find_plan(learning, 0.9, cost_per_sample=1.0, cost_per_photo=0.1)
+    plan = find_plan(learning, 0.9, cost_per_sample=1.0, cost_per_photo=0.1)
     assert plan is not None
     assert plan.optimum == pytest.approx(np.sqrt(10), rel=0.1)  # ρ = 0.5
     assert abs(plan.angles - plan.optimum) <= 1
@@ -110,25 +122,23 @@ def test_plan_is_the_cheapest_and_near_the_classical_optimum() -> None:
     assert plan.cost == pytest.approx(min(costs.values()), rel=0.1)
     assert plan.photos.value == plan.samples * plan.angles
     assert plan.cost == pytest.approx(plan.samples + 0.1 * plan.photos.value)
-    one = plan.find_plan(learning, 0.9, cost_per_sample=0.0, cost_per_photo=0.1)
+    one = find_plan(learning, 0.9, cost_per_sample=0.0, cost_per_photo=0.1)
     assert one is not None
     assert one.angles == 1  # samples cost nothing
 
 
 def test_target_above_the_ceiling_is_not_reachable() -> None:
     learning = learn({"frozen": FROZEN})[0]
-    assert plan.find_plan(learning, 0.97, 1.0, 0.1) is None
-    a = answer.answer_study([learning], 0.5, WANTED.model_copy(update={"target_accuracy": 0.97}))
-    assert (
-        "97.0 % is not reachable with more photos like these: the fitted ceiling is 9"
-        in (words.sentences(a)[3])
-    )
+    assert find_plan(learning, 0.97, 1.0, 0.1) is None
+    a = answer_study([learning], 0.5, WANTED.model_copy(update={"target_accuracy": 0.97}))
+    text = sentences(a)[3]
+    assert "97.0 % is not reachable with more photos like these: the fitted ceiling is 9" in text
 
 
 def test_flat_curve_identifies_no_redundancy() -> None:
     a = answer({"frozen": dict.fromkeys(GRID, 0.8)})
     assert a.redundancies["frozen"] is None
-    assert "How redundant the angles are is not identifiable" in words.sentences(a)[1]
+    assert "How redundant the angles are is not identifiable" in sentences(a)[1]
     assert a.enough.photos.value == 15
 
 
@@ -136,23 +146,23 @@ def test_two_seeds_are_too_few_for_the_redundancy() -> None:
     curve, correct = study({"frozen": FROZEN})
     two = {cell: right[:2] for cell, right in correct.items()}
     rng = np.random.default_rng(0)
-    learning = learning.learn_all(curve.assign(seeds=2), two, SHOWN, 400, rng)[0]
-    assert learning.redundancy(learning) is None
-    assert learning.redundancy(learn({"frozen": FROZEN})[0]) is not None
+    learning = learn_all(curve.assign(seeds=2), two, SHOWN, 400, rng)[0]
+    assert redundancy(learning) is None
+    assert redundancy(learn({"frozen": FROZEN})[0]) is not None
 
 
 def test_too_few_cells_give_measured_answers_and_no_forecast() -> None:
     learnings = learn({"frozen": {(15, 1): 0.7, (30, 1): 0.795, (60, 1): 0.8}})
-    a = answer.answer_study(learnings, 0.5, WANTED)
+    a = answer_study(learnings, 0.5, WANTED)
     assert a.enough.photos.value == 30
     assert (a.more_samples, a.plan, a.ceiling) == (None, None, None)
-    text = " ".join(words.sentences(a))
+    text = " ".join(sentences(a))
     assert "What more photos would bring is not identifiable: too few sizes" in text
     assert "angles are" not in text  # one angle: nothing to say of angles
     assert "What it takes to reach 90.0 % is not identifiable" in text
     easy = WANTED.model_copy(update={"target_accuracy": 0.65})
-    a = answer.answer_study(learnings, 0.5, easy)
-    assert "65.0 % is what the study's smallest subset reached already." in words.sentences(a)
+    a = answer_study(learnings, 0.5, easy)
+    assert "65.0 % is what the study's smallest subset reached already." in sentences(a)
 
 
 def test_an_axis_of_one_size_is_not_extrapolated() -> None:
@@ -160,10 +170,8 @@ def test_an_axis_of_one_size_is_not_extrapolated() -> None:
     assert a.more_samples is None
     assert a.more_angles is not None
     assert a.plan is None
-    assert (
-        "Twice the samples can't be foretold (study.samples has one size)"
-        in (words.sentences(a)[2])
-    )
+    text = sentences(a)[2]
+    assert "Twice the samples can't be predicted (study.samples has one size)" in text
     by_sample = answer(
         {"frozen": {(n, 1): saturating(n, 1) for n in (9, 15, 30, 50, 80, 120, 200)}}
     )
@@ -175,7 +183,7 @@ def test_an_axis_of_one_size_is_not_extrapolated() -> None:
 def test_strategies_are_compared_at_the_largest_subset_that_all_have() -> None:
     small = {size: value for size, value in WORSE.items() if size != (120, 10)}
     learnings = learn({"frozen": FROZEN, "finetune": small})
-    places = compare.common_largest(learnings)
+    places = common_largest(learnings)
     assert [
         (own.samples[places[own.strategy]], own.angles[places[own.strategy]]) for own in learnings
     ] == [(60, 10), (60, 10)]
@@ -187,12 +195,12 @@ def test_comparisons_are_adjusted_and_named() -> None:
     assert by_pair["frozen", "scratch"].p_holm < 0.05
     assert by_pair["frozen", "scratch"].lead.value == pytest.approx(0.1, abs=1e-3)
     assert by_pair["frozen", "finetune"].p_holm == 1
-    text = words.sentences(a)[0]
+    text = sentences(a)[0]
     assert "better than scratch; no detectable difference from finetune" in text
 
 
 def test_equally_many_photos_are_compared_from_more_samples_and_more_angles() -> None:
-    trades = compare.equal_budgets(learn({"frozen": FROZEN})[0])
+    trades = equal_budgets(learn({"frozen": FROZEN})[0])
     first = trades[0]
     assert (first.photos, first.more_samples, first.fewer_angles) == (30, 30, 1)
     assert (first.fewer_samples, first.more_angles) == (15, 2)
@@ -201,7 +209,7 @@ def test_equally_many_photos_are_compared_from_more_samples_and_more_angles() ->
 
 
 def test_trace_follows_the_curve_and_marks_what_lies_beyond() -> None:
-    points = details.as_table(details.trace_curve(learn({"frozen": FROZEN})[0]), tables.FITTED)
+    points = tables.as_table(trace_curve(learn({"frozen": FROZEN})[0]), tables.FITTED)
     assert set(points["samples"]) == {15, 30, 60, 120, 240}
     beyond = points[points["extrapolated"]]
     assert set(zip(beyond["samples"], beyond["angles"], strict=True)) == {
@@ -213,7 +221,7 @@ def test_trace_follows_the_curve_and_marks_what_lies_beyond() -> None:
 
 
 def test_parameters_of_every_family_have_intervals() -> None:
-    table = details.as_table(details.curve_parameters(learn({"frozen": FROZEN})[0]), tables.FITS)
+    table = tables.as_table(curve_parameters(learn({"frozen": FROZEN})[0]), tables.FITS)
     assert set(table["family"]) == {"power law", "logarithm", "arctan", "algebraic root"}
     assert table.drop_duplicates("family")["share"].sum() == pytest.approx(1)
     power = table[table["family"] == "power law"].set_index("parameter")
@@ -226,7 +234,7 @@ def test_parameters_of_every_family_have_intervals() -> None:
 
 
 def test_sentences_answer_in_counts_with_intervals() -> None:
-    first, second, third, fourth = words.sentences(answer({"frozen": FROZEN, "scratch": WORSE}))
+    first, second, third, fourth = sentences(answer({"frozen": FROZEN, "scratch": WORSE}))
     assert first.startswith(
         "360 photos (120 samples from 3 angles each) are enough: with all 1,200"
     )
@@ -240,28 +248,28 @@ def test_sentences_answer_in_counts_with_intervals() -> None:
 
 def test_plan_far_beyond_the_study_is_no_advice() -> None:
     wanted = WANTED.model_copy(update={"target_accuracy": 0.93})
-    text = words.sentences(answer.answer_study(learn({"frozen": FROZEN}), 0.5, wanted))[3]
+    text = sentences(answer_study(learn({"frozen": FROZEN}), 0.5, wanted))[3]
     assert text.startswith("93.0 % is too far off to plan for")
     assert "where 120 samples were studied" in text
 
 
 def test_target_below_the_study_is_reached_already() -> None:
     wanted = WANTED.model_copy(update={"target_accuracy": 0.5})
-    a = answer.answer_study(learn({"frozen": FROZEN}), 0.4, wanted)
+    a = answer_study(learn({"frozen": FROZEN}), 0.4, wanted)
     assert a.plan is not None
     assert (a.plan.samples, a.plan.angles) == (15, 1)
-    assert words.sentences(a)[3] == "50.0 % is expected of the study's smallest subset already."
+    assert sentences(a)[3] == "50.0 % is expected of the study's smallest subset already."
 
 
 def test_curve_that_still_rises_says_that_more_may_help() -> None:
     rising = {(n, k): 0.5 + 0.05 * np.log(n * k) for n, k in GRID}
-    text = words.sentences(answer({"frozen": rising}))[0]
+    text = sentences(answer({"frozen": rising}))[0]
     assert "No smaller subset is expected within 1 point of that" in text
     assert "more photos may well help" in text
 
 
 def test_accuracy_no_better_than_guessing_is_no_answer() -> None:
-    (text,) = words.sentences(answer({"frozen": dict.fromkeys(GRID, 0.51)}, guessing=0.5))
+    (text,) = sentences(answer({"frozen": dict.fromkeys(GRID, 0.51)}, guessing=0.5))
     assert text.startswith("No answer: with all 1,200 training photos frozen reached 51.0 %")
     assert "not shown to beat always naming the commonest class (50.0 %)" in text
 
@@ -270,41 +278,34 @@ def test_accuracy_no_better_than_guessing_is_no_answer() -> None:
 def results() -> tuple[dict[str, pd.DataFrame], Answer]:
     accuracy = {"frozen": FROZEN, "scratch": WORSE}
     learnings = learn(accuracy)
-    a = answer.answer_study(learnings, 0.5, WANTED)
+    a = answer_study(learnings, 0.5, WANTED)
     curve = study(accuracy)[0]
     value = np.concatenate([list(cells.values()) for cells in accuracy.values()])
     scores = curve.assign(
         accuracy=value, balanced_accuracy=value, macro_f1=value, log_loss=0.5, ece=0.02
     )
-    curve = learning.with_intervals(scores, learnings)
+    curve = with_intervals(scores, learnings)
     right = hits(0.9).reshape(3, TEST_SAMPLES, 5).transpose(2, 0, 1)
-    fits, budgets, views = [], [], []
-    for own in learnings:
-        fits += details.curve_parameters(own)
-        budgets += compare.equal_budgets(own)
-        views += compare.accuracy_by_views(own, right, np.arange(TEST_SAMPLES))
-    rows = {
-        "comparisons": (a.comparisons, tables.COMPARISONS),
-        "fits": (fits, tables.FITS),
-        "equal_budgets": (budgets, tables.BUDGETS),
-        "views": (views, tables.VIEWS),
-    }
-    return {"curve": curve} | {k: details.as_table(r, c) for k, (r, c) in rows.items()}, a
+    views = [
+        row for own in learnings for row in accuracy_by_views(own, right, np.arange(TEST_SAMPLES))
+    ]
+    made = {"curve": curve, "views": tables.as_table(views, tables.VIEWS)}
+    return details(learnings, a) | made, a
 
 
 def test_summary_is_rounded_and_says_what_is_unknown(
     results: tuple[dict[str, pd.DataFrame], Answer],
 ) -> None:
     t, a = results
-    summary = numbers.summary(t, a, {"photos": 9})
-    assert set(summary) == {"frozen", "scratch", "comparisons", "answer", "data"}
-    assert summary["frozen"]["accuracy"] == round(saturating(120, 10), 4)
-    assert summary["frozen"]["redundancy"] == pytest.approx(0.5, abs=0.05)
-    assert summary["answer"]["photos"] == 360
-    assert isinstance(summary["answer"]["photos"], int)
+    made = summary(t, a, {"photos": 9})
+    assert set(made) == {"frozen", "scratch", "comparisons", "answer", "data"}
+    assert made["frozen"]["accuracy"] == round(saturating(120, 10), 4)
+    assert made["frozen"]["redundancy"] == pytest.approx(0.5, abs=0.05)
+    assert made["answer"]["photos"] == 360
+    assert isinstance(made["answer"]["photos"], int)
     unreachable = dataclasses.replace(a, plan=None)
-    assert numbers.summary(t, unreachable, {})["answer"]["plan_photos"] is None
-    numbers = [v for part in summary.values() for v in part.values() if isinstance(v, float)]
+    assert summary(t, unreachable, {})["answer"]["plan_photos"] is None
+    numbers = [v for part in made.values() for v in part.values() if isinstance(v, float)]
     assert all(v == round(v, 4) for v in numbers)
 
 
@@ -312,8 +313,8 @@ def test_comparisons_are_named_alike_whoever_leads(
     results: tuple[dict[str, pd.DataFrame], Answer],
 ) -> None:
     t, a = results
-    (behind,) = numbers.summary(t, a, {})["comparisons"].items()
-    (ahead,) = numbers.summary(t | {"curve": t["curve"][::-1]}, a, {})["comparisons"].items()
+    (behind,) = summary(t, a, {})["comparisons"].items()
+    (ahead,) = summary(t | {"curve": t["curve"][::-1]}, a, {})["comparisons"].items()
     assert (behind[0], ahead[0]) == ("scratch_over_frozen", "frozen_over_scratch")
     assert ahead[1]["lead"] == pytest.approx(0.1, abs=1e-3)
     for name, opposite in (("lead", "lead"), ("lead_low", "lead_high"), ("lead_high", "lead_low")):
@@ -325,7 +326,7 @@ def test_markdown_has_a_table_for_each_question(
     results: tuple[dict[str, pd.DataFrame], Answer],
 ) -> None:
     t, a = results
-    text = sections.markdown(t, a, {"test_samples": 200})
+    text = markdown(t, a, {"test_samples": 200})
     sections = text.split("## ")
     assert [section.splitlines()[0] for section in sections[1:]] == [
         "Accuracy by size",

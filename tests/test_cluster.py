@@ -24,7 +24,7 @@ from shotcount.core.errors import UserError
 pytest.importorskip("ray", reason="needs requirements-cluster.txt")
 pytest.importorskip("submitit", reason="needs requirements-cluster.txt")
 
-GRID = ("python", "-m", "shotcount", "grid")
+COMMAND = ("python", "-m", "shotcount", "cluster")
 REST = ["classifier", "gallery", "plot"]
 
 
@@ -73,7 +73,7 @@ FROZEN = ("data/models/frozen", "data/evaluation/frozen")
 
 
 def recorded(shown: str) -> list[str]:
-    """The stages that the grid says it has run."""
+    """The stages that the command says it has run."""
     return re.findall(r"^\[\d+/\d+\] (\S+): [\d.]+ s on ", shown, re.M)
 
 
@@ -89,14 +89,14 @@ def read_until(process: subprocess.Popen[str], pattern: str) -> str:
 
 
 def one_of(
-    pattern: str, folder: Path, grid: subprocess.Popen[str], old: Sequence[psutil.Process] = ()
+    pattern: str, folder: Path, command: subprocess.Popen[str], old: Sequence[psutil.Process] = ()
 ) -> psutil.Process:
-    """The first such process, once the grid has started one that isn't old."""
+    """The first such process, once the command has started one that isn't old."""
 
     def new() -> list[psutil.Process]:
         return [each for each in processes(pattern, folder) if each not in old]
 
-    return wait_for(new, grid)[0]
+    return wait_for(new, command)[0]
 
 
 # ---- one machine --------------------------------------------------------------------
@@ -106,16 +106,16 @@ def test_interrupted_on_ray_it_goes_on_to_the_same_bytes_and_then_does_nothing(
     study: Clone, untrained: Untrained
 ) -> None:
     untrained.one_strategy()
-    process = untrained.start(*GRID)
+    process = untrained.start(*COMMAND)
     first = recorded(read_until(process, r"^\[1/5\]"))
     os.killpg(process.pid, signal.SIGINT)
     shown = process.communicate()[0]
     assert process.returncode == 130, shown
-    assert "interrupted: run again to go on" in shown
+    assert "interrupted: run again to resume" in shown
     assert not processes(r"stages/train\.py", untrained.folder)
     first += recorded(shown)
 
-    shown = untrained.run(*GRID)
+    shown = untrained.run(*COMMAND)
     assert f"train: {5 - len(first)} stages out of date" in shown
     assert sorted([*first, *recorded(shown)]) == [
         "evaluate@frozen", "train@frozen-0.5-1", "train@frozen-0.5-3",
@@ -124,7 +124,7 @@ def test_interrupted_on_ray_it_goes_on_to_the_same_bytes_and_then_does_nothing(
     assert shown.endswith("left for dvc repro: classifier, gallery, plot\n")
     assert untrained.made(*FROZEN) == made(study, *FROZEN)
 
-    shown = untrained.run(*GRID)
+    shown = untrained.run(*COMMAND)
     assert "train: up to date\nevaluate: up to date\n" in shown
     assert recorded(shown) == []
 
@@ -134,7 +134,7 @@ def test_interrupted_on_ray_it_goes_on_to_the_same_bytes_and_then_does_nothing(
     content = yaml.safe_load(lock.read_text(encoding="utf-8"))
     content["stages"] = {k: v for k, v in content["stages"].items() if k[:5] != "train"}
     lock.write_text(yaml.safe_dump(content), encoding="utf-8")
-    shown = untrained.run(*GRID)
+    shown = untrained.run(*COMMAND)
     assert "train: 5 stages were in the run cache\ntrain: up to date\n" in shown
     assert untrained.made(*FROZEN) == made(study, *FROZEN)
     assert untrained.repro() == REST
@@ -142,7 +142,7 @@ def test_interrupted_on_ray_it_goes_on_to_the_same_bytes_and_then_does_nothing(
 
 def test_a_requeued_job_goes_on_to_the_same_bytes(study: Clone, untrained: Untrained) -> None:
     untrained.one_strategy()
-    process = untrained.start(*GRID, "--on", "local", "--jobs", "2")
+    process = untrained.start(*COMMAND, "--on", "local", "--jobs", "2")
     read_until(process, "^train: 5 stages")
     stage = one_of(r"stages/train\.py", untrained.folder, process)
     job = stage.parent()
@@ -164,13 +164,13 @@ def test_what_fails_is_named_and_the_rest_recorded(untrained: Untrained) -> None
     untrained.one_strategy()
     untrained.set_params(train__frozen__learning_rate=1e30, train__frozen__min_steps=20)
     cell = untrained.folder / "data/models/frozen/0.5x1"
-    shown = untrained.run(*GRID, "--on", "local", code=2)
+    shown = untrained.run(*COMMAND, "--on", "local", code=2)
     assert re.search(r"^error: \d of 5 stages failed, the others are recorded:$", shown, re.M)
     assert re.search(
-        r"^ +train@frozen-1.0-3: training ran away: .* lower learning_rate", shown, re.M
+        r"^ +train@frozen-1.0-3: training diverged: .* lower learning_rate", shown, re.M
     )
     assert "Traceback" not in shown
-    assert ": again" not in shown  # since it would fail again
+    assert ": retrying" not in shown  # since it would fail again
     assert not cell.exists() or "train@frozen-0.5-1" in recorded(shown)
 
 
@@ -229,7 +229,7 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 def test_nodes_with_folders_of_their_own_and_a_killed_worker_give_the_same_bytes(
     study: Clone, untrained: Untrained, cluster: Cluster, tmp_path: Path
 ) -> None:
-    there = (*GRID, "--address", cluster.address)
+    there = (*COMMAND, "--address", cluster.address)
     shown = untrained.run(*there, "--cpus", "2", code=2)
     assert "error: --cpus 2: no node of the cluster has more than 1" in shown
     shown = untrained.run(*there, "--files", "remote", code=2)
@@ -237,7 +237,7 @@ def test_nodes_with_folders_of_their_own_and_a_killed_worker_give_the_same_bytes
 
     untrained.run("dvc", "remote", "add", "--default", "storage", str(tmp_path / "remote"))
     process = untrained.start(*there, "--files", "remote")
-    own = [folder / "shotcount-grid" for folder in cluster.folders]
+    own = [folder / "shotcount-cells" for folder in cluster.folders]
     one_of(r"stages/train\.py", own[0], process)
     # One that has just begun: if it had ended, its worker's death would cost nothing.
     stage = one_of(r"stages/train\.py", own[1], process, processes(r"stages/train\.py", own[1]))
@@ -246,7 +246,7 @@ def test_nodes_with_folders_of_their_own_and_a_killed_worker_give_the_same_bytes
     worker.kill()
     shown = process.communicate()[0]
     assert process.returncode == 0, shown
-    assert len(re.findall(r"^train\S+: its worker died .*: again \(1 of 2\)$", shown, re.M)) == 1
+    assert len(re.findall(r"^train\S+: its worker died .*: retrying \(1 of 2\)$", shown, re.M)) == 1
     assert len(recorded(shown)) == len(set(recorded(shown))) == 12 + 1 + 3
     for folder in own:  # where DVC's cache is, and nothing of the other node
         assert (folder / "data/pixels/index.json").exists()
@@ -278,14 +278,14 @@ def test_nodes_with_folders_of_their_own_and_a_killed_worker_give_the_same_bytes
 def test_options_that_make_no_sense_are_refused(
     options: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["grid", *options]) == 2
+    assert main(["cluster", *options]) == 2
     assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("gpus", ["1.5", "-1", "half", "nan"])
 def test_gpus_are_a_share_or_a_whole_number(gpus: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
-        main(["grid", f"--gpus={gpus}"])
+        main(["cluster", f"--gpus={gpus}"])
     assert "a share (0 to 1) or a whole number" in capsys.readouterr().err
 
 
@@ -337,17 +337,17 @@ def test_what_dies_is_tried_again_but_not_for_ever(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     commits: list[str] = []
-    monkeypatch.setattr(grid, "_commit", commits.extend)
+    monkeypatch.setattr(run, "commit", commits.extend)
     good = tasks.Outcome(status=0, said="", node="n")
     killed = tasks.Outcome(status=-9, said="step 1\n", node="n")
     wrong = tasks.Outcome(status=2, said="step 1\nerror: lower it\n", node="n")
     fickle = Fickle({"a": ["gone", good], "b": [killed] * 3, "c": [good], "d": [wrong]})
-    tasks = [
+    todo = [
         tasks.Task(name=name, command="", folder=Path("/"), threads=1) for name in fickle.outcomes
     ]
-    settings = run.Options(threads=1, jobs=None, retries=2, shared=True, pull=False)
+    options = run.Options(threads=1, jobs=None, retries=2, shared=True, pull=False)
     with pytest.raises(UserError) as failed:
-        run._run_all(tasks, fickle, settings)
+        run._run_all(todo, fickle, options)
     assert str(failed.value).splitlines() == [
         "2 of 4 stages failed, the others are recorded:",
         "       d: lower it",
@@ -355,17 +355,17 @@ def test_what_dies_is_tried_again_but_not_for_ever(
     ]
     assert commits == ["c", "a"]
     shown = capsys.readouterr().out
-    assert re.findall(r"^\w: .*: again .*$", shown, re.M) == [
-        "a: its worker died (gone): again (1 of 2)",
-        "b: status -9 on n (step 1): again (1 of 2)",
-        "b: status -9 on n (step 1): again (2 of 2)",
+    assert re.findall(r"^\w: .*: retrying .*$", shown, re.M) == [
+        "a: its worker died (gone): retrying (1 of 2)",
+        "b: status -9 on n (step 1): retrying (1 of 2)",
+        "b: status -9 on n (step 1): retrying (2 of 2)",
     ]
 
 
 def test_lines_that_threads_print_at_once_stay_whole() -> None:
     code = """if True:
         from concurrent.futures import ThreadPoolExecutor
-        from shotcount.grid import _print_whole_lines
+        from shotcount.cluster.run import _print_whole_lines
 
         def say(word):
             for _ in range(2000):
@@ -398,9 +398,9 @@ class Rented(Clone):
         return super().environment | self.variables
 
 
-def pushed(run: Path, remote: Path) -> bool:
+def pushed(entry: Path, remote: Path) -> bool:
     """Whether this entry of the run cache is of a cell that is in the remote as a whole."""
-    content = yaml.safe_load(run.read_text(encoding="utf-8")) if run.is_file() else None
+    content = yaml.safe_load(entry.read_text(encoding="utf-8")) if entry.is_file() else None
     if not content or "stages/train.py" not in content["cmd"]:
         return False
     hashes = [out["md5"] for out in content["outs"]]
@@ -424,7 +424,7 @@ def test_a_machine_that_is_taken_away_costs_no_finished_cell(
     first = Rented(untrained, tmp_path / "the first machine", **variables)
     process = first.start("bash", "-c", task["run"])
     shown = read_until(process, r"^\[1/5\]")
-    wait_for(lambda: any(pushed(run, remote) for run in remote.glob("runs/*/*/*")), process)
+    wait_for(lambda: any(pushed(each, remote) for each in remote.glob("runs/*/*/*")), process)
     started = psutil.Process(process.pid).children(recursive=True)
     os.killpg(process.pid, signal.SIGKILL)
     for each in started:
@@ -443,4 +443,4 @@ def test_a_machine_that_is_taken_away_costs_no_finished_cell(
 
     # At home: everything comes from the remote, but for what git keeps.
     untrained.run("dvc", "pull", "--run-cache", "--allow-missing")
-    assert untrained.repro("--pull") == ["plot"]
+    assert untrained.repro("--pull") == ["params", "plot"]

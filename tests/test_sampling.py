@@ -7,8 +7,10 @@ from hypothesis import strategies as st
 
 from shotcount.core.errors import UserError
 from shotcount.core.params import load_params
-from shotcount.sampling import sizes, splits, subsets
-from shotcount.sampling.settings import SizeSettings, StudySettings
+from shotcount.sampling.settings import SizeSettings, StudyParams, StudySettings
+from shotcount.sampling.sizes import cell_folders, check_sizes, further_cells
+from shotcount.sampling.splits import split_samples
+from shotcount.sampling.subsets import farthest_first, nested_subsets, stratified_order, take_subset
 
 collections = st.fixed_dictionaries({"a": st.integers(5, 30), "b": st.integers(5, 30)})
 seeds = st.integers(0, 2**32)
@@ -22,7 +24,7 @@ def test_no_sample_is_in_two_splits_and_none_is_lost(
     samples: dict[str, int], val: float, test: float, seed: int
 ) -> None:
     photos = make_manifest(samples)
-    parts = splits.split_samples(photos, val, test, seed)
+    parts = split_samples(photos, val, test, seed)
     homes = [set(part["sample"]) for part in parts.values()]
     assert sum(map(len, homes)) == len(set.union(*homes)) == sum(samples.values())
     assert sum(map(len, parts.values())) == len(photos)
@@ -32,7 +34,7 @@ def test_no_sample_is_in_two_splits_and_none_is_lost(
 
 @given(collections, seeds)
 def test_every_split_is_stratified(samples: dict[str, int], seed: int) -> None:
-    parts = splits.split_samples(make_manifest(samples), 0.2, 0.3, seed)
+    parts = split_samples(make_manifest(samples), 0.2, 0.3, seed)
     for label, count in samples.items():
         for split, share in (("val", 0.2), ("test", 0.3)):
             there = parts[split].loc[parts[split]["label"] == label, "sample"].nunique()
@@ -40,15 +42,15 @@ def test_every_split_is_stratified(samples: dict[str, int], seed: int) -> None:
 
 
 def test_adding_a_class_moves_no_sample_of_another() -> None:
-    few = splits.split_samples(make_manifest({"a": 10, "b": 10}), 0.2, 0.2, 0)
-    more = splits.split_samples(make_manifest({"a": 10, "b": 10, "c": 7}), 0.2, 0.2, 0)
+    few = split_samples(make_manifest({"a": 10, "b": 10}), 0.2, 0.2, 0)
+    more = split_samples(make_manifest({"a": 10, "b": 10, "c": 7}), 0.2, 0.2, 0)
     for split in few:
         assert set(few[split]["sample"]) <= set(more[split]["sample"])
 
 
 def test_seed_draws_another_split() -> None:
     photos = make_manifest({"a": 20, "b": 20})
-    tests = [splits.split_samples(photos, 0.2, 0.2, seed)["test"] for seed in (0, 0, 1)]
+    tests = [split_samples(photos, 0.2, 0.2, seed)["test"] for seed in (0, 0, 1)]
     assert tests[0].equals(tests[1])
     assert not tests[0].equals(tests[2])
 
@@ -57,7 +59,7 @@ def test_ready_made_test_split_is_kept() -> None:
     photos = make_manifest({"a": 10, "b": 10})
     given_test = photos["sample"].isin(["a/0", "a/1", "b/7"])
     photos["given_split"] = np.where(given_test, "holdout", "train")
-    parts = splits.split_samples(photos, 0.2, "holdout", 0)
+    parts = split_samples(photos, 0.2, "holdout", 0)
     assert set(parts["test"]["sample"]) == {"a/0", "a/1", "b/7"}
     assert set(parts["val"]["sample"]).isdisjoint({"a/0", "a/1", "b/7"})
 
@@ -72,14 +74,14 @@ def test_ready_made_test_split_is_kept() -> None:
 )
 def test_what_cannot_be_split_is_refused(samples, val, test, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        splits.split_samples(make_manifest(samples), val, test, 0)
+        split_samples(make_manifest(samples), val, test, 0)
 
 
 def test_a_sample_in_two_ready_made_splits_is_refused() -> None:
     photos = make_manifest({"a": 5, "b": 5})
     photos.loc[0, "given_split"] = "test"
     with pytest.raises(UserError, match="sample 'a/0' has photos in two ready-made splits"):
-        splits.split_samples(photos, 0.2, "test", 0)
+        split_samples(photos, 0.2, "test", 0)
 
 
 # ---- subsets ------------------------------------------------------------------------
@@ -89,9 +91,9 @@ def test_a_sample_in_two_ready_made_splits_is_refused() -> None:
     collections, st.sampled_from(["spread", "random"]), seeds, st.integers(1, 20), st.integers(1, 3)
 )
 def test_subsets_are_nested(samples: dict[str, int], order: str, seed: int, n: int, k: int) -> None:
-    subsets = subsets.nested_subsets(make_manifest(samples), order, draws=2, seed=seed)
-    small = subsets.take_subset(subsets, n, k)
-    for more in (subsets.take_subset(subsets, n + 1, k), subsets.take_subset(subsets, n, k + 1)):
+    subsets = nested_subsets(make_manifest(samples), order, draws=2, seed=seed)
+    small = take_subset(subsets, n, k)
+    for more in (take_subset(subsets, n + 1, k), take_subset(subsets, n, k + 1)):
         assert len(small.merge(more, on=["seed", "photo"])) == len(small)
     count = min(n, sum(samples.values()))
     assert (small.groupby("seed").size() == count * k).all()
@@ -102,7 +104,7 @@ def test_every_prefix_of_the_samples_is_stratified(
     samples: dict[str, int], seed: int, n: int
 ) -> None:
     labels = pd.Series({f"{c}/{i}": c for c, count in samples.items() for i in range(count)})
-    order = subsets.stratified_order(labels, np.random.default_rng(seed))
+    order = stratified_order(labels, np.random.default_rng(seed))
     assert sorted(order) == sorted(labels.index)
     counts = labels[order[:n]].value_counts()
     total = sum(samples.values())
@@ -113,7 +115,7 @@ def test_every_prefix_of_the_samples_is_stratified(
 
 def test_draws_differ_and_a_further_draw_changes_no_other() -> None:
     photos = make_manifest({"a": 6, "b": 6})
-    two, three = (subsets.nested_subsets(photos, "spread", draws, 0) for draws in (2, 3))
+    two, three = (nested_subsets(photos, "spread", draws, 0) for draws in (2, 3))
     assert two.equals(three[three["seed"] < 2])
     first, second = (list(two.loc[two["seed"] == seed, "photo"]) for seed in (0, 1))
     assert first != second
@@ -121,7 +123,7 @@ def test_draws_differ_and_a_further_draw_changes_no_other() -> None:
 
 @given(st.integers(1, 24), st.integers(0, 23))
 def test_spread_angles_leave_no_large_gap(count: int, start: int) -> None:
-    order = subsets.farthest_first(count, start)
+    order = farthest_first(count, start)
     assert sorted(order) == list(range(count))
     for k in range(2, count + 1):
         taken = sorted(order[:k])
@@ -131,13 +133,13 @@ def test_spread_angles_leave_no_large_gap(count: int, start: int) -> None:
 
 
 def test_a_sample_of_many_angles_is_spread_too() -> None:
-    order = subsets.farthest_first(3000, start=5)
+    order = farthest_first(3000, start=5)
     assert order[:4] == (5, 1505, 755, 2255)
     assert sorted(order) == list(range(3000))
 
 
 def study(samples: list, angles: list[int], **changes: object) -> StudySettings:
-    shipped = load_params(ROOT / "params.yaml").study
+    shipped = load_params(ROOT / "params.yaml", StudyParams).study
     grid = SizeSettings(samples=[], angles=[])
     sizes = {"samples": samples, "angles": angles, "frozen_grid": grid}
     return shipped.model_copy(update=sizes | changes)
@@ -145,27 +147,27 @@ def study(samples: list, angles: list[int], **changes: object) -> StudySettings:
 
 def test_grid_that_the_split_cannot_fill_is_refused() -> None:
     train = make_manifest({"a": 6, "b": 6})
-    sizes.check_sizes(train, study([0.5, 1.0, 2], [1, 4]))
+    check_sizes(train, study([0.5, 1.0, 2], [1, 4]))
     for samples, angles, message in (
         ([1.0], [5], "study.angles: 5 angles asked, .* more than 4"),
         ([13], [1], r"13 means 13 training sample\(s\)"),
         ([0.1], [1], r"0.1 means 1 training sample\(s\), .* between 2"),
-        ([0.5, 6], [1], "6 and 0.5 both mean 6 samples: each size once"),
+        ([0.5, 6], [1], "6 and 0.5 both mean 6 samples: list each size once"),
     ):
         with pytest.raises(UserError, match=message):
-            sizes.check_sizes(train, study(samples, angles))
+            check_sizes(train, study(samples, angles))
     for grid, message in (
         (SizeSettings(samples=[0.5], angles=[9]), "study.frozen_grid.angles: 9 angles asked"),
         (SizeSettings(samples=[6], angles=[1]), "study.frozen_grid.samples: 6 and 0.5 both mean 6"),
     ):
         with pytest.raises(UserError, match=message):
-            sizes.check_sizes(train, study([0.5], [1], frozen_grid=grid))
+            check_sizes(train, study([0.5], [1], frozen_grid=grid))
 
 
 def test_frozen_has_further_cells_and_none_twice() -> None:
     own = study([0.5, 1.0], [1, 10], frozen_grid=SizeSettings(samples=[0.25, 1.0], angles=[1, 3]))
-    assert sizes.further_cells(own) == [(0.25, 1), (0.25, 3), (1.0, 3)]
+    assert further_cells(own) == [(0.25, 1), (0.25, 3), (1.0, 3)]
     shared = ["0.5x1", "0.5x10", "1.0x1", "1.0x10"]
-    assert sizes.cell_folders(own, "scratch") == shared
+    assert cell_folders(own, "scratch") == shared
     further = ["grid/0.25x1", "grid/0.25x3", "grid/1.0x3"]
-    assert sizes.cell_folders(own, "frozen") == shared + further
+    assert cell_folders(own, "frozen") == shared + further

@@ -1,10 +1,10 @@
-"""Do the intervals cover the truth? Simulated studies, where it is known.
+"""Do the intervals cover the truth? Checked on simulated studies, where the truth is known.
 
-    python benchmarks/calibration.py > docs/calibration.md
+    python validation/calibration.py > docs/calibration.md
 
 Prints how often the 95 % intervals of a study cover the true accuracy, redundancy of angles, loss
-at the subset named as enough, and gain of twice the samples; and the accuracy again with photos
-taken for independent observations. Takes twenty minutes on two cores.
+at the subset named as enough, and gain of twice the samples; and the accuracy once more with an
+interval that takes photos for independent observations. Takes twenty minutes on two cores.
 """
 
 from collections.abc import Sequence
@@ -18,25 +18,31 @@ import pandas as pd
 from scipy import stats
 
 from shotcount.core.seeds import seed_for
-from shotcount.findings import enough, learning, plan
 from shotcount.findings.curves import effective_photos
+from shotcount.findings.enough import find_enough
+from shotcount.findings.learning import Learning, expected, learn, measured, redundancy
+from shotcount.findings.plan import extrapolate
 from shotcount.uncertainty.bootstrap import bootstrap_mean, resample
 from shotcount.uncertainty.intervals import Estimate
+from shotcount.uncertainty.writing import markdown_table
 
 
 @dataclass(frozen=True)
 class Truth:
-    """A world: error(n, k) = asymptote + amplitude · m^−exponent, and what makes photos alike."""
+    """The true curve, error(m) = asymptote + amplitude · m^−exponent, and how alike photos are.
+
+    m is the number of effective photos (`effective_photos`).
+    """
 
     redundancy: float
     amplitude: float = 0.75
     exponent: float = 0.45
     asymptote: float = 0.08
-    # Shares of the variance of a photo's latent difficulty; the rest is each photo's own luck.
+    # Shares of the variance of a photo's latent difficulty; the rest is independent noise.
     of_sample: float = 0.6
     of_photo: float = 0.2
-    of_seed: float = 0.01  # a standard deviation of some two points of accuracy
-    of_cell: float = 0.01  # a seed's luck in one cell
+    of_seed: float = 0.01  # gives the accuracy a standard deviation of some two points
+    of_cell: float = 0.01  # of a seed in one cell
 
     def error(self, samples: np.ndarray, angles: np.ndarray) -> np.ndarray:
         photos = effective_photos(samples, angles, np.array(self.redundancy))
@@ -45,7 +51,7 @@ class Truth:
 
 @dataclass(frozen=True)
 class Design:
-    """A study in that world."""
+    """The cells, seeds and test split of a simulated study."""
 
     samples: tuple[int, ...] = (15, 30, 60, 120)
     angles: tuple[int, ...] = (1, 2, 3, 5, 10)
@@ -58,10 +64,10 @@ class Design:
 def simulate(truth: Truth, design: Design, rng: np.random.Generator) -> np.ndarray:
     """Draw whether each photo is right: ndarray (cells, seeds, test photos), bool.
 
-    A photo is right where its latent difficulty, standard normal, is below a threshold of the
-    cell, so that the error expected of a cell is the truth's exactly (a Gaussian copula, as
-    probit models with random effects have it). A sample's photos share a part of it, all cells
-    see the same photos, and all cells of a seed share its luck.
+    A photo is right if its latent difficulty, standard normal, is below a threshold of the cell.
+    The threshold makes the expected error of a cell exactly the truth's (a Gaussian copula, as in
+    probit models with random effects). The photos of a sample share a part of their difficulty,
+    all cells see the same photos, and all cells of a seed share the seed's part.
     """
     sizes = np.array(list(product(design.samples, design.angles)))
     shape = (len(sizes), design.seeds, design.test_samples, design.test_angles)
@@ -79,45 +85,42 @@ def simulate(truth: Truth, design: Design, rng: np.random.Generator) -> np.ndarr
     return np.asarray(right).reshape(*shape[:2], -1)
 
 
-def learn(design: Design, right: np.ndarray, rng: np.random.Generator) -> learning.Learning:
-    """Analyse a simulated study as the pipeline does a real one."""
+def analyse(design: Design, right: np.ndarray, rng: np.random.Generator) -> Learning:
+    """Analyse a simulated study as the pipeline analyses a real one."""
     sizes = list(product(design.samples, design.angles))
     cells = pd.DataFrame(sizes, columns=["samples", "angles"])
     cells = cells.assign(strategy="frozen", photos=cells["samples"] * cells["angles"])
     hits = {("frozen", *size): cell for size, cell in zip(sizes, right, strict=True)}
     shown = np.repeat(np.arange(design.test_samples), design.test_angles)
-    draws = resample(design.test_samples, [design.seeds], design.replicates, rng)[0]
-    return learning.learn(cells, hits, shown, draws)
+    resamples = resample(design.test_samples, [design.seeds], design.replicates, rng)[0]
+    return learn(cells, hits, shown, resamples)
 
 
 def covered(truth: Truth, design: Design, simulation: int) -> dict[str, float]:
-    """Simulate a study: which of its intervals cover the truth, as 0 or 1?"""
+    """Simulate a study; return which of its intervals cover the truth, as 0 or 1."""
     rng = np.random.default_rng(seed_for("coverage", repr(truth), repr(design), simulation))
     right = simulate(truth, design, rng)
-    learning = learn(design, right, rng)
-    assert learning.curves is not None
+    study = analyse(design, right, rng)
+    assert study.curves is not None
     n, k = max(design.samples), max(design.angles)
     full, twice = (truth.error(np.array(s), np.array(k)) for s in (n, 2 * n))
 
     photos = right.shape[2]
     naive = resample(photos, [design.seeds], design.replicates, rng)[0]
     by_photo = 1 - bootstrap_mean(right[-1:], np.arange(photos), naive)[0]
-    enough = enough.find_enough(learning, tolerance=0.01)
-    more = plan.extrapolate(learning, samples=2, angles=1)
+    enough = find_enough(study, tolerance=0.01)
+    more = extrapolate(study, samples=2, angles=1)
     assert more is not None
     lost = truth.error(np.array(enough.samples), np.array(enough.angles)) - full
     checks = {
-        "accuracy": (learning.measured(learning.error[:, -1], learning.draws), full),
-        "accuracy, by photo": (learning.measured(np.append(0, by_photo), naive), full),
-        "redundancy": (
-            learning.expected(learning.curves.redundancy, learning.draws),
-            truth.redundancy,
-        ),
+        "accuracy": (measured(study.error[:, -1], study.resamples), full),
+        "accuracy, by photo": (measured(np.append(0, by_photo), naive), full),
+        "redundancy": (expected(study.curves.redundancy, study.resamples), truth.redundancy),
         "loss at enough": (enough.loss, lost),
         "gain of twice the samples": (more.gain, full - twice),
     }
     result = {name: float(_covers(e, value)) for name, (e, value) in checks.items()}
-    return result | {"identifiable": float(learning.redundancy(learning) is not None)}
+    return result | {"identifiable": float(redundancy(study) is not None)}
 
 
 def _covers(e: Estimate, value: float) -> bool:
@@ -125,7 +128,7 @@ def _covers(e: Estimate, value: float) -> bool:
 
 
 def coverage(truth: Truth, design: Design, simulations: Sequence[int]) -> dict[str, float]:
-    """How often the intervals cover, over independent simulations; on all cores."""
+    """Return how often each interval covers, over independent simulations; uses all cores."""
     with ProcessPoolExecutor() as pool:
         runs = pool.map(partial(covered, truth, design), simulations, chunksize=4)
     return pd.DataFrame(list(runs)).mean().to_dict()
@@ -142,7 +145,7 @@ DESIGNS = {
 
 def main(simulations: int = 300) -> None:
     rows = [
-        {"study": name, "true redundancy": rho}
+        {"study": name, "true redundancy": str(rho)}
         | {
             column: f"{100 * share:.0f} %"
             for column, share in coverage(Truth(redundancy=rho), design, range(simulations)).items()
@@ -152,13 +155,10 @@ def main(simulations: int = 300) -> None:
     ]
     print(
         f"# Coverage of 95 % intervals, {simulations} simulated studies a row\n\n"
-        "Made by `python benchmarks/calibration.py > docs/calibration.md`; its docstrings say "
+        "Made by `python validation/calibration.py > docs/calibration.md`; its docstrings say "
         "what is simulated.\n"
     )
-    print("| " + " | ".join(rows[0]) + " |")
-    print("| " + " | ".join("---" for _ in rows[0]) + " |")
-    for row in rows:
-        print("| " + " | ".join(map(str, row.values())) + " |")
+    print(markdown_table(list(rows[0]), [list(row.values()) for row in rows]))
 
 
 if __name__ == "__main__":

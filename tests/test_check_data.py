@@ -73,9 +73,9 @@ def test_photos_that_need_a_look_are_named(params: Any, tmp_path: Path) -> None:
     params["study"]["angles"] = [1]
     text, problems = told(params)
     assert problems == []
-    assert "look alike, or one taken twice: a/0/0.png ~ a/7/0.jpg\n" in text
+    assert "look alike, or one photographed twice: a/0/0.png ~ a/7/0.jpg\n" in text
     assert "very dark: b/3/0.png" in text
-    assert "no part of the collection: elsewhere.png" in text
+    assert "not part of the collection: elsewhere.png" in text
 
 
 def test_angles_of_one_sample_may_look_alike(params: Any, tmp_path: Path) -> None:
@@ -88,5 +88,5 @@ def test_angles_of_one_sample_may_look_alike(params: Any, tmp_path: Path) -> Non
 
 def test_a_folder_that_cannot_be_read_is_refused(params: Any) -> None:
     params["data"]["path"] = "nowhere"
-    with pytest.raises(UserError, match="nowhere is no folder"):
+    with pytest.raises(UserError, match="nowhere is not a folder"):
         told(params)
