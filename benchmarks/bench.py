@@ -30,7 +30,7 @@ from sides import Setting, read_weights, take
 from shotcount.core.errors import UserError
 from shotcount.core.params import load_params
 from shotcount.networks.backbones import input_size
-from shotcount.networks.devices import pick_device, pick_precision
+from shotcount.networks.devices import describe, pick_device, pick_precision
 from shotcount.params import Params
 from shotcount.photos.finding import find_photos
 from shotcount.sampling.settings import StudySettings
@@ -74,13 +74,7 @@ def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace
 
 
 def bench(options: argparse.Namespace, effort: Effort) -> Iterator[str]:
-    """Yield the report, section by section.
-
-    Raises
-    ------
-    UserError
-        If the folder holds no collection, or weights or device can't be had.
-    """
+    """Yield the report, section by section."""
     params, blog = (load_params(ROOT / f, Params) for f in ("params.yaml", "studies/blog.yaml"))
     data, root, pattern, table = params.data, Path(options.photos or ""), options.pattern, None
     if options.photos is None:
@@ -88,23 +82,17 @@ def bench(options: argparse.Namespace, effort: Effort) -> Iterator[str]:
     found = find_photos(root, pattern, table)
     part = take(found.assign(photo=range(len(found))), effort.samples, angles=2)
     part = part.assign(photo=range(len(part)))
-    network, device = (
-        options.network or params.model.name,
-        pick_device(options.device or params.device),
-    )
+    network, device = options.network or params.model.name, options.device or params.device
+    device = pick_device(device)
     precision = pick_precision(options.precision or params.precision, device)
     sides = ((EQUAL, blog), (OWN, params))
     setting = Setting(
-        network=network,
-        px=input_size(network, options.size or effort.px or data.size),
-        device=device,
-        precision=str(precision).removeprefix("torch."),
+        network=network, px=input_size(network, options.size or effort.px or data.size),
+        device=device, precision=str(precision).removeprefix("torch."), root=root, found=part,
         pretrained=read_weights(network, options.weights or params.model.weights),
-        root=root,
-        found=part,
         parts=split_samples(part, params.split.val, params.split.test, seed=0),
         settings={(n, whose): getattr(p.train, n) for n in STRATEGIES for whose, p in sides},
-    )
+    )  # fmt: skip
     yield heading(setting, found, effort)
     rates = measure_rates(setting, effort.timed, effort.repeats)
     yield strategies(setting, rates, options.seeds, effort.epochs)
@@ -132,11 +120,7 @@ def heading(setting: Setting, found: pd.DataFrame, effort: Effort) -> str:
     cpuinfo, device = Path("/proc/cpuinfo"), setting.device
     named = re.findall("model name.*: (.*)", cpuinfo.read_text() if cpuinfo.exists() else "")
     machine = [*named, platform.processor()][0]
-    if device.type == "cuda":
-        machine += f", {torch.cuda.get_device_name(device)}"
-    packages = [
-        f"{name} {version(name)}" for name in ("torch", "torchvision", "timm", "pillow", "numpy")
-    ]
+    others = [f"{name} {version(name)}" for name in ("torchvision", "timm", "pillow", "numpy")]
     parts = ", ".join(f"{name} {len(rows):,}" for name, rows in setting.parts.items())
     return f"""# Speed: Shotcount and the recipe
 
@@ -144,9 +128,10 @@ Made by `python benchmarks/{" ".join(["bench.py", *sys.argv[1:]])}`; docs/speed.
 it. Rates are medians of {effort.repeats} timing(s) taken in turns.
 
 - Machine: {machine}, {os.cpu_count()} CPUs, {platform.system()} {platform.machine()}
-- Device: {device.type}, Shotcount trains networks in {setting.precision}, the recipe in float32;
-  torch uses {torch.get_num_threads()} thread(s), the recipe's loaders {recipe.WORKERS} workers
-- Python {platform.python_version()}, {", ".join(packages)}
+- Device: {describe(device)}; Shotcount trains networks in {setting.precision}, the recipe in
+  float32; torch uses {torch.get_num_threads()} thread(s), the recipe's loaders {recipe.WORKERS}
+  workers
+- Python {platform.python_version()}, torch {torch.__version__}, {", ".join(others)}
 - Photos: {len(found):,} of {found["sample"].nunique():,} samples in `{setting.root.name}`, of which
   training uses {len(setting.found):,} of {setting.found["sample"].nunique():,} samples: {parts}
 """

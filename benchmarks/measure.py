@@ -107,22 +107,19 @@ def run_stage(folder: Path, stage: str) -> Cost:
         made = (path for top in ("data", "metrics") for path in (folder / top).rglob("*"))
         return sum(path.stat().st_size for path in made if path.is_file())
 
-    command, environment = [sys.executable, __file__, *stage.split()], {"PYTHONPATH": f"{ROOT}/src"}
-    before, start = size(), time.perf_counter()
-    ran = subprocess.run(
-        command, cwd=folder, env=os.environ | environment, stdout=subprocess.PIPE, check=True
-    )
+    command, own = [sys.executable, __file__, *stage.split()], {"PYTHONPATH": f"{ROOT}/src"}
+    before, start, env = size(), time.perf_counter(), os.environ | own
+    ran = subprocess.run(command, cwd=folder, env=env, stdout=subprocess.PIPE, check=True)
     wall, (seconds, memory) = time.perf_counter() - start, json.loads(ran.stdout)
     return Cost(wall, seconds, memory, size() - before)
 
 
 def peak_memory() -> float:
     """Return the most memory that this process has held, in MiB."""
-    status = Path("/proc/self/status")
-    if status.exists():  # on Linux, ru_maxrss starts from what the parent process held
-        return int(status.read_text().partition("VmHWM:")[2].split()[0]) / 1024
-    unit = 1024**2 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    if sys.platform == "linux":  # where ru_maxrss starts from what the parent process held
+        status = Path("/proc/self/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2  # macOS counts bytes
 
 
 if __name__ == "__main__":

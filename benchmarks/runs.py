@@ -42,10 +42,9 @@ def strategies(setting: Setting, rates: Rates, seeds: int, epochs: int) -> str:
         }
         for way, made in runs.items()
     ]  # fmt: skip
-    text = f"""Training rates, and whole runs from photos on the disk to test accuracy ({epochs}
-        epochs of the recipe): {seeds} seed(s), median time, mean accuracy with its 95 % interval.
-        Shotcount's runs include decoding all photos and, for frozen, the backbone's one pass; a
-        head's rate is of cached features."""
+    text = f"""Training rates (frozen's are of cached features), and whole runs from photos on the
+        disk to test accuracy ({epochs} epochs of the recipe): {seeds} seed(s), median time, mean
+        accuracy with its 95 % interval."""
     return section("Strategies", text, table(rows))
 
 
@@ -104,10 +103,8 @@ def frozen_column(
     add("decoding and features, once", "", "", ("", "", duration(once)))
     add("all", "", "", map(duration, sums))
     add("÷ Shotcount", "", "", map(number, sums / sums[-1]))
-    starting = duration(rates.of[JUDGING].first)
-    text = f"""{len(sizes)} sizes × {SEEDS} seeds of {setting.network} at {setting.px} px, trained
-        and tested. Computed times rest on the rates above, and on {starting} to start a loader's
-        workers, three times an epoch."""
+    text = f"""{SEEDS} seeds of {setting.network} at {setting.px} px, trained and tested. Computed
+        from the rates above, with {duration(rates.of[JUDGING].first)} to start workers."""
     return section("The frozen column", text, table(rows))
 
 

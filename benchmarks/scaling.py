@@ -42,6 +42,7 @@ from shotcount.uncertainty.writing import markdown_table
 # torch is imported where it is needed: `tables` must not be charged with its memory.
 ANGLES = 10  # photos of each sample
 CLASSES = ["plastic", "stone"]
+Make = Callable[[Path, int], None]  # writes a study of so many photos into a folder
 NETWORK = "tf_efficientnet_lite0"
 STAGES = (
     "backbone", "prepare", "split", "subsample", "features", "train frozen 0.5 1",
@@ -61,19 +62,17 @@ def make_project(folder: Path, count: int, size: int = 32, **changes: Any) -> No
         Image.fromarray(noise).save(path, compress_level=0)
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8")) | changes
     params["data"] |= {"path": "photos", "size": size}
-    params["study"] |= {"strategies": ["frozen"], "angles": [1, ANGLES]}
+    params["study"] |= {"strategies": ["frozen"], "samples": [0.5, 1.0], "angles": [1, ANGLES]}
     params["study"]["frozen_grid"] = {"samples": [], "angles": []}
     for strategy, own in params["train"].items():
         own |= {"epochs": 1, "min_steps": 1, "validations": 1}
-        own["seeds"] = own["seeds"] if strategy == "frozen" else 1  # one takes longer than the rest
+        own["seeds"] = (
+            own["seeds"] if strategy == "frozen" else 1
+        )  # one takes longer than ten heads
     (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
 
 
-def stage_table(
-    *counts: int,
-    stages: Sequence[str] = STAGES,
-    make: Callable[[Path, int], None] = make_project,
-) -> str:
+def stage_table(*counts: int, stages: Sequence[str] = STAGES, make: Make = make_project) -> str:
     """Run stages on collections of each size, which `make` writes: what does a photo cost?"""
     costs = {}
     for count in counts:
@@ -194,20 +193,15 @@ def measure_photo(times: int = 64) -> str:
     def train() -> None:
         network.train()(x).sum().backward()
 
-    def milliseconds(work: Callable[[], None], photos: int) -> str:
-        seconds = seconds_of(work, times // photos, torch.device("cpu"))
-        return f"{1000 * seconds / photos:.1f}"
-
     torch.set_num_threads(1)
-    megabytes = len(file.getvalue()) / 1e6
-    rows = [
-        [
-            f"decode a JPEG of 4000 × 3000 px, {megabytes:.1f} MB, to 224 px",
-            milliseconds(decode, 1),
-        ],
-        ["one pass of EfficientNet-Lite0 at 224 px", milliseconds(look, len(x))],
-        ["one training step of it, a photo", milliseconds(train, len(x))],
-    ]
+    rows, megabytes = [], len(file.getvalue()) / 1e6
+    for what, work, photos in (
+        (f"decode a JPEG of 4000 × 3000 px, {megabytes:.1f} MB, to 224 px", decode, 1),
+        ("one pass of EfficientNet-Lite0 at 224 px", look, len(x)),
+        ("one training step of it, a photo", train, len(x)),
+    ):
+        seconds = seconds_of(work, times // photos, torch.device("cpu"))
+        rows.append([what, f"{1000 * seconds / photos:.1f}"])
     return markdown_table(["what", "ms a photo, one core"], rows)
 
 
@@ -253,7 +247,9 @@ def training_rate(batch_size: int, px: int = 64) -> float:
     own = load_params(ROOT / "params.yaml", Params).train.finetune
     own = own.model_copy(update={"batch_size": batch_size})
     # From random weights: a step takes as long as from pretrained ones.
-    return shotcount_rate(gather(setting, "scratch", own, arrays), 17 * batch_size)[0]
+    return shotcount_rate(
+        gather(setting, "scratch", own, arrays), 17 * batch_size
+    ).photos_per_second
 
 
 def measure_ranks(processes: int) -> str:

@@ -1,4 +1,4 @@
-"""A cell's seeds, one after the other; a stopped cell goes on."""
+"""A cell's seeds, one after the other; a stopped cell resumes."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What a person is told of a collection before the study."""
+"""What check-data says about a collection before the study."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The commands of docs/experiments.md, as users type them, and what a pull request is told."""
+"""The commands of docs/experiments.md, as users type them, and what a pull request shows."""
 
 import json
 import re

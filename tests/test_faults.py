@@ -1,4 +1,4 @@
-"""Kill, interrupt, fill the disk: the next run goes on, and ends with the same bytes."""
+"""Kill, interrupt, fill the disk: the next run resumes and ends with the same bytes."""
 
 import os
 import random
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import Clone
 
-# A stage's command: what it makes, and whether it goes on where it was stopped.
+# A stage's command: what it makes, and whether it resumes.
 STAGES = {
     "demo.py": (["data/demo"], True),
     "prepare.py": (["data/manifest", "data/left_out.csv", "data/pixels"], True),

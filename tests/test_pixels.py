@@ -1,4 +1,4 @@
-"""The pixel array in its shards: reads as one array, goes on, and tells what is damaged."""
+"""The pixel array in its shards: reads as one array, resumes, and names what is damaged."""
 
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def test_a_small_collection_is_one_shard(tmp_path: Path) -> None:
     assert names == ["00000.npy", "index.json"]
 
 
-def test_finished_shards_are_kept_and_the_rest_is_written_anew(folder: Path) -> None:
+def test_finished_shards_are_kept_and_the_rest_is_written_again(folder: Path) -> None:
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     kept = (folder / "00000.npy").stat()
     for name in ("00001.npy", "00004.npy", "index.json"):

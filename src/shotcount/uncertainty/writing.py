@@ -21,10 +21,12 @@ def counted(number: int | str, noun: str) -> str:
     return f"{number} {noun}{'' if str(number) == '1' else 's'}"
 
 
-def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Lay out a table in Markdown, with right-aligned columns."""
-    widths = [max(len(row[i]) for row in [heads, *rows]) for i in range(len(heads))]
-    lines = [heads, ["-" * (width - 1) + ":" for width in widths], *rows]
+def markdown_table(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], numbers: bool = True
+) -> str:
+    """Lay out a table in Markdown: columns of numbers aligned on the right, or columns of words."""
+    widths = [numbers * max(len(row[i]) for row in [heads, *rows]) for i in range(len(heads))]
+    lines = [heads, ["-" * (width - 1) + ":" if numbers else "---" for width in widths], *rows]
     return "\n".join(
         "| " + " | ".join(c.rjust(w) for c, w in zip(line, widths, strict=True)) + " |"
         for line in lines
