@@ -24,7 +24,7 @@ import recipe
 import torch
 from measure import ROOT
 from rates import EQUAL, OWN, bare_loop, blog_study, measure_rates
-from runs import frozen_column, growth, strategies
+from runs import frozen_column, strategies
 from sides import Setting, read_weights, take
 
 from shotcount.core.errors import UserError
@@ -49,10 +49,9 @@ class Effort:
     timed: int = 32  # photos of one timing
     repeats: int = 2  # timings, whose median counts
     epochs: int = recipe.EPOCHS  # of the recipe's whole runs
-    growth: Sequence[int] = (600, 1200, 2400)  # photos
 
 
-QUICK = Effort(samples=24, px=64, blog_px=64, timed=16, repeats=1, epochs=2, growth=(120, 240))
+QUICK = Effort(samples=24, px=64, blog_px=64, timed=16, repeats=1, epochs=2)
 
 
 def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -68,7 +67,6 @@ def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace
     add("--device", choices=["auto", "cpu", "cuda", "mps"], help="(default: device)")
     add("--precision", choices=["auto", "float32", "bfloat16"], help="(default: precision)")
     add("--seeds", type=int, default=1, help="of the whole runs (default: 1)")
-    add("--full", action="store_true", help="run the recipe at every size of the frozen column")
     add("--quick", action="store_true", help="few photos of few pixels: does it work?")
     return parser.parse_args(arguments)
 
@@ -82,8 +80,8 @@ def bench(options: argparse.Namespace, effort: Effort) -> Iterator[str]:
     found = find_photos(root, pattern, table)
     part = take(found.assign(photo=range(len(found))), effort.samples, angles=2)
     part = part.assign(photo=range(len(part)))
-    network, device = options.network or params.model.name, options.device or params.device
-    device = pick_device(device)
+    network = options.network or params.model.name
+    device = pick_device(options.device or params.device)
     precision = pick_precision(options.precision or params.precision, device)
     sides = ((EQUAL, blog), (OWN, params))
     setting = Setting(
@@ -97,12 +95,11 @@ def bench(options: argparse.Namespace, effort: Effort) -> Iterator[str]:
     rates = measure_rates(setting, effort.timed, effort.repeats)
     yield strategies(setting, rates, options.seeds, effort.epochs)
     sizes = column_sizes(setting.parts["train"], params.study)
-    yield frozen_column(setting, rates, sizes, len(sizes) if options.full else 1, effort.epochs)
+    yield frozen_column(setting, rates, sizes, effort.epochs)
     weights = read_weights("resnet18", "random")
     of_blog = replace(setting, network="resnet18", px=effort.blog_px, pretrained=weights)
     blog_rates = measure_rates(of_blog, effort.timed, effort.repeats)
     yield bare_loop([(setting, rates), (of_blog, blog_rates)])
-    yield growth(setting, effort.growth)
     yield blog_study(of_blog, blog_rates)
 
 
@@ -129,8 +126,7 @@ it. Rates are medians of {effort.repeats} timing(s) taken in turns.
 
 - Machine: {machine}, {os.cpu_count()} CPUs, {platform.system()} {platform.machine()}
 - Device: {describe(device)}; Shotcount trains networks in {setting.precision}, the recipe in
-  float32; torch uses {torch.get_num_threads()} thread(s), the recipe's loaders {recipe.WORKERS}
-  workers
+  float32; torch uses {torch.get_num_threads()} thread(s), loaders {recipe.WORKERS} workers
 - Python {platform.python_version()}, torch {torch.__version__}, {", ".join(others)}
 - Photos: {len(found):,} of {found["sample"].nunique():,} samples in `{setting.root.name}`, of which
   training uses {len(setting.found):,} of {setting.found["sample"].nunique():,} samples: {parts}

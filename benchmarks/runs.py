@@ -1,18 +1,15 @@
-"""The report's sections that run something whole: strategies, the frozen column, growth."""
+"""The report's sections that run something whole: strategies and the frozen column."""
 
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from layout import duration, number, section, table
 from measure import say
 from rates import EQUAL, HONEST, JUDGING, OWN, PUBLISHED, WAYS, Rates, Way
-from safetensors.torch import save_file
-from scaling import make_project, stage_table
 from sides import Setting, WholeRun, recipe_run, shotcount_runs, take
 
 from shotcount.core.seeds import seed_for
@@ -69,9 +66,9 @@ def accuracy(right: np.ndarray, samples: pd.Series) -> str:
 
 
 def frozen_column(
-    setting: Setting, rates: Rates, sizes: Sequence[tuple[int, int]], measured: int, epochs: int
+    setting: Setting, rates: Rates, sizes: Sequence[tuple[int, int]], epochs: int
 ) -> str:
-    """Every size of the frozen strategy, three seeds each; the recipe at the first `measured`."""
+    """Every size of the frozen strategy, three seeds each; the recipe runs at the smallest."""
     say(f"frozen column, Shotcount: {len(sizes)} sizes")
     own = setting.settings["frozen", OWN].model_copy(update={"seeds": SEEDS})
     once, runs = shotcount_runs(setting, "frozen", own, sizes, seed=0)
@@ -84,14 +81,14 @@ def frozen_column(
         row |= {"the recipe's time is": how, "recipe, honest frozen (computed)": honest}
         rows.append(row | {"Shotcount (measured)": shotcount})
 
-    for place, (size, run) in enumerate(zip(sizes, runs, strict=True)):
+    for size, run in zip(sizes, runs, strict=True):
         subsets = [take(setting.parts["train"], *size, seed) for seed in range(SEEDS)]
         photos, how = len(subsets[0]), "computed"
         published, honest = (
             SEEDS * rates.recipe_seconds(("frozen", whose), photos, judged, epochs)
             for whose in (PUBLISHED, HONEST)
         )
-        if place < measured:
+        if not rows:
             say(f"frozen column, recipe: {size[0]} samples x {size[1]} angles")
             how, published = f"measured (by rates {duration(published)})", 0.0
             for seed, subset in enumerate(subsets):
@@ -106,22 +103,3 @@ def frozen_column(
     text = f"""{SEEDS} seeds of {setting.network} at {setting.px} px, trained and tested. Computed
         from the rates above, with {duration(rates.of[JUDGING].first)} to start workers."""
     return section("The frozen column", text, table(rows))
-
-
-def growth(setting: Setting, counts: Sequence[int]) -> str:
-    """Measure how time and memory of the stages grow with the photos."""
-
-    def make(folder: Path, count: int) -> None:
-        say(f"growth: {count} photos")
-        model = {"name": setting.network, "weights": "shipped"}  # not read: they are written here
-        device, precision = setting.device.type, setting.precision
-        make_project(folder, count, setting.px, device=device, precision=precision, model=model)
-        (folder / "data").mkdir()
-        (folder / "data/size.json").write_text(str(setting.px))
-        save_file(dict(setting.pretrained), folder / "data/backbone.safetensors")
-
-    stages = ["prepare", "split", "subsample", "features"]
-    stages += ["train frozen 1.0 10", "train finetune 1.0 10"]
-    text = f"""{setting.network} on synthetic photos of {setting.px} px, each stage in a process of
-        its own; one epoch of training, of all seeds of frozen and one of fine-tuning."""
-    return section("Growth", text, stage_table(*counts, stages=stages, make=make))

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -27,29 +26,19 @@ from shotcount.training import batches
 def test_from_the_manifest_to_the_answer_within_the_memory(
     tmp_path: Path, photos: int, angles: int, mib: int
 ) -> None:
-    program = (
-        "from pathlib import Path; import json, scaling; "
-        f"seconds, answer = scaling.through_tables({photos}, Path(), angles={angles}); "
-        "assert answer.strategy == 'frozen'; "
-        "assert answer.accuracy.low < 0.85 < answer.accuracy.high; "
-        "assert answer.accuracy.high - answer.accuracy.low < 0.02; "
-        "print(json.dumps([seconds, Path('/proc/self/status').read_text()]))"
-    )
-    # A process of its own, for its memory.
     ran = subprocess.run(
-        [sys.executable, "-c", program],
+        [sys.executable, ROOT / "tests/through_tables.py", str(photos), str(angles)],
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": f"{ROOT}/src:{ROOT}/benchmarks", "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"PYTHONPATH": f"{ROOT}/src", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
     )
     assert ran.returncode == 0, ran.stderr
-    seconds, status = json.loads(ran.stdout)
-    # Not getrusage's figure, which counts what the parent had when it forked.
-    most = int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024
-    print(
-        f"{photos} photos, {angles} angles a sample: {most:.0f} MiB, {sum(seconds.values()):.0f} s"
-    )
+    seconds, accuracy, most = json.loads(ran.stdout)
+    for step, value in seconds.items():
+        print(f"| {step} | {value:.1f} |")
+    print(f"{photos:,} photos, {angles} angles a sample: {most:.0f} MiB")
+    assert accuracy["low"] < 0.85 < accuracy["high"] < accuracy["low"] + 0.02
     assert most < mib
 
 
@@ -69,19 +58,21 @@ def test_the_benchmark_measures_what_a_stage_takes(tmp_path: Path) -> None:
     assert all(0 < cost.seconds < cost.wall and 10 < cost.memory < 400 for cost in costs)
 
 
-def test_the_table_of_stages_tells_what_a_further_photo_takes() -> None:
-    def make(folder: Path, count: int) -> None:
-        scaling.make_project(folder, count)
-        (folder / "data").mkdir()
-        (folder / "data/size.json").write_text("32")
+def test_the_table_of_stages_shows_what_a_further_photo_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def cost(folder: Path, stage: str) -> measure.Cost:
+        photos = len(list((folder / "photos").rglob("*.png")))
+        return measure.Cost(2 + 0.01 * photos, 0.01 * photos, 100 + photos, 3072 * photos)
 
-    heads, _, row = scaling.stage_table(120, 220, stages=["prepare"], make=make).splitlines()
+    monkeypatch.setattr(scaling, "run_stage", cost)
+    heads, _, row = scaling.stage_table(20, 40, stages=["prepare"]).splitlines()
     names, cells = ([cell.strip() for cell in line.strip("|").split("|")] for line in (heads, row))
     assert names == [
-        "stage", "s at 120", "s at 220", "ms a further photo", "MiB resident at 120",
-        "MiB resident at 220", "bytes a further photo",
+        "stage", "s at 20", "s at 40", "ms a further photo", "MiB resident at 20",
+        "MiB resident at 40", "bytes a further photo",
     ]  # fmt: skip
-    assert cells[0] == "prepare" and float(cells[-1]) == pytest.approx(32**2 * 3, rel=0.1)
+    assert cells == ["prepare", "2.2", "2.4", "10.000", "120", "140", "3072"]
 
 
 @pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="needs Linux's page cache")
