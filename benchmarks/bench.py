@@ -29,12 +29,11 @@ from sides import Setting, read_weights, take
 
 from shotcount.core.errors import UserError
 from shotcount.core.params import load_params
+from shotcount.core.study import StudySettings, further_cells, sample_count
 from shotcount.networks.backbones import input_size
 from shotcount.networks.devices import describe, pick_device, pick_precision
 from shotcount.params import Params
 from shotcount.photos.finding import find_photos
-from shotcount.sampling.settings import StudySettings
-from shotcount.sampling.sizes import further_cells, sample_count
 from shotcount.sampling.splits import split_samples
 from shotcount.training.strategies import STRATEGIES
 

@@ -24,11 +24,12 @@ from torch.utils.data import Subset
 
 from shotcount.core import tables
 from shotcount.core.pixels import Pixels
+from shotcount.core.study import take_subset
 from shotcount.networks import backbones, features, weights
 from shotcount.networks.devices import exempt_depthwise, seeded
 from shotcount.networks.settings import FeatureSettings
 from shotcount.photos import preparing
-from shotcount.sampling.subsets import nested_subsets, take_subset
+from shotcount.sampling.subsets import nested_subsets
 from shotcount.training import cells, loop, predicting
 from shotcount.training.settings import ParallelSettings, TrainingSettings
 from shotcount.training.strategies import STRATEGIES, Arrays, Examples, Load, assemble

@@ -16,9 +16,7 @@ from shotcount.core import files, tables
 from shotcount.core.params import Part, load_params
 from shotcount.core.seeds import seed_for
 from shotcount.core.stage import run_stage
-from shotcount.sampling.settings import StudyParams
-from shotcount.sampling.sizes import cell_name
-from shotcount.sampling.subsets import take_subset
+from shotcount.core.study import StudyParams, cell_name, take_subset
 
 BACKBONE, MANIFEST = Path("data/backbone.safetensors"), Path("data/manifest")
 

@@ -16,12 +16,15 @@ from shotcount.core.params import load_params
 from shotcount.core.pixels import Pixels
 from shotcount.core.progress import watch
 from shotcount.core.stage import run_stage
+from shotcount.core.study import StudyParams, cell_folders
 from shotcount.networks.devices import pick_device
 from shotcount.networks.settings import NetworkParams
-from shotcount.sampling.settings import StudyParams
-from shotcount.sampling.sizes import cell_folders
-from shotcount.sampling.splits import check_apart
-from shotcount.scoring.predictions import prediction_columns, predictions_of, probability
+from shotcount.scoring.predictions import (
+    check_apart,
+    prediction_columns,
+    predictions_of,
+    probability,
+)
 from shotcount.scoring.scores import CONFUSION, SCORES, confusion, score
 from shotcount.training.predicting import predict
 from shotcount.training.strategies import STRATEGIES, Arrays, assemble

@@ -8,13 +8,12 @@ import pandas as pd
 from shotcount.core import files
 from shotcount.core.params import Part, load_params
 from shotcount.core.stage import recorded_seconds, run_stage
+from shotcount.core.study import StudyParams, cell_folders
 from shotcount.core.tables import HISTORY, LEFT_OUT, MANIFEST, read, table_file, write
 from shotcount.findings.settings import AnswerParams
 from shotcount.findings.study import study_results
 from shotcount.findings.tables import METRICS
 from shotcount.report import charts, numbers, page, sections
-from shotcount.sampling.settings import StudyParams
-from shotcount.sampling.sizes import cell_folders
 
 PHOTOS, OUT = Path("data/manifest"), Path("metrics")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from shotcount.core import tables
 from shotcount.core.params import load_params
 from shotcount.core.stage import run_stage
-from shotcount.sampling.settings import StudyParams
+from shotcount.core.study import StudyParams
 from shotcount.sampling.sizes import check_sizes
 from shotcount.sampling.subsets import nested_subsets
 

@@ -15,8 +15,8 @@ from shotcount.core import files, tables
 from shotcount.core.params import load_params
 from shotcount.core.pixels import INDEX, Pixels
 from shotcount.core.stage import run_stage
+from shotcount.core.study import cell_name, further_cells
 from shotcount.networks.devices import pick_device
-from shotcount.sampling.sizes import cell_name, further_cells
 from shotcount.training.cells import Compute, Setup, train_cell
 from shotcount.training.settings import FineTuningSettings, TrainingParams
 from shotcount.training.strategies import STRATEGIES, Arrays

@@ -15,8 +15,9 @@ from shotcount.core import tables
 from shotcount.core.errors import UserError
 from shotcount.core.params import load_params
 from shotcount.networks.backbones import build_backbone
-from shotcount.sampling.splits import check_apart, split_samples
+from shotcount.sampling.splits import split_samples
 from shotcount.sampling.subsets import nested_subsets
+from shotcount.scoring.predictions import check_apart
 from shotcount.training import cells
 from shotcount.training.checkpoints import Checkpoint
 from shotcount.training.loop import Run, train_network

@@ -15,8 +15,7 @@ from safetensors.torch import load_file
 from shotcount.classifier import card, figures, keep
 from shotcount.core import files, tables
 from shotcount.core.errors import UserError
-from shotcount.sampling.splits import check_apart
-from shotcount.scoring.predictions import prediction_columns
+from shotcount.scoring.predictions import check_apart, prediction_columns
 from shotcount.scoring.scores import SCORES
 
 CPU = torch.device("cpu")

@@ -15,12 +15,13 @@ from holdout import Collection, forecast, read_collection, train_and_test
 
 from shotcount.core.params import load_params
 from shotcount.core.pixels import Pixels
+from shotcount.core.study import take_subset
 from shotcount.networks.devices import exempt_depthwise, seeded
 from shotcount.networks.weights import fetch_weights
 from shotcount.photos.finding import find_photos
 from shotcount.photos.preparing import prepare
 from shotcount.sampling.splits import split_samples
-from shotcount.sampling.subsets import nested_subsets, take_subset
+from shotcount.sampling.subsets import nested_subsets
 from shotcount.training.loop import Run, train_network
 from shotcount.training.predicting import predict
 from shotcount.training.settings import TrainingParams

@@ -7,10 +7,17 @@ from hypothesis import strategies as st
 
 from shotcount.core.errors import UserError
 from shotcount.core.params import load_params
-from shotcount.sampling.settings import SizeSettings, StudyParams, StudySettings
-from shotcount.sampling.sizes import cell_folders, check_sizes, further_cells
+from shotcount.core.study import (
+    SizeSettings,
+    StudyParams,
+    StudySettings,
+    cell_folders,
+    further_cells,
+    take_subset,
+)
+from shotcount.sampling.sizes import check_sizes
 from shotcount.sampling.splits import split_samples
-from shotcount.sampling.subsets import farthest_first, nested_subsets, stratified_order, take_subset
+from shotcount.sampling.subsets import farthest_first, nested_subsets, stratified_order
 
 collections = st.fixed_dictionaries({"a": st.integers(5, 30), "b": st.integers(5, 30)})
 seeds = st.integers(0, 2**32)

@@ -18,6 +18,7 @@ import pandas as pd
 
 from shotcount.core import tables
 from shotcount.core.params import load_params
+from shotcount.core.study import take_subset
 from shotcount.findings import answer, compare, learning
 from shotcount.params import Params
 from shotcount.photos import decoding, preparing
@@ -81,7 +82,7 @@ def through_tables(
     parts = do(splits.split_samples, manifest, params.split.val, params.split.test, 0)
     draws = do(subsets.nested_subsets, parts["train"], "spread", seeds, 0, what=f", {seeds} draws")
     draws = keep("subsets", draws, tables.SUBSETS)
-    half = do(subsets.take_subset, draws, draws["sample"].nunique() // 2, angles)
+    half = do(take_subset, draws, draws["sample"].nunique() // 2, angles)
     assert half.groupby("seed").size().nunique() == 1
     del manifest, draws, half
 

@@ -26,6 +26,7 @@ import torch
 from shotcount.core.params import load_params
 from shotcount.core.pixels import Pixels
 from shotcount.core.seeds import seed_for
+from shotcount.core.study import take_subset
 from shotcount.findings.curves import FAMILIES
 from shotcount.findings.learning import Learning, expected, learn
 from shotcount.networks.backbones import build_backbone
@@ -34,7 +35,7 @@ from shotcount.networks.weights import fetch_weights
 from shotcount.photos.finding import find_photos
 from shotcount.photos.preparing import prepare
 from shotcount.sampling.splits import split_samples
-from shotcount.sampling.subsets import nested_subsets, take_subset
+from shotcount.sampling.subsets import nested_subsets
 from shotcount.training.loop import Run, train_network
 from shotcount.training.predicting import predict
 from shotcount.training.settings import TrainingParams, TrainingSettings

@@ -13,7 +13,7 @@ import jinja2
 import pandas as pd
 
 from shotcount.classifier.figures import Figures
-from shotcount.core.text import printable
+from shotcount.core.errors import printable
 from shotcount.uncertainty.intervals import Estimate
 from shotcount.uncertainty.writing import cell_in_percent, markdown_table, percent, range_in_percent
 

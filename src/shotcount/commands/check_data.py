@@ -15,12 +15,12 @@ import pandas as pd
 from cleanvision import Imagelab
 from PIL import Image
 
-from shotcount.core.errors import UserError
+from shotcount.core.errors import UserError, printable
 from shotcount.core.params import load_params
 from shotcount.core.progress import watch
-from shotcount.core.text import natural, printable
 from shotcount.params import Params
 from shotcount.photos import decoding, finding, preparing
+from shotcount.photos.finding import natural
 from shotcount.sampling import sizes, splits
 
 SHOWN = 5  # examples of each kind, at most

@@ -18,12 +18,11 @@ import torch
 from tqdm import tqdm
 
 from shotcount.classifier.keep import load
-from shotcount.core.errors import UserError
-from shotcount.core.text import natural, printable
+from shotcount.core.errors import UserError, printable
 from shotcount.networks.devices import pick_device
 from shotcount.networks.heads import Network
 from shotcount.photos.decoding import read_photo, why
-from shotcount.photos.finding import walk_photos
+from shotcount.photos.finding import natural, walk_photos
 from shotcount.scoring.predictions import probability
 from shotcount.training.predicting import predict
 

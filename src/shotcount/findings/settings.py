@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from shotcount.core.params import Fraction, NotNegative, Positive, Section, Sections
-from shotcount.sampling.settings import StrategyName
+from shotcount.core.study import StrategyName
 
 
 class AnswerSettings(Section):

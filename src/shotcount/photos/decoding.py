@@ -15,7 +15,7 @@ import pandas as pd
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from shotcount.core import files
-from shotcount.core.text import printable
+from shotcount.core.errors import printable
 
 CHUNK = 256  # photos decoded before they are written to the disk
 SMALLEST = 16  # px: smaller images show nothing

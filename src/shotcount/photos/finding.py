@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from shotcount.core.errors import UserError
-from shotcount.core.text import natural, printable
+from shotcount.core.errors import UserError, printable
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 LAYOUT = r"^(?P<label>[^/]+)/(?P<sample>[^/]+)/(?P<angle>[^/]+)\.\w+$"
@@ -189,3 +188,10 @@ def _nothing_fits(root: Path, paths: list[str], pattern: str | None, table: str 
     return (
         f"data.path: none of the {len(paths)} photos below {root}{example}, fits {wanted}: {hint}"
     )
+
+
+def natural(text: str) -> list[tuple[int, str]]:
+    """Return a sort key that puts angle 2 before angle 10."""
+    return [
+        (int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)
+    ]

@@ -8,9 +8,8 @@ import numpy as np
 import pandas as pd
 
 from shotcount.core import files
-from shotcount.core.errors import UserError
+from shotcount.core.errors import UserError, printable
 from shotcount.core.pixels import write_shards
-from shotcount.core.text import printable
 from shotcount.photos.decoding import Facts, decode
 
 

@@ -13,11 +13,11 @@ import jinja2
 import pandas as pd
 
 from shotcount.core import tables
-from shotcount.core.text import printable
+from shotcount.core.errors import printable
+from shotcount.core.study import StudySettings
 from shotcount.findings.answer import Answer
 from shotcount.report import sections, words
 from shotcount.report.style import LOOKS
-from shotcount.sampling.settings import StudySettings
 from shotcount.scoring.mistakes import MISTAKES
 
 MOST_CLASSES = 12  # in a confusion matrix; with more, the commonest confusions are listed

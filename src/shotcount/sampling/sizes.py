@@ -1,44 +1,9 @@
-"""The cells of a study: their sizes, names and folders."""
-
-from itertools import product
+"""Check that the training split has enough samples and angles for the study."""
 
 import pandas as pd
 
 from shotcount.core.errors import UserError
-from shotcount.sampling.settings import StudySettings
-
-
-def sample_count(size: int | float, available: int) -> int:
-    """Return a size of `study.samples` as a count: a float is a fraction of those available.
-
-    >>> sample_count(0.5, 120), sample_count(12, 120)
-    (60, 12)
-    """
-    return size if isinstance(size, int) else max(1, round(size * available))
-
-
-def cell_name(size: int | float, angles: int) -> str:
-    """Name a cell's folder after its sizes as written in params.yaml.
-
-    >>> cell_name(0.5, 10)
-    '0.5x10'
-    """
-    return f"{size}x{angles}"
-
-
-def further_cells(study: StudySettings) -> list[tuple[int | float, int]]:
-    """List the sizes of study.frozen_grid that the grid of all strategies doesn't have."""
-    shared = set(product(study.samples, study.angles))
-    grid = study.frozen_grid
-    return [size for size in product(grid.samples, grid.angles) if size not in shared]
-
-
-def cell_folders(study: StudySettings, strategy: str) -> list[str]:
-    """List the folders of a strategy's cells, relative to data/models/<strategy>."""
-    names = [cell_name(*size) for size in product(study.samples, study.angles)]
-    if strategy == "frozen":
-        names += [f"grid/{cell_name(*size)}" for size in further_cells(study)]
-    return names
+from shotcount.core.study import StudySettings, sample_count
 
 
 def check_sizes(train: pd.DataFrame, study: StudySettings) -> None:

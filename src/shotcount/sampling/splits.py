@@ -3,8 +3,6 @@
 Photos of one sample are nearly copies: a split by photo would test on what was trained on.
 """
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 
@@ -82,18 +80,3 @@ def _assign(samples: pd.DataFrame, parts: dict[str, float | str], seed: int) -> 
                 home[order[start : start + count]] = split
                 start += count
     return home
-
-
-def check_apart(seen: list[str], test: pd.DataFrame, model: Path) -> None:
-    """Refuse to test a model on samples that it was trained or chosen on.
-
-    Raises
-    ------
-    UserError
-        If there are such samples; the message names the model and one of them.
-    """
-    if both := sorted(set(seen) & set(test["sample"])):
-        raise UserError(
-            f"{model} has seen {len(both)} sample(s) of the test split in training, {both[0]!r} "
-            "first: train it again with `dvc repro --force` and the name of its stage"
-        )

@@ -98,8 +98,3 @@ def nested_subsets(train: pd.DataFrame, angle_order: str, draws: int, seed: int)
             )
         )
     return pd.concat(tables, ignore_index=True)
-
-
-def take_subset(subsets: pd.DataFrame, samples: int, angles: int) -> pd.DataFrame:
-    """Return the rows of the subset of `samples` samples x `angles` angles, for every seed."""
-    return subsets[(subsets["sample_position"] < samples) & (subsets["angle_position"] < angles)]

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from shotcount.core.errors import UserError
 from shotcount.core.tables import CELL, Table
 
 
@@ -59,3 +60,18 @@ def class_indices(column: pd.Series, labels: list[str]) -> np.ndarray:
 def probabilities(predictions: pd.DataFrame, labels: list[str]) -> np.ndarray:
     """Return the probability of every class: ndarray of shape (rows, classes), float64."""
     return predictions[[probability(label) for label in labels]].to_numpy()
+
+
+def check_apart(seen: list[str], test: pd.DataFrame, model: Path) -> None:
+    """Refuse to test a model on samples that it was trained or chosen on.
+
+    Raises
+    ------
+    UserError
+        If there are such samples; the message names the model and one of them.
+    """
+    if both := sorted(set(seen) & set(test["sample"])):
+        raise UserError(
+            f"{model} has seen {len(both)} sample(s) of the test split in training, {both[0]!r} "
+            "first: train it again with `dvc repro --force` and the name of its stage"
+        )

@@ -14,6 +14,7 @@ import torch
 from shotcount.core import files, tables
 from shotcount.core.progress import Meter
 from shotcount.core.seeds import seed_for
+from shotcount.core.study import sample_count, take_subset
 from shotcount.networks.devices import (
     describe,
     exempt_depthwise,
@@ -23,8 +24,6 @@ from shotcount.networks.devices import (
     seeded,
 )
 from shotcount.networks.heads import Network, solve_head
-from shotcount.sampling.sizes import sample_count
-from shotcount.sampling.subsets import take_subset
 from shotcount.training import ranks
 from shotcount.training.batches import WINDOW
 from shotcount.training.checkpoints import Checkpoint

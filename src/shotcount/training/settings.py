@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from shotcount.core.params import Count, NotNegative, Positive, Section, UpToOne
+from shotcount.core.study import StudyParams
 from shotcount.networks.settings import NetworkParams
-from shotcount.sampling.settings import StudyParams
 
 
 class ParallelSettings(Section):
