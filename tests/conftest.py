@@ -25,11 +25,18 @@ from PIL import Image
 from shotcount.classifier import keep
 from shotcount.commands.export import draw_photo
 from shotcount.core import tables
+from shotcount.core.params import load_params
 from shotcount.networks.backbones import build_backbone
 from shotcount.networks.devices import seeded
 from shotcount.networks.heads import Network
+from shotcount.sampling.splits import split_samples
+from shotcount.sampling.subsets import nested_subsets
+from shotcount.training.cells import Compute, Setup
+from shotcount.training.settings import ParallelSettings, TrainingParams
+from shotcount.training.strategies import Arrays
 
 ROOT = Path(__file__).resolve().parents[1]
+PARAMS = load_params(ROOT / "params.yaml", TrainingParams)
 Found = TypeVar("Found")
 
 # No time limits, and the same examples on every run: a slow machine is no failure.
@@ -93,6 +100,31 @@ def make_classifier(folder: Path, network: str, size: int, classes: list[str]) -
     model = {"network": network, "size": size, "classes": classes, "samples_seen": ["a/1"]}
     keep.save(folder, made.state_dict(), model)
     return folder
+
+
+def make_cell(
+    strategy: str, parallel: ParallelSettings, network: str = "resnet18", **changes: object
+) -> Setup:
+    """Return what a cell is trained on: two classes that pixels and features tell apart."""
+    photos = make_manifest({"blue": 6, "red": 6})
+    parts, red = split_samples(photos, 0.2, 0.2, seed=0), photos["label"] == "red"
+    pixels = np.random.default_rng(0).integers(0, 150, (len(photos), 32, 32, 3), dtype=np.uint8)
+    pixels[red, :, :, 0] += 100
+    features = np.random.default_rng(0).normal(size=(len(photos), 1, 8)).astype(np.float32)
+    features[red, 0, 0] += 2
+    with seeded(0):
+        pretrained = None if strategy == "frozen" else build_backbone(network).state_dict()
+    return Setup(
+        strategy=strategy,
+        settings=getattr(PARAMS.train, strategy).model_copy(update=changes),
+        study_seed=0,
+        network=network,
+        compute=Compute.of(strategy, torch.device("cpu"), "float32", False, parallel),
+        arrays=Arrays(pixels, features),
+        pretrained=pretrained,
+        subsets=nested_subsets(parts["train"], "spread", draws=3, seed=0),
+        val=parts["val"],
+    )
 
 
 @pytest.fixture

@@ -162,12 +162,9 @@ def test_only_evaluate_depends_on_the_test_split() -> None:
         assert ('splits/test"' in text) == (stage == "evaluate"), stage
 
 
-def test_the_split_depends_on_no_size_of_the_study() -> None:
+def test_the_split_depends_on_no_size_of_the_study_and_only_prepare_on_the_photos() -> None:
     assert STAGES["split"]["params"] == ["split"]
     assert "data/subsets" not in STAGES["split"]["deps"]
-
-
-def test_only_prepare_depends_on_the_photos() -> None:
     assert [s for s in STAGES if "${data.path}" in STAGES[s]["deps"]] == ["prepare"]
 
 

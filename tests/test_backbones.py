@@ -10,21 +10,11 @@ from shotcount.core.errors import UserError
 from shotcount.networks.backbones import build_backbone, input_size
 from shotcount.networks.weights import fetch_weights
 
+SMALL = ["resnet18", "squeezenet1_1", "mobilenet_v3_small", "densenet121", "tf_efficientnet_lite0"]
+LARGER = {"googlenet": 64, "inception_v3": 96, "regnet_y_400mf": 64, "alexnet": 64}
 
-@pytest.mark.parametrize(
-    ("name", "size"),
-    [
-        ("resnet18", 32),
-        ("googlenet", 64),
-        ("inception_v3", 96),
-        ("regnet_y_400mf", 64),
-        ("squeezenet1_1", 32),
-        ("mobilenet_v3_small", 32),
-        ("densenet121", 32),
-        ("alexnet", 64),
-        ("tf_efficientnet_lite0", 32),
-    ],
-)
+
+@pytest.mark.parametrize(("name", "size"), [*((name, 32) for name in SMALL), *LARGER.items()])
 def test_backbone_returns_its_features_without_the_classifier(name: str, size: int) -> None:
     backbone = build_backbone(name).eval()
     with torch.inference_mode():
@@ -40,14 +30,12 @@ def test_pixels_are_normalised_as_the_weights_expect() -> None:
     assert backbone(grey).abs().max() < 1e-5
     white = backbone(torch.full((1, 3, 1, 1), 255, dtype=torch.uint8))
     assert white[0, 0].item() == pytest.approx((1 - 0.485) / 0.229, rel=1e-5)
-    lite = build_backbone("tf_efficientnet_lite0")
-    assert lite.mean.flatten().tolist() == [127.5] * 3
+    assert build_backbone("tf_efficientnet_lite0").mean.flatten().tolist() == [127.5] * 3
 
 
 def test_shipped_weights_fit_and_are_not_random() -> None:
     state = fetch_weights("tf_efficientnet_lite0", "shipped", Path())
-    backbone = build_backbone("tf_efficientnet_lite0")
-    backbone.load_state_dict(state)
+    build_backbone("tf_efficientnet_lite0").load_state_dict(state)
     variance = state["network.bn1.running_var"]
     assert not torch.equal(variance, torch.ones_like(variance))
 
@@ -110,7 +98,7 @@ def test_downloaded_weights_are_the_librarys_default(monkeypatch, tmp_path: Path
     """The library's own loading code runs; only the transfer itself is replaced by a file."""
     torch.manual_seed(5)
     state = torchvision.models.resnet18().state_dict()
-    cached = tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
+    cached = tmp_path / "hub/checkpoints/resnet18-f37072fd.pth"
     cached.parent.mkdir(parents=True)
     torch.save(state, cached)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
@@ -118,32 +106,23 @@ def test_downloaded_weights_are_the_librarys_default(monkeypatch, tmp_path: Path
     assert torch.equal(fetched["network.layer4.1.bn2.weight"], state["layer4.1.bn2.weight"])
 
 
-def test_auto_size_is_what_the_weights_were_trained_at() -> None:
+def test_size_is_what_the_weights_were_trained_at_or_one_that_the_network_can_take() -> None:
     assert input_size("resnet18", "auto") == 224
     assert input_size("inception_v3", "auto") == 299
     assert input_size("tf_efficientnet_lite0", "auto") == 224
     assert input_size("resnet18", 80) == 80
+    with pytest.raises(UserError, match=r"data\.size: inception_v3 can't take photos of 32 px"):
+        input_size("inception_v3", 32)
 
 
-def test_every_network_of_torchvision_can_be_taken_apart() -> None:
-    for name in torchvision.models.list_models(module=torchvision.models):
-        if not name.startswith("regnet"):  # whose initialisation doesn't run without memory
+TORCHVISION = torchvision.models.list_models(module=torchvision.models)
+TIMM = ["mobilenetv3_large_100", "lcnet_050", "ghostnet_100", "regnety_002", "levit_128s"]
+
+
+def test_every_network_of_torchvision_and_some_of_timm_have_the_width_they_say() -> None:
+    for name in TORCHVISION + TIMM:
+        if not name.startswith("regnet_"):  # whose initialisation doesn't run without memory
             with torch.device("meta"):
                 backbone = build_backbone(name).eval()
                 features = backbone(torch.zeros(1, 3, backbone.size, backbone.size))
             assert features.shape == (1, backbone.features), name
-
-
-@pytest.mark.parametrize(
-    "name", ["mobilenetv3_large_100", "lcnet_050", "ghostnet_100", "regnety_002", "levit_128s"]
-)
-def test_width_of_timms_features_is_what_comes_out(name: str) -> None:
-    with torch.device("meta"):
-        backbone = build_backbone(name).eval()
-        features = backbone(torch.zeros(1, 3, backbone.size, backbone.size))
-    assert features.shape == (1, backbone.features)
-
-
-def test_size_that_the_network_cannot_take_is_refused() -> None:
-    with pytest.raises(UserError, match=r"data\.size: inception_v3 can't take photos of 32 px"):
-        input_size("inception_v3", 32)

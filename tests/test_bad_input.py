@@ -46,14 +46,17 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def set_param(key: str, value: object) -> None:
+def set_params(**changes: object) -> None:
+    """Change params.yaml: keys with dots written as double underscores."""
     params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
-    *parents, last = key.split(".")
-    section = params
-    for parent in parents:
-        section = section[parent]
-    section[last] = value
+    for key, value in changes.items():
+        section, last = key.split("__")
+        params[section][last] = value
     Path("params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+
+
+def sets(**changes: object) -> Callable[[], None]:
+    return lambda: set_params(**changes)
 
 
 def run(*stages: str) -> None:
@@ -91,9 +94,8 @@ def noise(mode: str = "RGB", size: tuple[int, int] = (40, 40)) -> Image.Image:
 
 def png_that_claims(width: int, height: int) -> bytes:
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
+        checksum = struct.pack(">I", zlib.crc32(kind + data))
+        return struct.pack(">I", len(data)) + kind + data + checksum
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     pixels = chunk(b"IDAT", zlib.compress(b"\0" * 1000))
@@ -157,11 +159,9 @@ def outside() -> None:
 
 
 def renamed(name: bytes, content: bytes | None = None) -> None:
-    place = os.path.join(os.fsencode(PLACE.parent), name)
-    os.rename(PLACE, place)
+    place = PLACE.rename(PLACE.with_name(os.fsdecode(name)))
     if content is not None:
-        with open(place, "wb") as file:
-            file.write(content)
+        place.write_bytes(content)
 
 
 def copied(*targets: str) -> None:
@@ -172,10 +172,7 @@ def copied(*targets: str) -> None:
 PLACES: dict[str, tuple[Callable[[], object], str]] = {  # what is done, and what is said of it
     "a broken link": (lambda: replaced_by_link("nowhere.png"), r"1\.png: a broken link"),
     "a link to itself": (lambda: replaced_by_link("1.png"), r"1\.png: .*([Ll]oop|levels of symb)"),
-    "a link out of the folder": (
-        outside,
-        r"1\.png: a link to /.*, outside data\.path: copy the file",
-    ),
+    "a link to outside": (outside, r"1\.png: a link to /.*, outside data\.path: copy the file"),
     "a line break in a bad photo's name": (
         lambda: renamed(b"1\n2.png", b""),
         r"red/02/1\\n2\.png: the file is empty",
@@ -226,7 +223,7 @@ def test_skipping_leaves_bad_photos_out_and_lists_them(project: Path, capsys) ->
     Path("photos/red/05/1.png").write_bytes(Path("photos/red/03/1.png").read_bytes())
     shown = message(capsys, "prepare")
     assert shown.count("\n       ") == 3  # all of them, not only the first
-    set_param("data.on_bad_photo", "skip")
+    set_params(data__on_bad_photo="skip")
     run("prepare", "split", "subsample")
     left_out = tables.read(Path("data/left_out.csv"), tables.LEFT_OUT)
     assert dict(left_out.itertuples(index=False)) == {
@@ -243,7 +240,7 @@ def test_skipping_leaves_bad_photos_out_and_lists_them(project: Path, capsys) ->
 def test_nothing_left_to_use_is_told(project: Path, capsys) -> None:
     for path in Path("photos").rglob("*.png"):
         path.write_bytes(b"")
-    set_param("data.on_bad_photo", "skip")
+    set_params(data__on_bad_photo="skip")
     assert "none of the 36 photos can be used" in message(capsys, "prepare")
 
 
@@ -254,9 +251,8 @@ def test_the_same_photo_as_two_angles_is_worth_a_note(project: Path, capsys) -> 
 
 
 def test_odd_names_are_no_fault(project: Path) -> None:
-    for number, name in enumerate(
-        ["a b", "é漢字", "quote\"'", "line\nbreak", "-rf", "$(id)", "a,b;c"]
-    ):
+    names = ["a b", "é漢字", "quote\"'", "line\nbreak", "-rf", "$(id)", "a,b;c"]
+    for number, name in enumerate(names):
         photo = Path("photos") / "odd & <b>class" / name / "1\r.png"
         make_photo(photo, np.random.default_rng(number), 0.5, (40, 40))
     run("prepare")
@@ -279,24 +275,15 @@ def test_a_collection_that_dvc_holds_by_links_is_read(project: Path) -> None:
 # ---- layouts and splits -------------------------------------------------------------
 
 
-def only_one_class() -> None:
+def keep_of_red(*samples: str) -> None:
     for path in Path("photos/red").rglob("*.png"):
-        path.unlink()
-
-
-def two_samples_of_red() -> None:
-    for path in Path("photos/red").rglob("*.png"):
-        if path.parent.name not in {"00", "01"}:
+        if path.parent.name not in samples:
             path.unlink()
 
 
 def without_sample_folders() -> None:
     for path in list(Path("photos").rglob("*.png")):
         path.rename(path.parent.parent / f"{path.parent.name}-{path.name}")
-
-
-def photos_is_a_file() -> None:
-    set_param("data.path", "params.yaml")
 
 
 def linked_class() -> None:
@@ -306,10 +293,13 @@ def linked_class() -> None:
 
 GIVEN = r"(?P<label>\w+)/(?P<sample>\w+)/(?P<angle>(?P<split>[0-4]))"
 LAYOUTS: dict[str, tuple[Callable[[], object], str]] = {
-    "no folder": (lambda: set_param("data.path", "foto"), "data.path: foto is not a folder: name"),
-    "a file for a folder": (photos_is_a_file, "data.path: params.yaml is not a folder"),
+    "no folder": (sets(data__path="foto"), "data.path: foto is not a folder: name"),
+    "a file for a folder": (
+        sets(data__path="params.yaml"),
+        "data.path: params.yaml is not a folder",
+    ),
     "an empty folder": (
-        lambda: [Path("void").mkdir(), set_param("data.path", "void")],
+        lambda: [Path("void").mkdir(), set_params(data__path="void")],
         "none of the 0 photos below void, fits <class>/<sample>/<angle>.jpg",
     ),
     "no sample folders": (
@@ -317,67 +307,46 @@ LAYOUTS: dict[str, tuple[Callable[[], object], str]] = {
         "none of the 36 photos below photos, for example blue/00-0.png, fits",
     ),
     "a linked class": (linked_class, "photos/red is a link to a folder.*: copy the folder"),
-    "a bad pattern": (
-        lambda: set_param("data.pattern", "(?P<label>["),
-        "data.pattern: not a regular expression",
-    ),
-    "a pattern without a sample": (
-        lambda: set_param("data.pattern", r"(?P<label>\w+)"),
-        r"lacks the group\(s\) sample",
-    ),
-    "a pattern that fits nothing": (
-        lambda: set_param("data.pattern", r"(?P<label>x+)_(?P<sample>\d)"),
-        "none of the 36 photos",
-    ),
+    "a bad pattern": (sets(data__pattern="(?P<label>["), "data.pattern: not a regular expression"),
+    "no sample group": (sets(data__pattern=r"(?P<label>\w+)"), r"lacks the group\(s\) sample"),
+    "nothing fits": (sets(data__pattern=r"(?P<label>x+)_(?P<sample>\d)"), "none of the 36 photos"),
     "a pattern that drops the angle": (
-        lambda: set_param("data.pattern", r"(?P<label>\w+)/(?P<sample>\w+)"),
+        sets(data__pattern=r"(?P<label>\w+)/(?P<sample>\w+)"),
         "blue/00/0.png and blue/00/1.png read as the same angle of the same sample",
     ),
     "a pattern that reads no label": (
-        lambda: set_param("data.pattern", r"(?P<label>x?)\w+/(?P<sample>\w+)/(?P<angle>\d)"),
+        sets(data__pattern=r"(?P<label>x?)\w+/(?P<sample>\w+)/(?P<angle>\d)"),
         "blue/00/0.png reads as an empty label",
     ),
-    "one class": (only_one_class, "all photos are of one class, 'blue': two or more are needed"),
+    "one class": (keep_of_red, "all photos are of one class, 'blue': two or more are needed"),
     "two samples of a class": (
-        two_samples_of_red,
+        lambda: keep_of_red("00", "01"),
         r"class 'red' \(2 sample\(s\)\) has none for train: photograph more",
     ),
-    "a split that isn't there": (
-        lambda: set_param("split.test", "holdout"),
-        "no photo's `split` group reads 'holdout'",
-    ),
+    "no such split": (sets(split__test="holdout"), "no photo's `split` group reads 'holdout'"),
     "a sample in two splits": (
-        lambda: [set_param("data.pattern", GIVEN), set_param("split.test", "2")],
+        sets(data__pattern=GIVEN, split__test="2"),
         "has photos in two ready-made splits: photos of one sample must stay together",
     ),
     "more angles than there are": (
-        lambda: set_param("study.angles", [1, 4]),
+        sets(study__angles=[1, 4]),
         "study.angles: 4 angles asked, but no training",
     ),
     "more samples than there are": (
-        lambda: set_param("study.samples", [100]),
+        sets(study__samples=[100]),
         r"100 means 100 training sample\(s\), but the",
     ),
-    "fewer samples than classes": (
-        lambda: set_param("study.samples", [1]),
-        "1 means 1 training .* between 2 .one of each class",
-    ),
+    "one sample": (sets(study__samples=[1]), "1 means 1 training .* between 2 .one of each class"),
     "two names of one size": (
-        lambda: set_param("study.samples", [8, 1.0]),
+        sets(study__samples=[8, 1.0]),
         "1.0 and 8 both mean 8 samples: list each size once",
     ),
     "a further size beyond the common ones": (
-        lambda: [
-            set_param("study.samples", [0.5]),
-            set_param("study.frozen_grid", {"samples": [1.0], "angles": [1]}),
-        ],
+        sets(study__samples=[0.5], study__frozen_grid={"samples": [1.0], "angles": [1]}),
         "study.frozen_grid.samples: 1.0 goes beyond the largest of study.samples: add it there",
     ),
     "a further angle beyond the common ones": (
-        lambda: [
-            set_param("study.angles", [1]),
-            set_param("study.frozen_grid", {"samples": [1.0], "angles": [2]}),
-        ],
+        sets(study__angles=[1], study__frozen_grid={"samples": [1.0], "angles": [2]}),
         "study.frozen_grid.angles: 2 goes beyond the largest of study.angles: add it there",
     ),
 }
@@ -406,49 +375,40 @@ class Malice:
         return os.system, ("touch malice-was-here",)
 
 
-def weights(save: Callable[[Path], object], name: str = "weights.pth") -> None:
-    save(Path(name))
-    set_param("model.name", "resnet18")
-    set_param("model.weights", name)
+def weights(content: object, name: str = "weights.pth") -> None:
+    """Write bytes as they are, and anything else as PyTorch does."""
+    if isinstance(content, bytes):
+        Path(name).write_bytes(content)
+    else:
+        torch.save(content, name)
+    set_params(model__name="resnet18", model__weights=name)
 
 
 MODELS: dict[str, tuple[Callable[[], object], str]] = {
     "an unknown network": (
-        lambda: set_param("model.name", "resnet19"),
+        sets(model__name="resnet19"),
         "model.name: neither torchvision nor timm has",
     ),
     "shipped weights of another network": (
-        lambda: set_param("model.name", "resnet18"),
+        sets(model__name="resnet18"),
         "model.weights: 'shipped' is only for tf_eff",
     ),
     "photos too small for the network": (
-        lambda: [set_param("model.name", "inception_v3"), set_param("data.size", 60)],
+        sets(model__name="inception_v3", data__size=60),
         "data.size: inception_v3 can't take photos of 60 px .*: change data.size, or name another",
     ),
-    "no file of weights": (
-        lambda: set_param("model.weights", "weights.pth"),
-        "model.weights: there is no file weights",
-    ),
-    "weights that are no weights": (
-        lambda: weights(lambda path: path.write_text("x")),
-        "weights.pth is not a readable state dict",
-    ),
+    "no weights": (sets(model__weights="weights.pth"), "model.weights: there is no file weights"),
+    "text for weights": (lambda: weights(b"x"), "weights.pth is not a readable state dict"),
     "a damaged safetensors file": (
-        lambda: weights(lambda path: path.write_bytes(bytes(20)), "w.safetensors"),
+        lambda: weights(bytes(20), "w.safetensors"),
         "w.safetensors is not a readable state dict",
     ),
     "weights of another network": (
-        lambda: weights(lambda path: torch.save({"a": torch.zeros(1)}, path)),
+        lambda: weights({"a": torch.zeros(1)}),
         "weights.pth doesn't fit resnet18: 102 of its 122 tensors|doesn't fit resnet18: .* missing",
     ),
-    "a whole model instead of its weights": (
-        lambda: weights(lambda path: torch.save(torch.nn.Linear(1, 1), path)),
-        "not a readable state dict",
-    ),
-    "a pickle that runs a program": (
-        lambda: weights(lambda path: torch.save({"a": Malice()}, path)),
-        "not a readable state dict",
-    ),
+    "a whole model": (lambda: weights(torch.nn.Linear(1, 1)), "not a readable state dict"),
+    "a pickle that runs a program": (lambda: weights({"a": Malice()}), "not a readable state dict"),
 }
 
 
@@ -546,19 +506,8 @@ def test_any_bytes_as_a_table_are_told(tmp_path_factory, content: bytes) -> None
 NAMES = st.text(
     st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=20
 ).filter(lambda name: name not in {".", ".."} and len(name.encode()) < 200)
-PATTERNS = st.lists(
-    st.sampled_from(
-        [
-            r"(?P<label>\w+)",
-            "(?P<sample>.*)",
-            "(?P<angle>.)",
-            "(?P<split>)",
-            "(?P<label>x)",
-            *"/.[(|?*\\",
-        ]
-    ),
-    max_size=8,
-).map("".join)
+GROUPS = [r"(?P<label>\w+)", "(?P<sample>.*)", "(?P<angle>.)", "(?P<split>)", "(?P<label>x)"]
+PATTERNS = st.lists(st.sampled_from([*GROUPS, *"/.[(|?*\\"]), max_size=8).map("".join)
 
 
 @given(st.lists(NAMES, min_size=1, max_size=4), PATTERNS)
@@ -577,14 +526,11 @@ def test_any_pattern_reads_names_or_says_why_not(
         assert (found["label"] != "").all()
         table = dict.fromkeys(found.columns, "str")
         tables.write(root / "t.csv", found, table)
-        again = tables.read(root / "t.csv", table)
-        assert list(again["path"]) == list(found["path"])
+        assert list(tables.read(root / "t.csv", table)["path"]) == list(found["path"])
 
 
 @given(st.binary(max_size=400))
-def test_any_bytes_as_a_photo_are_read_or_refused(
-    tmp_path_factory: pytest.TempPathFactory, content: bytes
-) -> None:
+def test_any_bytes_as_a_photo_are_read_or_refused(tmp_path_factory, content: bytes) -> None:
     folder = tmp_path_factory.getbasetemp() / "any"
     folder.mkdir(exist_ok=True)
     (folder / "photo.png").write_bytes(content)

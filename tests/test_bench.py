@@ -26,7 +26,6 @@ from shotcount.training.strategies import STRATEGIES
 
 CPU = torch.device("cpu")
 PX = 32
-STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 @pytest.fixture(scope="module")
@@ -47,14 +46,13 @@ def train(
     with seeded(0):
         network = sides.recipe_network(setting, variant)
         before = {key: value.clone() for key, value in network.state_dict().items()}
-        files = sides.recipe_files(setting, network)
-        recipe.fit(network, variant, files, CPU, epochs, workers=0)
+        recipe.fit(network, variant, sides.recipe_files(setting, network), CPU, epochs, workers=0)
     after = network.state_dict()
     return {key for key in after if not torch.equal(after[key], before[key])}, network
 
 
 def is_statistic(key: str) -> bool:
-    return key.endswith(STATISTICS)
+    return key.endswith(("running_mean", "running_var", "num_batches_tracked"))
 
 
 @pytest.mark.filterwarnings("ignore:Detected call of")
@@ -121,8 +119,7 @@ def test_transforms_give_normalised_squares(size: tuple[int, int]) -> None:
         x = make(224, [0.5] * 3, [0.25] * 3)(grey)
         assert x.shape == (3, 224, 224) and x.dtype == torch.float32
         assert torch.allclose(x, torch.full_like(x, 2.0))
-    crop = recipe.train_transform(224, [0.5] * 3, [0.25] * 3).transforms[0]
-    assert crop.size == (256, 256)
+    assert recipe.train_transform(224, [0.5] * 3, [0.25] * 3).transforms[0].size == (256, 256)
 
 
 def test_timed_steps_leave_the_warm_up_out() -> None:
@@ -155,10 +152,8 @@ def test_medians_are_taken_of_turns() -> None:
     measures = {"slow": lambda: timing("slow", slow), "fast": lambda: timing("fast", fast)}
     taken = measure.alternate(measures, repeats=3)
     assert order == ["slow", "fast"] * 3
-    assert {name: rate.photos_per_second for name, rate in taken.items()} == {
-        "slow": 2.0,
-        "fast": 20.0,
-    }
+    medians = {name: rate.photos_per_second for name, rate in taken.items()}
+    assert medians == {"slow": 2.0, "fast": 20.0}
 
 
 def test_flops_are_those_in_the_literature() -> None:
@@ -192,19 +187,15 @@ def few_steps(path: Path, model: type[Params]) -> Params:
 
 
 def test_quick_mode_fills_every_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = make_collection(tmp_path, samples=12, angles=2)
     monkeypatch.setattr(bench, "load_params", few_steps)
     arguments = ["--network", "resnet18", "--weights", "random", "--size", str(PX), "--quick"]
-    options = bench.read_arguments([str(root), *arguments])
-    effort = replace(bench.QUICK, timed=4, blog_px=PX)
-    heading, *sections = bench.bench(options, effort)
+    options = bench.read_arguments([str(make_collection(tmp_path, angles=2)), *arguments])
+    heading, *sections = bench.bench(options, replace(bench.QUICK, timed=4, blog_px=PX))
     assert f"torch {torch.__version__}" in heading and "thread(s)" in heading
     assert [section.splitlines()[0] for section in sections] == [
-        "## Strategies",
-        "## The frozen column",
-        "## The bare loop",
+        "## Strategies", "## The frozen column", "## The bare loop",
         "## A study of the blog's size",
-    ]
+    ]  # fmt: skip
     tables = [
         [[cell.strip() for cell in row.strip("|").split("|")] for row in block.splitlines()]
         for block in re.findall(r"(?:^\|.*\n)+", "\n".join(sections), re.M)
@@ -217,7 +208,10 @@ def test_quick_mode_fills_every_table(tmp_path: Path, monkeypatch: pytest.Monkey
             if "photos/s" in name or "÷" in name or name.startswith("×"):
                 assert cell == "" or float(cell.rstrip(" %").replace(",", "")) > 0, name
     names, _, *rows = tables[0]
-    assert [tuple(row[:2]) for row in rows] == STRATEGY_ROWS
+    ways = ("recipe", "Shotcount, the recipe's settings", "Shotcount")
+    expected = [(strategy, way) for strategy in ("scratch", "frozen", "finetune") for way in ways]
+    expected.insert(4, ("frozen", "recipe, honest frozen"))
+    assert [tuple(row[:2]) for row in rows] == expected
     for row in rows:
         facts = dict(zip(names, row, strict=True))
         assert 0 <= int(facts["waiting for photos"].rstrip(" %")) <= 100
@@ -228,20 +222,6 @@ def test_quick_mode_fills_every_table(tmp_path: Path, monkeypatch: pytest.Monkey
     measured, *computed = [row[3] for row in tables[1][2:-3]]
     assert measured.startswith("measured") and set(computed) == {"computed"}
     assert sum(row[0] == "all" for row in tables[3]) == 1 and len(tables[3]) == 2 + 15 + 3
-
-
-STRATEGY_ROWS = [
-    ("scratch", "recipe"),
-    ("scratch", "Shotcount, the recipe's settings"),
-    ("scratch", "Shotcount"),
-    ("frozen", "recipe"),
-    ("frozen", "recipe, honest frozen"),
-    ("frozen", "Shotcount, the recipe's settings"),
-    ("frozen", "Shotcount"),
-    ("finetune", "recipe"),
-    ("finetune", "Shotcount, the recipe's settings"),
-    ("finetune", "Shotcount"),
-]
 
 
 def test_missing_photos_end_in_one_message(

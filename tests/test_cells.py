@@ -1,6 +1,7 @@
 """A cell's seeds, one after the other; a stopped cell resumes."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,42 +9,21 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import ROOT, make_manifest
+from conftest import PARAMS, make_cell
 from safetensors.torch import load_file
 
 from shotcount.core import tables
 from shotcount.core.errors import UserError
-from shotcount.core.params import load_params
-from shotcount.networks.backbones import build_backbone
-from shotcount.sampling.splits import split_samples
-from shotcount.sampling.subsets import nested_subsets
 from shotcount.scoring.predictions import check_apart
 from shotcount.training import cells
 from shotcount.training.checkpoints import Checkpoint
 from shotcount.training.loop import Run, train_network
-from shotcount.training.settings import TrainingParams
-from shotcount.training.strategies import STRATEGIES, Arrays, Examples, assemble
-
-PARAMS = load_params(ROOT / "params.yaml", TrainingParams)
+from shotcount.training.strategies import STRATEGIES, Examples, assemble
 
 
 @pytest.fixture
 def cell() -> cells.Setup:
-    photos = make_manifest({"blue": 6, "red": 6})
-    features = np.random.default_rng(0).normal(size=(len(photos), 8)).astype(np.float32)
-    features[photos["label"] == "red", 0] += 2
-    parts = split_samples(photos, 0.2, 0.2, seed=0)
-    settings = PARAMS.train.frozen.model_copy(
-        update={"seeds": 3, "min_steps": 40, "epochs": 1, "patience": 20}
-    )
-    pixels = np.zeros((len(photos), 16, 16, 3), np.uint8)
-    cpu = torch.device("cpu")
-    return cells.Setup(
-        strategy="frozen", settings=settings, study_seed=0, network="resnet18",
-        compute=cells.Compute.of("frozen", cpu, "float32", False, PARAMS.parallel),
-        arrays=Arrays(pixels, features[:, None]), pretrained=None,
-        subsets=nested_subsets(parts["train"], "spread", draws=3, seed=0), val=parts["val"],
-    )  # fmt: skip
+    return make_cell("frozen", PARAMS.parallel, seeds=3, min_steps=40, epochs=1, patience=20)
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -104,10 +84,8 @@ def test_a_seed_goes_on_from_its_own_state_alone(cell: cells.Setup, tmp_path: Pa
     folder = tmp_path / "cell"
     folder.mkdir()
     history = tables.read(tmp_path / "undisturbed/history.csv", tables.HISTORY)
-    first = history[history["seed"] == 0]
-    tables.write(folder / "history.csv", first, tables.HISTORY)
-    weights = (tmp_path / "undisturbed/seed0.safetensors").read_bytes()
-    (folder / "seed0.safetensors").write_bytes(weights)
+    tables.write(folder / "history.csv", history[history["seed"] == 0], tables.HISTORY)
+    shutil.copy(tmp_path / "undisturbed/seed0.safetensors", folder)
     cells.train_cell(cell, 0.5, 2, folder, tmp_path)
     assert content(folder) == content(tmp_path / "undisturbed")
 
@@ -136,17 +114,14 @@ def test_a_model_is_never_tested_on_what_it_was_trained_on() -> None:
 
 @pytest.mark.parametrize("start", ["zeros", "frozen"])
 def test_fine_tuning_starts_from_the_head_that_is_asked_for(
-    cell: cells.Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: str
 ) -> None:
     few = {"seeds": 1, "epochs": 0.01, "min_steps": 1, "validations": 1, "init_head": start}
+    cell = make_cell("finetune", PARAMS.parallel, **few)
     features = np.random.default_rng(1).normal(size=(len(cell.arrays.pixels), 1, 512))
     shown = pd.concat([cell.subsets, cell.val])
     features[shown.loc[shown["label"] == "red", "photo"].unique(), 0, 0] += 20
-    study = replace(
-        cell, strategy="finetune", settings=PARAMS.train.finetune.model_copy(update=few),
-        pretrained=build_backbone("resnet18").state_dict(),
-        arrays=replace(cell.arrays, features=features.astype(np.float32)),
-    )  # fmt: skip
+    arrays = replace(cell.arrays, features=features.astype(np.float32))
     heads: list[torch.Tensor] = []
 
     def watched(network: torch.nn.Module, *arguments: object) -> pd.DataFrame:
@@ -154,10 +129,9 @@ def test_fine_tuning_starts_from_the_head_that_is_asked_for(
         return train_network(network, *arguments)
 
     monkeypatch.setattr(cells, "train_network", watched)
-    cells.train_cell(study, 1.0, 2, tmp_path / "cell", tmp_path)
+    cells.train_cell(replace(cell, arrays=arrays), 1.0, 2, tmp_path / "cell", tmp_path)
     (head,) = heads
     if start == "zeros":
         assert not head.any()
     else:
-        towards_red = (head[1] - head[0]).abs()
-        assert int(towards_red.argmax()) == 0  # the feature that tells them apart
+        assert int((head[1] - head[0]).abs().argmax()) == 0  # the feature that tells them apart

@@ -16,19 +16,12 @@ from shotcount.report.size_chart import accuracy_vs_size
 @pytest.fixture
 def curve() -> pd.DataFrame:
     rows = [
-        {
-            "strategy": strategy,
-            "samples": samples,
-            "angles": angles,
-            "photos": samples * angles,
-            "accuracy": 0.6 + 0.02 * angles + shift,
-            "accuracy_low": 0.55 + 0.02 * angles + shift,
-            "accuracy_high": 0.65 + 0.02 * angles + shift,
-        }
+        {"strategy": strategy, "samples": n, "angles": k, "photos": n * k,
+         "accuracy": 0.6 + 0.02 * k + shift, "accuracy_low": 0.55 + 0.02 * k + shift,
+         "accuracy_high": 0.65 + 0.02 * k + shift}
         for strategy, shift in (("scratch", 0), ("frozen", 0.1), ("finetune", 0.12))
-        for samples in (30, 60)
-        for angles in (1, 2, 10)
-    ]
+        for n in (30, 60) for k in (1, 2, 10)
+    ]  # fmt: skip
     return pd.DataFrame(rows)
 
 
@@ -36,17 +29,10 @@ def curve() -> pd.DataFrame:
 def fitted(curve: pd.DataFrame) -> pd.DataFrame:
     """A curve for frozen alone: 1 to 20 angles of 60 samples, 1 to 10 of 30 and of 120."""
     rows = [
-        {
-            "strategy": "frozen",
-            "samples": n,
-            "angles": k,
-            "photos": n * k,
-            "accuracy": 0.72 + 0.02 * k + 0.0005 * n,
-            "extrapolated": n > 60 or k > 10,
-        }
-        for n, most in ((30, 10), (60, 20), (120, 10))
-        for k in range(1, most + 1)
-    ]
+        {"strategy": "frozen", "samples": n, "angles": k, "photos": n * k,
+         "accuracy": 0.72 + 0.02 * k + 0.0005 * n, "extrapolated": n > 60 or k > 10}
+        for n, most in ((30, 10), (60, 20), (120, 10)) for k in range(1, most + 1)
+    ]  # fmt: skip
     return pd.DataFrame(rows)
 
 
@@ -65,8 +51,7 @@ def test_chart_marks_every_cell(curve: pd.DataFrame, fitted: pd.DataFrame) -> No
     drawn = {(x, round(y, 6)) for line in marked for x, y in line.get_xydata()}
     assert drawn == {(row.photos, round(row.accuracy, 6)) for row in curve.itertuples()}
     assert len(axes.collections) == 3  # a band for each strategy at all samples
-    labels = axes.get_legend_handles_labels()[1]
-    assert labels == ["from scratch", "frozen features", "fine-tuned"]
+    assert axes.get_legend_handles_labels()[1] == ["from scratch", "frozen features", "fine-tuned"]
 
 
 def test_fitted_lines_are_dashed_beyond_the_measured(
@@ -86,9 +71,7 @@ def test_fitted_lines_are_dashed_beyond_the_measured(
 
 
 def test_cells_are_joined_where_there_is_no_curve(curve: pd.DataFrame) -> None:
-    nothing = pd.DataFrame(
-        columns=["strategy", "samples", "angles", "photos", "accuracy", "extrapolated"]
-    )
+    nothing = curve.assign(extrapolated=False)[:0]
     axes = accuracy_vs_size(curve, nothing, {}, NOT_ENOUGH).axes[0]
     assert {line.get_linestyle() for line in axes.lines} == {"-"}
     one_angle = curve[curve["angles"] == 1]
@@ -126,17 +109,14 @@ def test_surface_has_a_panel_a_strategy_and_contours_where_fitted(
     curve: pd.DataFrame, fitted: pd.DataFrame
 ) -> None:
     *panels, _ = samples_and_angles(curve, fitted, answer()).axes
-    assert [axes.get_title() for axes in panels] == [
-        "from scratch", "frozen features", "fine-tuned",
-    ]  # fmt: skip
+    titles = [axes.get_title() for axes in panels]
+    assert titles == ["from scratch", "frozen features", "fine-tuned"]
     contours = [[c for c in axes.collections if isinstance(c, ContourSet)] for axes in panels]
     assert [len(c) for c in contours] == [0, 1, 0]
     discs = next(c for c in panels[0].collections if isinstance(c, PathCollection))
     assert len(discs.get_offsets()) == 6
     assert [t.get_text() for t in panels[1].texts if t.get_text() == "enough"] == ["enough"]
-    assert not [
-        t for axes in (panels[0], panels[2]) for t in axes.texts if "enough" in t.get_text()
-    ]
+    assert not any("enough" in t.get_text() for t in (*panels[0].texts, *panels[2].texts))
 
 
 def test_views_have_a_line_and_band_a_strategy() -> None:
@@ -152,12 +132,10 @@ def test_views_have_a_line_and_band_a_strategy() -> None:
 
 def test_same_figure_same_bytes(curve: pd.DataFrame, fitted: pd.DataFrame, tmp_path: Path) -> None:
     for suffix in (".svg", ".png"):
-        for name in ("first", "second"):
-            figure = accuracy_vs_size(curve, fitted, {}, answer())
-            save(figure, tmp_path / f"{name}{suffix}")
-        assert (tmp_path / f"first{suffix}").read_bytes() == (
-            tmp_path / f"second{suffix}"
-        ).read_bytes()
+        first, second = tmp_path / f"first{suffix}", tmp_path / f"second{suffix}"
+        for path in (first, second):
+            save(accuracy_vs_size(curve, fitted, {}, answer()), path)
+        assert first.read_bytes() == second.read_bytes()
 
 
 def test_training_curves_have_a_line_a_run() -> None:

@@ -99,6 +99,12 @@ def one_of(
     return wait_for(new, command)[0]
 
 
+def kill(these: Sequence[psutil.Process]) -> None:
+    for process in these:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
 # ---- one machine --------------------------------------------------------------------
 
 
@@ -150,10 +156,8 @@ def test_a_requeued_job_goes_on_to_the_same_bytes(study: Clone, untrained: Untra
     job.send_signal(signal.SIGUSR2)  # as SLURM does before the time limit
     shown = process.communicate()[0]
     assert process.returncode == 0, shown
-    logs = "".join(
-        path.read_text(encoding="utf-8")
-        for path in (untrained.folder / on_submitit.JOBS).glob("*_log.*")
-    )
+    paths = (untrained.folder / on_submitit.JOBS).glob("*_log.*")
+    logs = "".join(path.read_text(encoding="utf-8") for path in paths)
     assert logs.count("Requeued job") == 1
     assert "another process is at work" not in logs
     assert untrained.made(*FROZEN) == made(study, *FROZEN)
@@ -166,9 +170,8 @@ def test_what_fails_is_named_and_the_rest_recorded(untrained: Untrained) -> None
     cell = untrained.folder / "data/models/frozen/0.5x1"
     shown = untrained.run(*COMMAND, "--on", "local", code=2)
     assert re.search(r"^error: \d of 5 stages failed, the others are recorded:$", shown, re.M)
-    assert re.search(
-        r"^ +train@frozen-1.0-3: training diverged: .* lower learning_rate", shown, re.M
-    )
+    fault = "training diverged: .* lower learning_rate"
+    assert re.search(rf"^ +train@frozen-1.0-3: {fault}", shown, re.M)
     assert "Traceback" not in shown
     assert ": retrying" not in shown  # since it would fail again
     assert not cell.exists() or "train@frozen-0.5-1" in recorded(shown)
@@ -208,9 +211,7 @@ class Cluster:
             below = psutil.Process(node.pid).children(recursive=True)
             node.terminate()
             node.communicate()
-            for process in below:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.kill()
+            kill(below)
 
 
 @pytest.fixture
@@ -309,9 +310,8 @@ def test_what_fails_on_a_node_before_or_after_the_stage_is_told_and_may_be_tried
     (tmp_path / "dvc.yaml").touch()
     task = tasks.Task(name="train", command="such-a-program", folder=tmp_path, threads=1)
     reason = run._reason(tasks.perform(task))
-    assert re.fullmatch(
-        r"status 1 on \S+ \(.*No such file or directory: 'such-a-program'\)", reason
-    )
+    fault = "No such file or directory: 'such-a-program'"
+    assert re.fullmatch(rf"status 1 on \S+ \(.*{fault}\)", reason)
 
 
 class Fickle(tasks.Engine):
@@ -342,9 +342,8 @@ def test_what_dies_is_tried_again_but_not_for_ever(
     killed = tasks.Outcome(status=-9, said="step 1\n", node="n")
     wrong = tasks.Outcome(status=2, said="step 1\nerror: lower it\n", node="n")
     fickle = Fickle({"a": ["gone", good], "b": [killed] * 3, "c": [good], "d": [wrong]})
-    todo = [
-        tasks.Task(name=name, command="", folder=Path("/"), threads=1) for name in fickle.outcomes
-    ]
+    common = {"command": "", "folder": Path("/"), "threads": 1}
+    todo = [tasks.Task(name=name, **common) for name in fickle.outcomes]
     options = run.Options(threads=1, jobs=None, retries=2, shared=True, pull=False)
     with pytest.raises(UserError) as failed:
         run._run_all(todo, fickle, options)
@@ -427,9 +426,7 @@ def test_a_machine_that_is_taken_away_costs_no_finished_cell(
     wait_for(lambda: any(pushed(each, remote) for each in remote.glob("runs/*/*/*")), process)
     started = psutil.Process(process.pid).children(recursive=True)
     os.killpg(process.pid, signal.SIGKILL)
-    for each in started:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            each.kill()
+    kill(started)
     shown += process.communicate()[0]
     shutil.rmtree(first.folder)
 

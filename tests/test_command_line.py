@@ -124,10 +124,8 @@ def test_predictions_are_those_that_the_study_tested(
     state = keep.join(trained, lambda: load_file("data/backbone.safetensors"))
     keep.save(tmp_path / "made", state, made)
 
-    expected = study.table(
-        f"data/evaluation/{strategy}/predictions/8x3",
-        predictions.prediction_columns(made["classes"]),
-    )
+    columns = predictions.prediction_columns(made["classes"])
+    expected = study.table(f"data/evaluation/{strategy}/predictions/8x3", columns)
     expected = expected[expected["seed"] == 1]
     manifest = study.table("data/manifest", tables.MANIFEST).set_index("photo")
     paths = ["data/demo/" + manifest["path"][photo] for photo in expected["photo"]]
@@ -256,9 +254,8 @@ def test_a_pattern_tells_samples_that_folders_dont(model: Path, photos: Path, ru
 def test_photos_whose_sample_a_pattern_doesnt_tell_are_named(
     model: Path, photos: Path, run: Run
 ) -> None:
-    status, rows, complaints = run(
-        model, photos, "--by-sample", "--pattern", r"(?P<label>red)/(?P<sample>\d+)"
-    )
+    pattern = r"(?P<label>red)/(?P<sample>\d+)"
+    status, rows, complaints = run(model, photos, "--by-sample", "--pattern", pattern)
     assert status == 2
     assert [row["sample"] for row in rows] == ["red/00", "red/01"]
     assert "6 of the 12 photos can't be used" in complaints
@@ -331,15 +328,14 @@ def test_an_unusable_model_is_told_in_one_message(
 ) -> None:  # fmt: skip
     shutil.copytree(model, "copied")
     damage(Path("copied"))
-    assert (
-        main([command, "copied", str(photos / "new.onnx" if command == "export" else photos)]) == 2
-    )
+    new = photos / "new.onnx"
+    assert main([command, "copied", str(new if command == "export" else photos)]) == 2
     shown = capfd.readouterr()
     assert shown.out == ""
     assert shown.err.startswith("error: ")
     assert message in shown.err
     assert len(shown.err.splitlines()) == 1
-    assert not (photos / "new.onnx").exists()
+    assert not new.exists()
 
 
 def set_key(folder: Path, key: str, value: object) -> None:
@@ -438,8 +434,7 @@ def test_an_exported_file_predicts_what_predict_does(
     session = onnxruntime.InferenceSession("new/made.onnx", providers=["CPUExecutionProvider"])
     _, rows, _ = run(model, photos)
     for row in rows:
-        photo = np.asarray(Image.open(row["path"]))[None]
-        got = session.run(None, {"photos": photo})[0][0]
+        got = session.run(None, {"photos": np.asarray(Image.open(row["path"]))[None]})[0][0]
         expected = [float(row[predictions.probability(label)]) for label in CLASSES]
         assert got == pytest.approx(expected, abs=export.RESAMPLED)
 

@@ -53,8 +53,7 @@ def specs(page: Path) -> list[dict]:
 
 def rows(markdown: str, heading: str) -> dict[str, list[str]]:
     """Rows of the first table below a heading of a comment, by their first cell."""
-    section = markdown.partition(f"### {heading}\n")[2].partition("<details>")[0]
-    section = section.partition("\n### ")[0]
+    section = re.split("<details>|\n### ", markdown.partition(f"### {heading}\n")[2])[0]
     cells = [re.split(r" *\| *", line)[1:-1] for line in section.splitlines() if line[:1] == "|"]
     return {first: rest for first, *rest in cells[2:]}
 
@@ -128,10 +127,8 @@ def test_a_queued_grid_runs_and_becomes_a_branch(clone: Existing) -> None:
     names = re.findall(r"Queued experiment '(.*)'", queued)
     assert len(names) == 2
     clone.run("dvc", "queue", "start")
-    status = clone.run("dvc", "queue", "status")
-    while re.search(r"Queued|Running", status):
+    while re.search(r"Queued|Running", status := clone.run("dvc", "queue", "status")):
         time.sleep(0.5)
-        status = clone.run("dvc", "queue", "status")
     clone.run("dvc", "queue", "stop")
     for name in names:
         assert re.search(rf"{name} .*Success", status), clone.run("dvc", "queue", "logs", name)

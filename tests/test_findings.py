@@ -25,14 +25,12 @@ from shotcount.report.words import sentences
 TEST_SAMPLES = 200
 SHOWN = np.repeat(np.arange(TEST_SAMPLES), 5)
 WANTED = AnswerSettings(
-    tolerance=0.01,
-    target_accuracy=0.9,
-    cost_per_sample=1.0,
-    cost_per_photo=0.1,
-    replicates=400,
-    reference={},
-)
+    tolerance=0.01, target_accuracy=0.9, cost_per_sample=1.0, cost_per_photo=0.1,
+    replicates=400, reference={},
+)  # fmt: skip
 GRID = list(product((15, 30, 60, 120), (1, 2, 3, 5, 10)))
+Accuracy = dict[str, dict[tuple[int, int], float]]
+Results = tuple[dict[str, pd.DataFrame], Answer]
 
 
 def hits(accuracy: float, seeds: int = 3) -> np.ndarray:
@@ -41,29 +39,23 @@ def hits(accuracy: float, seeds: int = 3) -> np.ndarray:
     return (order < round(accuracy * len(SHOWN)))[None].repeat(seeds, axis=0)
 
 
-def study(
-    accuracy: dict[str, dict[tuple[int, int], float]],
-) -> tuple[pd.DataFrame, dict[tuple[str, int, int], np.ndarray]]:
+def study(accuracy: Accuracy) -> tuple[pd.DataFrame, dict[tuple[str, int, int], np.ndarray]]:
+    cells = [(name, *size) for name, sizes in accuracy.items() for size in sizes]
     rows = [
         {"strategy": name, "samples": n, "angles": k, "photos": n * k, "seeds": 3}
-        for name, cells in accuracy.items()
-        for n, k in cells
+        for name, n, k in cells
     ]
-    correct = {
-        (name, *size): hits(value)
-        for name, cells in accuracy.items()
-        for size, value in cells.items()
-    }
+    correct = {(name, n, k): hits(accuracy[name][n, k]) for name, n, k in cells}
     return pd.DataFrame(rows), correct
 
 
-def learn(accuracy: dict[str, dict[tuple[int, int], float]]) -> list[Learning]:
+def learn(accuracy: Accuracy) -> list[Learning]:
     curve, correct = study(accuracy)
     return learn_all(curve, correct, SHOWN, 400, np.random.default_rng(0))
 
 
-def answer(accuracy: dict[str, dict[tuple[int, int], float]], guessing: float = 0.5) -> Answer:
-    return answer_study(learn(accuracy), guessing, WANTED)
+def answer(accuracy: Accuracy, guessing: float = 0.5, **wanted: float) -> Answer:
+    return answer_study(learn(accuracy), guessing, WANTED.model_copy(update=wanted))
 
 
 def saturating(n: int, k: int, rho: float = 0.5, ceiling: float = 0.95) -> float:
@@ -81,13 +73,11 @@ def test_answer_recovers_what_the_study_was_made_of() -> None:
     found = a.redundancies["frozen"]
     assert found is not None
     assert found.value == pytest.approx(0.5, abs=0.05)
-    limit = saturating(120, 10) - 0.01
-    smallest = min(n * k for n, k in GRID if saturating(n, k) >= limit)
+    enough = [(n, k) for n, k in GRID if saturating(n, k) >= saturating(120, 10) - 0.01]
+    smallest = min(n * k for n, k in enough)
     assert a.enough.photos.value == smallest == a.enough.samples * a.enough.angles
     assert a.enough.photos.low <= smallest <= a.enough.photos.high
-    assert a.enough.at_all_samples.value == min(
-        k for n, k in GRID if n == 120 and saturating(n, k) >= limit
-    )
+    assert a.enough.at_all_samples.value == min(k for n, k in enough if n == 120)
     assert 0 <= a.enough.loss.value <= 0.01
     assert a.more_samples is not None
     assert (a.more_samples.samples, a.more_samples.angles) == (240, 10)
@@ -128,10 +118,8 @@ def test_plan_is_the_cheapest_and_near_the_classical_optimum() -> None:
 
 
 def test_target_above_the_ceiling_is_not_reachable() -> None:
-    learning = learn({"frozen": FROZEN})[0]
-    assert find_plan(learning, 0.97, 1.0, 0.1) is None
-    a = answer_study([learning], 0.5, WANTED.model_copy(update={"target_accuracy": 0.97}))
-    text = sentences(a)[3]
+    assert find_plan(learn({"frozen": FROZEN})[0], 0.97, 1.0, 0.1) is None
+    text = sentences(answer({"frozen": FROZEN}, target_accuracy=0.97))[3]
     assert "97.0 % is not reachable with more photos like these: the fitted ceiling is 9" in text
 
 
@@ -152,16 +140,15 @@ def test_two_seeds_are_too_few_for_the_redundancy() -> None:
 
 
 def test_too_few_cells_give_measured_answers_and_no_forecast() -> None:
-    learnings = learn({"frozen": {(15, 1): 0.7, (30, 1): 0.795, (60, 1): 0.8}})
-    a = answer_study(learnings, 0.5, WANTED)
+    cells = {"frozen": {(15, 1): 0.7, (30, 1): 0.795, (60, 1): 0.8}}
+    a = answer(cells)
     assert a.enough.photos.value == 30
     assert (a.more_samples, a.plan, a.ceiling) == (None, None, None)
     text = " ".join(sentences(a))
     assert "What more photos would bring is not identifiable: too few sizes" in text
     assert "angles are" not in text  # one angle: nothing to say of angles
     assert "What it takes to reach 90.0 % is not identifiable" in text
-    easy = WANTED.model_copy(update={"target_accuracy": 0.65})
-    a = answer_study(learnings, 0.5, easy)
+    a = answer(cells, target_accuracy=0.65)
     assert "65.0 % is what the study's smallest subset reached already." in sentences(a)
 
 
@@ -170,23 +157,19 @@ def test_an_axis_of_one_size_is_not_extrapolated() -> None:
     assert a.more_samples is None
     assert a.more_angles is not None
     assert a.plan is None
-    text = sentences(a)[2]
-    assert "Twice the samples can't be predicted (study.samples has one size)" in text
-    by_sample = answer(
-        {"frozen": {(n, 1): saturating(n, 1) for n in (9, 15, 30, 50, 80, 120, 200)}}
-    )
-    assert by_sample.more_angles is None
-    assert by_sample.plan is not None
-    assert by_sample.plan.angles == 1
+    assert "Twice the samples can't be predicted (study.samples has one size)" in sentences(a)[2]
+    a = answer({"frozen": {(n, 1): saturating(n, 1) for n in (9, 15, 30, 50, 80, 120, 200)}})
+    assert a.more_angles is None
+    assert a.plan is not None
+    assert a.plan.angles == 1
 
 
 def test_strategies_are_compared_at_the_largest_subset_that_all_have() -> None:
     small = {size: value for size, value in WORSE.items() if size != (120, 10)}
     learnings = learn({"frozen": FROZEN, "finetune": small})
     places = common_largest(learnings)
-    assert [
-        (own.samples[places[own.strategy]], own.angles[places[own.strategy]]) for own in learnings
-    ] == [(60, 10), (60, 10)]
+    at = [(own, places[own.strategy]) for own in learnings]
+    assert [(own.samples[n], own.angles[n]) for own, n in at] == [(60, 10), (60, 10)]
 
 
 def test_comparisons_are_adjusted_and_named() -> None:
@@ -195,8 +178,7 @@ def test_comparisons_are_adjusted_and_named() -> None:
     assert by_pair["frozen", "scratch"].p_holm < 0.05
     assert by_pair["frozen", "scratch"].lead.value == pytest.approx(0.1, abs=1e-3)
     assert by_pair["frozen", "finetune"].p_holm == 1
-    text = sentences(a)[0]
-    assert "better than scratch; no detectable difference from finetune" in text
+    assert "better than scratch; no detectable difference from finetune" in sentences(a)[0]
 
 
 def test_equally_many_photos_are_compared_from_more_samples_and_more_angles() -> None:
@@ -234,28 +216,24 @@ def test_parameters_of_every_family_have_intervals() -> None:
 
 
 def test_sentences_answer_in_counts_with_intervals() -> None:
-    first, second, third, fourth = sentences(answer({"frozen": FROZEN, "scratch": WORSE}))
-    assert first.startswith(
-        "360 photos (120 samples from 3 angles each) are enough: with all 1,200"
-    )
-    assert "frozen reached 89.1 % of the test photos (95 % interval" in first
-    assert "are expected to lose 0." in first
-    assert "ten angles of one sample are worth 1.8" in second
-    assert "Twice the samples (240 × 10) would bring" in third
-    assert "The cheapest way to 90.0 % is expected to be" in fourth
-    assert "(classical optimum: 3." in fourth
+    size, angles, more, plan = sentences(answer({"frozen": FROZEN, "scratch": WORSE}))
+    assert size.startswith("360 photos (120 samples from 3 angles each) are enough: with all 1,200")
+    assert "frozen reached 89.1 % of the test photos (95 % interval" in size
+    assert "are expected to lose 0." in size
+    assert "ten angles of one sample are worth 1.8" in angles
+    assert "Twice the samples (240 × 10) would bring" in more
+    assert "The cheapest way to 90.0 % is expected to be" in plan
+    assert "(classical optimum: 3." in plan
 
 
 def test_plan_far_beyond_the_study_is_no_advice() -> None:
-    wanted = WANTED.model_copy(update={"target_accuracy": 0.93})
-    text = sentences(answer_study(learn({"frozen": FROZEN}), 0.5, wanted))[3]
+    text = sentences(answer({"frozen": FROZEN}, target_accuracy=0.93))[3]
     assert text.startswith("93.0 % is too far off to plan for")
     assert "where 120 samples were studied" in text
 
 
 def test_target_below_the_study_is_reached_already() -> None:
-    wanted = WANTED.model_copy(update={"target_accuracy": 0.5})
-    a = answer_study(learn({"frozen": FROZEN}), 0.4, wanted)
+    a = answer({"frozen": FROZEN}, guessing=0.4, target_accuracy=0.5)
     assert a.plan is not None
     assert (a.plan.samples, a.plan.angles) == (15, 1)
     assert sentences(a)[3] == "50.0 % is expected of the study's smallest subset already."
@@ -275,27 +253,22 @@ def test_accuracy_no_better_than_guessing_is_no_answer() -> None:
 
 
 @pytest.fixture
-def results() -> tuple[dict[str, pd.DataFrame], Answer]:
+def results() -> Results:
     accuracy = {"frozen": FROZEN, "scratch": WORSE}
     learnings = learn(accuracy)
     a = answer_study(learnings, 0.5, WANTED)
-    curve = study(accuracy)[0]
     value = np.concatenate([list(cells.values()) for cells in accuracy.values()])
-    scores = curve.assign(
-        accuracy=value, balanced_accuracy=value, macro_f1=value, log_loss=0.5, ece=0.02
-    )
-    curve = with_intervals(scores, learnings)
+    alike = dict.fromkeys(("accuracy", "balanced_accuracy", "macro_f1"), value)
+    scores = study(accuracy)[0].assign(**alike, log_loss=0.5, ece=0.02)
     right = hits(0.9).reshape(3, TEST_SAMPLES, 5).transpose(2, 0, 1)
-    views = [
-        row for own in learnings for row in accuracy_by_views(own, right, np.arange(TEST_SAMPLES))
-    ]
-    made = {"curve": curve, "views": tables.as_table(views, tables.VIEWS)}
-    return details(learnings, a) | made, a
+    test = np.arange(TEST_SAMPLES)
+    views = tables.as_table(
+        [row for own in learnings for row in accuracy_by_views(own, right, test)], tables.VIEWS
+    )
+    return details(learnings, a) | {"curve": with_intervals(scores, learnings), "views": views}, a
 
 
-def test_summary_is_rounded_and_says_what_is_unknown(
-    results: tuple[dict[str, pd.DataFrame], Answer],
-) -> None:
+def test_summary_is_rounded_and_says_what_is_unknown(results: Results) -> None:
     t, a = results
     made = summary(t, a, {"photos": 9})
     assert set(made) == {"frozen", "scratch", "comparisons", "answer", "data"}
@@ -303,15 +276,12 @@ def test_summary_is_rounded_and_says_what_is_unknown(
     assert made["frozen"]["redundancy"] == pytest.approx(0.5, abs=0.05)
     assert made["answer"]["photos"] == 360
     assert isinstance(made["answer"]["photos"], int)
-    unreachable = dataclasses.replace(a, plan=None)
-    assert summary(t, unreachable, {})["answer"]["plan_photos"] is None
+    assert summary(t, dataclasses.replace(a, plan=None), {})["answer"]["plan_photos"] is None
     numbers = [v for part in made.values() for v in part.values() if isinstance(v, float)]
     assert all(v == round(v, 4) for v in numbers)
 
 
-def test_comparisons_are_named_alike_whoever_leads(
-    results: tuple[dict[str, pd.DataFrame], Answer],
-) -> None:
+def test_comparisons_are_named_alike_whoever_leads(results: Results) -> None:
     t, a = results
     (behind,) = summary(t, a, {})["comparisons"].items()
     (ahead,) = summary(t | {"curve": t["curve"][::-1]}, a, {})["comparisons"].items()
@@ -322,9 +292,7 @@ def test_comparisons_are_named_alike_whoever_leads(
     assert behind[1]["p_holm"] == ahead[1]["p_holm"]
 
 
-def test_markdown_has_a_table_for_each_question(
-    results: tuple[dict[str, pd.DataFrame], Answer],
-) -> None:
+def test_markdown_has_a_table_for_each_question(results: Results) -> None:
     t, a = results
     text = markdown(t, a, {"test_samples": 200})
     sections = text.split("## ")

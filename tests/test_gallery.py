@@ -174,9 +174,8 @@ def training(classes: int, samples: int, angles: int) -> pd.DataFrame:
 
 def test_contact_sheet_spreads_over_samples_and_angles() -> None:
     sheet = gallery.contact_sheet(training(classes=2, samples=12, angles=40))
-    assert [views["sample"].iloc[0] for views in sheet[:6]] == [
-        "c0/0", "c0/2", "c0/4", "c0/6", "c0/8", "c0/10",
-    ]  # fmt: skip
+    firsts = [views["sample"].iloc[0] for views in sheet[:6]]
+    assert firsts == ["c0/0", "c0/2", "c0/4", "c0/6", "c0/8", "c0/10"]
     assert len(sheet) == 12
     assert list(sheet[0]["angle"]) == [str(a) for a in range(0, 40, 4)]
 
@@ -212,14 +211,12 @@ def test_gallery_shows_mistakes_of_the_classifier_itself(study: Clone) -> None:
     assert p.max(axis=1) == pytest.approx(wrong["confidence"].to_numpy(), abs=1e-4)
     manifest = study.table("data/manifest", tables.MANIFEST).set_index("photo")
     assert list(manifest["label"][wrong["photo"]]) == list(wrong["actual"])
-    test = set(study.table("data/splits/test", tables.SPLIT)["photo"])
-    assert set(wrong["photo"]) <= test
+    assert set(wrong["photo"]) <= set(study.table("data/splits/test", tables.SPLIT)["photo"])
 
 
 def test_contact_sheet_holds_training_samples_alone(study: Clone) -> None:
     sheet = study.table("data/gallery/samples.csv", tables.SHEET)
-    train = study.table("data/splits/train", tables.SPLIT)
-    assert set(sheet["sample"]) <= set(train["sample"])
+    assert set(sheet["sample"]) <= set(study.table("data/splits/train", tables.SPLIT)["sample"])
     assert set(sheet["label"]) == {"natural", "plastic"}
     for name in sheet["file"]:
         assert Image.open(study.folder / "data/gallery" / name).size == (3 * 66 - 2, 64)

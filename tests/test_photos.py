@@ -15,24 +15,25 @@ from shotcount.photos.finding import find_photos
 from shotcount.photos.preparing import prepare
 
 
-def prepared(
-    root: Path, size: int, tmp_path: Path, on_bad_photo: str = "error"
-) -> tuple[np.ndarray, pd.DataFrame, pd.DataFrame]:
+def prepared(root: Path, tmp_path: Path) -> tuple[np.ndarray, pd.DataFrame, pd.DataFrame]:
     """The pixels, the manifest, what was left out."""
     (tmp_path / "work").mkdir(exist_ok=True)
-    found = find_photos(root, None)
     folder = tmp_path / "pixels"
-    made = prepare(root, found, size, on_bad_photo, tmp_path / "work", folder)
+    made = prepare(root, find_photos(root, None), 20, "error", tmp_path / "work", folder)
     return Pixels.open(folder)[:], *made
 
 
 # ---- finding ------------------------------------------------------------------------
 
 
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
 def test_layout_gives_label_sample_and_angle_in_natural_order(tmp_path: Path) -> None:
-    for name in ("red/10/1.jpg", "red/2/10.jpg", "red/2/9.jpg", "blue/1/1.JPG", "notes.txt"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
+    touch(tmp_path, "red/10/1.jpg", "red/2/10.jpg", "red/2/9.jpg", "blue/1/1.JPG", "notes.txt")
     found = find_photos(tmp_path, None)
     assert list(found["path"]) == ["blue/1/1.JPG", "red/2/9.jpg", "red/2/10.jpg", "red/10/1.jpg"]
     assert list(found["sample"]) == ["blue/1", "red/2", "red/2", "red/10"]
@@ -40,36 +41,23 @@ def test_layout_gives_label_sample_and_angle_in_natural_order(tmp_path: Path) ->
 
 
 def test_pattern_reads_any_layout(tmp_path: Path) -> None:
-    for name in ("1/1/apple1-035-045.jpg", "1/1/apple1-066-027.jpg", "3/2/cow2-000-000.jpg"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    pattern = r"(?P<label>[a-z]+)(?P<sample>\d+)-(?P<angle>\d+-\d+)\.jpg"
-    found = find_photos(tmp_path, pattern)
+    touch(tmp_path, "1/1/apple1-035-045.jpg", "1/1/apple1-066-027.jpg", "3/2/cow2-000-000.jpg")
+    found = find_photos(tmp_path, r"(?P<label>[a-z]+)(?P<sample>\d+)-(?P<angle>\d+-\d+)\.jpg")
     assert list(found["sample"]) == ["apple/1", "apple/1", "cow/2"]
     assert list(found["angle"]) == ["035-045", "066-027", "000-000"]
 
 
 def test_ready_made_splits_and_photos_without_angles(tmp_path: Path) -> None:
-    for name in ("train/ants/a.jpg", "val/ants/b.jpg"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
+    touch(tmp_path, "train/ants/a.jpg", "val/ants/b.jpg")
     found = find_photos(tmp_path, r"(?P<split>\w+)/(?P<label>\w+)/(?P<sample>\w+)\.jpg")
     assert list(found["given_split"]) == ["train", "val"]
     assert list(found["angle"]) == ["", ""]
 
 
-def touch(root: Path, *names: str) -> Path:
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).touch()
-    return root
-
-
 def test_a_table_gives_the_labels_of_samples_that_the_pattern_reads(tmp_path: Path) -> None:
     touch(tmp_path, "obj2__0.png", "obj2__5.png", "obj10__0.png", "obj11__0.png")
     (tmp_path / "labels.csv").write_text("sample,label,remark\n10,NA,\n2,car,red\n", "utf-8")
-    pattern = r"obj(?P<sample>\d+)__(?P<angle>\d+)\.png"
-    found = find_photos(tmp_path, pattern, "labels.csv")
+    found = find_photos(tmp_path, r"obj(?P<sample>\d+)__(?P<angle>\d+)\.png", "labels.csv")
     assert list(found["path"]) == ["obj2__0.png", "obj2__5.png", "obj10__0.png"]
     assert list(found["sample"]) == ["car/2", "car/2", "NA/10"]  # object 11 is not listed
 
@@ -79,10 +67,8 @@ def test_a_table_of_paths_needs_no_pattern(tmp_path: Path) -> None:
     text = "path,label,sample,angle,split\na.jpg,x,1,0,\nb/c.jpg,x,1,1,\n"
     (tmp_path / "photos.csv").write_text(text, "utf-8-sig")  # as spreadsheets save it
     found = find_photos(tmp_path, None, "photos.csv")
-    assert found[["path", "sample", "angle"]].to_numpy().tolist() == [
-        ["a.jpg", "x/1", "0"],
-        ["b/c.jpg", "x/1", "1"],
-    ]
+    rows = found[["path", "sample", "angle"]].to_numpy().tolist()
+    assert rows == [["a.jpg", "x/1", "0"], ["b/c.jpg", "x/1", "1"]]
 
 
 def test_table_and_pattern_complete_each_other(tmp_path: Path) -> None:
@@ -98,7 +84,7 @@ def test_table_and_pattern_complete_each_other(tmp_path: Path) -> None:
     [
         (None, None, r"data\.table: there is no file .*t\.csv"),
         (None, "", r"t\.csv is not a readable CSV file: No columns"),
-        (None, b"path,label\n\xff,x\n", r"t\.csv is not a readable CSV file: .*utf-8"),
+        (None, "path,label\n\xff,x\n", r"t\.csv is not a readable CSV file: .*utf-8"),
         (
             None,
             "file,label\na.jpg,x\n",
@@ -117,12 +103,11 @@ def test_table_and_pattern_complete_each_other(tmp_path: Path) -> None:
     ],
 )
 def test_unusable_table_says_why(
-    tmp_path: Path, pattern: str | None, content: str | bytes | None, message: str
+    tmp_path: Path, pattern: str | None, content: str | None, message: str
 ) -> None:
     touch(tmp_path, "a.jpg", "b.jpg")
     if content is not None:
-        raw = content if isinstance(content, bytes) else content.encode()
-        (tmp_path / "t.csv").write_bytes(raw)
+        (tmp_path / "t.csv").write_text(content, "latin-1")  # \xff is no UTF-8
     with pytest.raises(UserError, match=message):
         find_photos(tmp_path, pattern, "t.csv")
 
@@ -139,8 +124,7 @@ def test_ready_made_splits_are_not_taken_for_classes(tmp_path: Path) -> None:
     touch(tmp_path, "train/ants/a.jpg", "val/bees/b.jpg")
     with pytest.raises(UserError, match="train, val read as classes, but look like") as raised:
         find_photos(tmp_path, None)
-    pattern = str(raised.value).split("'")[1]
-    found = find_photos(tmp_path, pattern)
+    found = find_photos(tmp_path, str(raised.value).split("'")[1])
     assert list(found["given_split"]) == ["train", "val"]
     assert list(found["label"]) == ["ants", "bees"]
 
@@ -244,14 +228,13 @@ def test_reduced_scale_decoding_looks_the_same(tmp_path: Path) -> None:
 
 def test_pixel_rows_follow_the_manifest(tmp_path: Path) -> None:
     root = make_collection(tmp_path / "photos", samples=2, angles=2)
-    pixels, table, left_out = prepared(root, 20, tmp_path)
+    pixels, table, left_out = prepared(root, tmp_path)
     assert left_out.empty
     assert pixels.shape == (8, 20, 20, 3)
     assert list(table["photo"]) == list(range(8))
     assert set(table["width"]) == {40}
     for row in table.itertuples():
-        expected, _, _ = decoding.read_photo(root / row.path, 20)
-        assert np.array_equal(pixels[row.photo], expected)
+        assert np.array_equal(pixels[row.photo], decoding.read_photo(root / row.path, 20)[0])
 
 
 def test_every_broken_photo_is_named(tmp_path: Path) -> None:
@@ -261,7 +244,7 @@ def test_every_broken_photo_is_named(tmp_path: Path) -> None:
     (root / "blue/00/1.png").write_bytes(b"")
     (root / "blue/02/1.png").write_text("not a photo")
     with pytest.raises(UserError) as error:
-        prepared(root, 20, tmp_path)
+        prepared(root, tmp_path)
     for name in ("red/01/0.png", "blue/00/1.png", "blue/02/1.png"):
         assert re.search(rf"^\s*{name}: ", str(error.value), re.MULTILINE)
     assert "3 of the 12 photos can't be used" in str(error.value)
@@ -291,7 +274,7 @@ def test_only_what_is_new_is_decoded_after_an_interruption(
     tmp_path: Path, decoded: list[str]
 ) -> None:
     root = make_collection(tmp_path / "photos", samples=3, angles=2)
-    whole, table, _ = prepared(root, 20, tmp_path)
+    whole, table, _ = prepared(root, tmp_path)
     assert len(decoded) == 12
     for stop in (1, 4, 6):
         work = tmp_path / f"work{stop}"
@@ -304,8 +287,7 @@ def test_only_what_is_new_is_decoded_after_an_interruption(
             with (work / name).open("ab") as file:
                 file.write(b"[half a line")
         decoded.clear()
-        found = find_photos(root, None)
-        again, _ = prepare(root, found, 20, "error", work, tmp_path / "again")
+        again, _ = prepare(root, find_photos(root, None), 20, "error", work, tmp_path / "again")
         assert len(decoded) == 12 - 4 * -(-stop // 4)
         assert np.array_equal(Pixels.open(tmp_path / "again")[:], whole)
         assert again["sha256"].equals(table["sha256"])
@@ -313,10 +295,10 @@ def test_only_what_is_new_is_decoded_after_an_interruption(
 
 def test_pixels_that_are_gone_are_decoded_again(tmp_path: Path, decoded: list[str]) -> None:
     root = make_collection(tmp_path / "photos", samples=3, angles=2)
-    whole, _, _ = prepared(root, 20, tmp_path)
+    whole, _, _ = prepared(root, tmp_path)
     os.truncate(tmp_path / "work/pixels", 5 * 20 * 20 * 3 + 7)
     decoded.clear()
-    assert np.array_equal(prepared(root, 20, tmp_path)[0], whole)
+    assert np.array_equal(prepared(root, tmp_path)[0], whole)
     assert len(decoded) == 7
 
 
@@ -325,11 +307,11 @@ def test_mending_a_photo_decodes_that_one_alone(tmp_path: Path, decoded: list[st
     good = (root / "red/01/0.png").read_bytes()
     (root / "red/01/0.png").write_bytes(good[:100])
     with pytest.raises(UserError, match="red/01/0.png"):
-        prepared(root, 20, tmp_path)
+        prepared(root, tmp_path)
     decoded.clear()
     (root / "red/01/0.png").write_bytes(good)
     (root / "blue/00/1.png").unlink()
-    pixels, table, _ = prepared(root, 20, tmp_path)
+    pixels, table, _ = prepared(root, tmp_path)
     assert decoded == ["red/01/0.png"]
     assert len(pixels) == len(table) == 11
     row = table.index[table["path"] == "red/01/0.png"][0]

@@ -6,31 +6,24 @@ import os
 import re
 import shutil
 import signal
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 import torch
-from conftest import ROOT, Clone, make_manifest, processes, wait_for
+from conftest import PARAMS, Clone, make_cell, processes, wait_for
 from safetensors.torch import load_file
 
 from shotcount.core import tables
 from shotcount.core.errors import UserError
-from shotcount.core.params import load_params
 from shotcount.networks.backbones import build_backbone
 from shotcount.networks.devices import seeded
-from shotcount.sampling.splits import split_samples
-from shotcount.sampling.subsets import nested_subsets
 from shotcount.training import ranks
-from shotcount.training.cells import Compute, Setup, train_cell
-from shotcount.training.settings import ParallelSettings, TrainingParams
-from shotcount.training.strategies import Arrays
+from shotcount.training.cells import train_cell
+from shotcount.training.settings import ParallelSettings
 
 CPU = torch.device("cpu")
-PARAMS = load_params(ROOT / "params.yaml", TrainingParams)
 TWO = ParallelSettings(processes=2, batch_share=1, from_photos=1)
 
 
@@ -116,47 +109,27 @@ def test_on_gpus_batchnorm_is_over_the_whole_batch(name: str) -> None:
     assert found in ({"SyncBatchNorm"}, {"SyncBatchNormAct"})
 
 
-def cell(strategy: str, network: str = "resnet18", **changes: object) -> Setup:
-    photos = make_manifest({"blue": 6, "red": 6})
-    parts = split_samples(photos, 0.2, 0.2, seed=0)
-    pixels = np.random.default_rng(0).integers(0, 150, (len(photos), 32, 32, 3), dtype=np.uint8)
-    pixels[photos["label"] == "red", :, :, 0] += 100
-    steps = {"seeds": 1, "epochs": 1, "min_steps": 12, "validations": 3, "batch_size": 8}
-    with seeded(0):
-        backbone = build_backbone(network)
-    return Setup(
-        strategy=strategy,
-        settings=getattr(PARAMS.train, strategy).model_copy(update=steps | changes),
-        study_seed=0,
-        network=network,
-        compute=Compute(CPU, torch.float32, False, TWO),
-        arrays=Arrays(pixels, np.zeros((len(photos), 1, 512), np.float32)),
-        pretrained=backbone.state_dict(),
-        subsets=nested_subsets(parts["train"], "spread", draws=1, seed=0),
-        val=parts["val"],
-    )
+STEPS = {"seeds": 1, "epochs": 1, "min_steps": 12, "validations": 3, "batch_size": 8}
 
 
 @pytest.mark.parametrize(
     "network", ["test_convnext", "resnet18"], ids=["no BatchNorm", "BatchNorm"]
 )
 def test_two_ranks_train_a_cell_as_one_process_does(network: str, tmp_path: Path, capfd) -> None:
-    two = cell("finetune", network, init_head="zeros")
-    one = replace(two, compute=replace(two.compute, parallel=PARAMS.parallel))
-    for name, setup in (("two", two), ("one", one)):
-        (tmp_path / name).mkdir()
-        train_cell(setup, 1.0, 4, tmp_path / name / "cell", tmp_path / name)
+    histories, weights = [], []
+    for name, parallel in (("two", TWO), ("one", PARAMS.parallel)):
+        cell = make_cell("finetune", parallel, network, init_head="zeros", **STEPS)
+        folder = tmp_path / name / "cell"
+        folder.parent.mkdir()
+        train_cell(cell, 1.0, 4, folder, folder.parent)
+        histories.append(tables.read(folder / "history.csv", tables.HISTORY))
+        weights.append(load_file(folder / "seed0.safetensors"))
+    (together, alone), (ours, theirs) = histories, weights
     shown = capfd.readouterr().out
     assert shown.count("2 processes") == 1
     assert shown.count("validation accuracy") == 2  # the second rank says nothing
-    together, alone = (
-        tables.read(tmp_path / name / "cell/history.csv", tables.HISTORY) for name in ("two", "one")
-    )
     assert list(together["step"]) == list(alone["step"]) == [4, 8, 12]
     assert together["val_loss"].min() < np.log(2)  # it learns
-    ours, theirs = (
-        load_file(tmp_path / name / "cell/seed0.safetensors") for name in ("two", "one")
-    )
     assert ours.keys() == theirs.keys()
     if network == "test_convnext":  # with BatchNorm, each rank normalises its own share
         assert np.allclose(together[[*tables.LOOK]], alone[[*tables.LOOK]], rtol=1e-4)
@@ -173,7 +146,8 @@ def test_two_ranks_train_a_cell_as_one_process_does(network: str, tmp_path: Path
 def test_what_is_for_one_process(
     strategy: str, changes: dict[str, object], tmp_path: Path, capfd
 ) -> None:
-    train_cell(cell(strategy, **changes), 1.0, 4, tmp_path / "cell", tmp_path)
+    cell = make_cell(strategy, TWO, **(STEPS | changes))
+    train_cell(cell, 1.0, 4, tmp_path / "cell", tmp_path)
     assert "processes" not in capfd.readouterr().out
 
 
@@ -231,10 +205,6 @@ def test_the_launcher_leaves_signals_as_they_were(tmp_path: Path) -> None:
 # ---- the stage ---------------------------------------------------------------------------
 
 
-def running(folder: Path) -> list[psutil.Process]:
-    return processes("spawn_main", folder)
-
-
 @pytest.fixture
 def stage(study: Clone, tmp_path: Path) -> Clone:
     """The study, to train a cell of it by two processes."""
@@ -265,8 +235,7 @@ def test_a_killed_rank_is_restarted_and_a_stopped_stage_goes_on_to_the_same_byte
     stage: Clone,
 ) -> None:
     command = ("dvc", "repro", "--single-item", "--force", CELL)
-    shown = stage.run(*command)
-    assert shown.count("2 processes") == 1
+    assert stage.run(*command).count("2 processes") == 1
     undisturbed = made(stage)
 
     def saved() -> list[Path]:
@@ -274,7 +243,7 @@ def test_a_killed_rank_is_restarted_and_a_stopped_stage_goes_on_to_the_same_byte
 
     process = stage.start(*command)
     wait_for(saved, process)
-    killed = max(running(stage.folder), key=lambda rank: rank.create_time())
+    killed = max(processes("spawn_main", stage.folder), key=lambda rank: rank.create_time())
     killed.kill()
     shown = process.communicate()[0]
     assert process.returncode == 0, shown
@@ -287,14 +256,12 @@ def test_a_killed_rank_is_restarted_and_a_stopped_stage_goes_on_to_the_same_byte
     shown = process.communicate()[0]
     assert process.returncode != 0
     assert "interrupted: run again to resume" in shown
-    assert not running(stage.folder)
+    assert not processes("spawn_main", stage.folder)
     assert saved()
     stage.run(*command)
     assert made(stage) == undisturbed
 
     stage.set_params(parallel__processes="auto")
     assert "processes" not in stage.run(*command)
-    alone = made(stage)
-    assert alone["model.json"] == undisturbed["model.json"].replace(
-        b'"processes": 2', b'"processes": 1'
-    )
+    alone = undisturbed["model.json"].replace(b'"processes": 2', b'"processes": 1')
+    assert made(stage)["model.json"] == alone

@@ -1,21 +1,21 @@
 import math
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import ROOT
+from conftest import PARAMS
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 from shotcount.core.errors import UserError
-from shotcount.core.params import load_params
 from shotcount.core.seeds import seed_for
-from shotcount.networks.backbones import build_backbone
+from shotcount.networks.backbones import Backbone, build_backbone
 from shotcount.networks.devices import (
     exempt_depthwise,
     in_pieces,
@@ -31,11 +31,10 @@ from shotcount.training.budgets import build_optimizer, learning_rate
 from shotcount.training.checkpoints import Checkpoint
 from shotcount.training.loop import Run, RunState, train_network
 from shotcount.training.predicting import cross_entropy, predict
-from shotcount.training.settings import StepDecay, TrainingParams
+from shotcount.training.settings import StepDecay
 from shotcount.training.strategies import STRATEGIES, Arrays, Examples, assemble
 
 CPU = torch.device("cpu")
-PARAMS = load_params(ROOT / "params.yaml", TrainingParams)
 CLEAN = FeatureSettings(augmentations=0, crop_scale=0.5, flip=True)
 AUGMENTED = FeatureSettings(augmentations=3, crop_scale=0.5, flip=True)
 
@@ -44,27 +43,29 @@ def settings(strategy: str, **changes: object):
     return getattr(PARAMS.train, strategy).model_copy(update=changes)
 
 
-def separable(photos: int = 200, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Features (photos, 1, 8) whose first two dimensions tell the class, and the classes."""
-    rng = np.random.default_rng(seed)
-    targets = np.arange(photos) % 2
-    features = rng.normal(size=(photos, 8)).astype(np.float32)
-    features[:, :2] += 2 * targets[:, None]
-    return features[:, None], targets
+def separable(photos: int = 200) -> np.ndarray:
+    """Features (photos, 1, 8) whose first two dimensions tell whether a photo's number is odd."""
+    features = np.random.default_rng(0).normal(size=(photos, 1, 8)).astype(np.float32)
+    features[1::2, :, :2] += 2
+    return features
+
+
+def load_separable(photos: int = 200) -> strategies.Load:
+    return strategies.load_features(separable(photos), CPU)
+
+
+def odd_or_even(train: range, val: range, strategy: str = "frozen", **changes: object) -> Run:
+    """A run that learns whether a photo's number is odd."""
+    parts = [Examples(np.array(rows), np.array(rows) % 2) for rows in (train, val)]
+    own = settings(strategy, **changes)
+    return Run(key=("test",), train=parts[0], val=parts[1], settings=own)
 
 
 def train_head(seed: int = 0, **changes: object) -> tuple[torch.nn.Module, pd.DataFrame]:
-    features, targets = separable()
     head = build_head(8, 2)
-    load = strategies.load_features(features, CPU)
     small = {"epochs": 5, "min_steps": 40, "batch_size": 16, "validations": 5, "weight_decay": 0.0}
-    run = Run(
-        key=("test", seed),
-        train=Examples(np.arange(100), targets[:100]),
-        val=Examples(np.arange(100, 200), targets[100:]),
-        settings=settings("frozen", **(small | changes)),
-    )
-    return head, train_network(head, load, run)
+    run = odd_or_even(range(100), range(100, 200), **(small | changes))
+    return head, train_network(head, load_separable(), replace(run, key=("test", seed)))
 
 
 # ---- what goes in -------------------------------------------------------------------
@@ -184,9 +185,8 @@ def test_head_learns_what_the_features_tell() -> None:
 def test_network_is_left_with_the_best_validation_weights() -> None:
     head, history = train_head(learning_rate=3.0, schedule="constant", patience=100)
     assert history["val_loss"].idxmin() < len(history) - 1  # it got worse again
-    features, targets = separable()
-    load = strategies.load_features(features, CPU)
-    loss = cross_entropy(predict(head, load, np.arange(100, 200)), targets[100:])
+    rows = np.arange(100, 200)
+    loss = cross_entropy(predict(head, load_separable(), rows), rows % 2)
     assert loss == pytest.approx(history["val_loss"].min(), abs=1e-9)
 
 
@@ -203,36 +203,30 @@ def test_same_seed_same_weights_and_another_seed_others() -> None:
 
 
 def test_only_training_and_validation_photos_are_read() -> None:
-    features, targets = separable()
-    seen: set[int] = set()
+    features, seen = separable(), set()
 
     def load(rows: np.ndarray, seed: int | None, part: slice = slice(None)) -> torch.Tensor:
         seen.update(rows.tolist())
         return torch.from_numpy(features[rows[part], 0])
 
-    train, val = (Examples(rows, targets[rows]) for rows in (np.arange(10, 30), np.arange(40, 50)))
-    run = Run(key=("test",), train=train, val=val, settings=settings("frozen"))
-    train_network(build_head(8, 2), load, run)
+    train_network(build_head(8, 2), load, odd_or_even(range(10, 30), range(40, 50)))
     assert seen == {*range(10, 30), *range(40, 50)}
 
 
 def test_loss_that_runs_away_is_told() -> None:
-    features, targets = separable(20)
+    features, run = separable(20), odd_or_even(range(20), range(20))
     features[3] = np.nan
-    photos = Examples(np.arange(20), targets)
-    run = Run(key=("test",), train=photos, val=photos, settings=settings("frozen"))
     with pytest.raises(UserError, match="loss at step .* is nan: lower learning_rate"):
         train_network(build_head(8, 2), strategies.load_features(features, CPU), run)
 
 
 def test_progress_is_told_step_by_step() -> None:
-    features, targets = separable(20)
-    photos, told = Examples(np.arange(20), targets), []
-    own = settings("frozen", epochs=1, min_steps=3, batch_size=20, validations=1)
+    told = []
+    small = {"epochs": 1, "min_steps": 3, "batch_size": 20, "validations": 1}
     train_network(
         build_head(8, 2),
-        strategies.load_features(features, CPU),
-        Run(key=("test",), train=photos, val=photos, settings=own),
+        load_separable(20),
+        odd_or_even(range(20), range(20), **small),
         on_step=lambda run, steps: told.append((run.step, steps, list(run.losses), run.history)),
     )
     assert [told_of[:2] for told_of in told] == [(0, 3), (1, 3), (2, 3), (3, 3)]
@@ -265,14 +259,8 @@ def small_network() -> torch.nn.Module:
 def test_killed_training_resumes_to_identical_weights(
     tmp_path: Path, optimizer: str, stop: int
 ) -> None:
-    features, targets = separable()
     small = {"epochs": 4, "min_steps": 24, "batch_size": 16, "validations": 6, "patience": 6}
-    own = Run(
-        key=("test",),
-        train=Examples(np.arange(100), targets[:100]),
-        val=Examples(np.arange(100, 200), targets[100:]),
-        settings=settings("frozen", optimizer=optimizer, **small),
-    )
+    own = odd_or_even(range(100), range(100, 200), optimizer=optimizer, **small)
     taken: list[int] = []
 
     def run(checkpoint: Checkpoint | None, stop_at: int = -1) -> tuple[dict, pd.DataFrame]:
@@ -281,9 +269,9 @@ def test_killed_training_resumes_to_identical_weights(
             if state.step == stop_at:
                 raise StopError
 
-        network, load = small_network(), strategies.load_features(features, CPU)
+        network = small_network()
         with seeded(len(taken)):  # whatever was drawn before
-            history = train_network(network, load, own, checkpoint, on_step)
+            history = train_network(network, load_separable(), own, checkpoint, on_step)
         return network.state_dict(), history
 
     weights, history = run(None)
@@ -352,14 +340,16 @@ def test_another_error_is_no_lack_of_memory() -> None:
         in_pieces(lambda piece: (_ for _ in ()).throw(RuntimeError("shapes")), 20, "it")
 
 
+def five_epochs(network: torch.nn.Module, **options: object) -> None:
+    small = {"epochs": 5, "min_steps": 5, "batch_size": 20, "validations": 1}
+    run = odd_or_even(range(40), range(40), **small)
+    train_network(network, load_separable(40), replace(run, **options))
+
+
 def test_pieces_sum_to_the_gradient_of_the_batch() -> None:
-    features, targets = separable(40)
-    photos, load = Examples(np.arange(40), targets), strategies.load_features(features, CPU)
-    own = settings("frozen", epochs=5, min_steps=5, batch_size=20, validations=1)
     heads = [build_head(8, 2) for _ in range(2)]
     for head, piece in zip(heads, (None, 3), strict=True):
-        run = Run(key=("test",), train=photos, val=photos, settings=own, piece=piece)
-        train_network(head, load, run)
+        five_epochs(head, piece=piece)
     assert torch.allclose(heads[0].weight, heads[1].weight, atol=1e-6)
     assert not torch.equal(heads[0].weight, torch.zeros(2, 8))
 
@@ -375,12 +365,24 @@ def pixels() -> np.ndarray:
     return photos
 
 
+def backbone_of(name: str) -> Backbone:
+    """The same one each time."""
+    with seeded(0):
+        return build_backbone(name)
+
+
+def features_of(
+    pixels: np.ndarray, path: Path, how: FeatureSettings = CLEAN, device: torch.device = CPU
+) -> np.ndarray:
+    list(write_features(path, backbone_of("resnet18"), pixels, how, device))
+    return np.load(path)
+
+
 def test_cached_features_are_those_of_the_frozen_network(
     pixels: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shotcount.networks.features.BATCH", 10)
-    with seeded(0):
-        backbone = build_backbone("resnet18")
+    backbone = backbone_of("resnet18")
     before = {key: value.clone() for key, value in backbone.state_dict().items()}
     path = tmp_path / "features.npy"
     assert list(write_features(path, backbone, pixels, CLEAN, CPU)) == [0, 10, 20, 24]
@@ -401,14 +403,10 @@ def test_cached_features_are_those_of_the_frozen_network(
 
 
 def test_augmented_copies_are_for_training_only(pixels: np.ndarray, tmp_path: Path) -> None:
-    with seeded(0):
-        backbone = build_backbone("resnet18")
-    clean, copies = tmp_path / "clean.npy", tmp_path / "copies.npy"
-    list(write_features(clean, backbone, pixels, CLEAN, CPU))
-    list(write_features(copies, backbone, pixels, AUGMENTED, CPU))
-    features = np.load(copies)
+    copies = tmp_path / "copies.npy"
+    features = features_of(pixels, copies, AUGMENTED)
     assert features.shape == (24, 4, 512)
-    assert np.array_equal(features[:, :1], np.load(clean))
+    assert np.array_equal(features[:, :1], features_of(pixels, tmp_path / "clean.npy"))
     apart = np.abs(features[:, :, None] - features[:, None]).max(axis=-1)  # (photos, 4, 4)
     assert (apart[:, ~np.eye(4, dtype=bool)] > 1e-3).all()
 
@@ -420,7 +418,7 @@ def test_augmented_copies_are_for_training_only(pixels: np.ndarray, tmp_path: Pa
 
     whole = copies.read_bytes()
     copies.write_bytes(whole[: len(whole) // 2])
-    list(write_features(copies, backbone, pixels, AUGMENTED, CPU))
+    features_of(pixels, copies, AUGMENTED)
     assert copies.read_bytes() == whole
 
 
@@ -431,38 +429,26 @@ def threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def test_heads_hardly_depend_on_the_number_of_threads(threads: None) -> None:
-    weights = []
+def test_heads_and_features_hardly_depend_on_the_number_of_threads(
+    pixels: np.ndarray, tmp_path: Path, threads: None
+) -> None:
+    weights, features = [], []
     for count in (1, 2):
         torch.set_num_threads(count)
         weights.append(train_head()[0].weight)
+        features.append(features_of(pixels, tmp_path / str(count)))
     assert torch.allclose(*weights, rtol=0, atol=1e-5)
-
-
-def test_features_hardly_depend_on_the_number_of_threads(
-    pixels: np.ndarray, tmp_path: Path, threads: None
-) -> None:
-    with seeded(0):
-        backbone = build_backbone("resnet18")
-    found = []
-    for count in (1, 2):
-        torch.set_num_threads(count)
-        list(write_features(tmp_path / str(count), backbone, pixels, CLEAN, CPU))
-        found.append(np.load(tmp_path / str(count)))
-    assert np.allclose(*found, rtol=1e-4, atol=1e-5)
+    assert np.allclose(*features, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
 def test_features_on_cuda_are_those_of_the_cpu(pixels: np.ndarray, tmp_path: Path) -> None:
-    with seeded(0):
-        backbone = build_backbone("resnet18")
-    found = []
-    for name in ("cpu", "cuda", "cuda"):
-        path = tmp_path / f"{len(found)}.npy"
-        list(write_features(path, backbone, pixels, CLEAN, pick_device(name)))
-        found.append(np.load(path))
-    assert np.array_equal(found[1], found[2])
-    assert np.allclose(found[0], found[1], rtol=1e-2, atol=1e-3)  # TF32 convolutions
+    cpu, cuda, again = (
+        features_of(pixels, tmp_path / f"{number}.npy", device=pick_device(name))
+        for number, name in enumerate(("cpu", "cuda", "cuda"))
+    )
+    assert np.array_equal(cuda, again)
+    assert np.allclose(cpu, cuda, rtol=1e-2, atol=1e-3)  # TF32 convolutions
 
 
 def fine_tune(
@@ -475,9 +461,8 @@ def fine_tune(
             STRATEGIES[name], "resnet18", 2, Arrays(pixels, pixels), CPU, settings(name), pretrained
         )
     before = {key: value.clone() for key, value in network.state_dict().items()}
-    photos = Examples(np.arange(24), np.arange(24) % 2)
-    small = settings(name, min_steps=min_steps, epochs=1, batch_size=12, validations=1)
-    run = Run(key=("test",), train=photos, val=photos, settings=small, precision=precision)
+    small = {"min_steps": min_steps, "epochs": 1, "batch_size": 12, "validations": 1}
+    run = replace(odd_or_even(range(24), range(24), name, **small), precision=precision)
     return pretrained, before, network, train_network(network, load, run)
 
 
@@ -497,12 +482,10 @@ def test_scratch_starts_from_weights_of_its_own(pixels: np.ndarray) -> None:
 
 
 def test_frozen_trains_a_head_and_nothing_else() -> None:
-    features, _ = separable()
-    network, _ = assemble(STRATEGIES["frozen"], "resnet18", 3, Arrays(features, features), CPU)
-    assert {key: tuple(v.shape) for key, v in network.state_dict().items()} == {
-        "weight": (3, 8),
-        "bias": (3,),
-    }
+    arrays = Arrays(separable(), separable())
+    network, _ = assemble(STRATEGIES["frozen"], "resnet18", 3, arrays, CPU)
+    shapes = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    assert shapes == {"weight": (3, 8), "bias": (3,)}
 
 
 def test_a_head_can_start_where_logistic_regression_ends() -> None:
@@ -513,9 +496,8 @@ def test_a_head_can_start_where_logistic_regression_ends() -> None:
         x[:, :3] += 2 * np.eye(3, dtype=np.float32)[targets]
         known, unseen = slice(0, 150), slice(150, 300)
         head = build_head(8, classes)
-        head.load_state_dict(
-            solve_head((x[known], targets[known]), (x[unseen], targets[unseen]), classes)
-        )
+        training, validation = ((x[part], targets[part]) for part in (known, unseen))
+        head.load_state_dict(solve_head(training, validation, classes))
         logits = head(torch.from_numpy(x)).detach().double()
         solved = LogisticRegression(C=1.0).fit(x[known], targets[known])
         assert np.allclose(logits.softmax(dim=1).numpy(), solved.predict_proba(x), atol=0.1)
@@ -557,8 +539,7 @@ def test_precision_follows_the_device(
 
 
 def test_depthwise_convolutions_stay_in_float32_on_a_cpu() -> None:
-    with seeded(0):
-        network = build_backbone("tf_efficientnet_lite0")
+    network = backbone_of("tf_efficientnet_lite0")
     exempt_depthwise(network, CPU)
     made: dict[bool, set[torch.dtype]] = {True: set(), False: set()}
 
@@ -574,8 +555,7 @@ def test_depthwise_convolutions_stay_in_float32_on_a_cpu() -> None:
 
 
 def test_the_memory_layout_changes_rounding_alone(pixels: np.ndarray) -> None:
-    with seeded(0):
-        backbone = build_backbone("resnet18").eval()
+    backbone = backbone_of("resnet18").eval()
     x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float()
     with torch.inference_mode():
         fast = backbone(x)
@@ -597,17 +577,12 @@ def test_bfloat16_trains_as_float32_does(pixels: np.ndarray) -> None:
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_a_compiled_step_is_the_same_step() -> None:
-    features, targets = separable(40)
-    photos, load = Examples(np.arange(40), targets), strategies.load_features(features, CPU)
-    own = settings("frozen", epochs=5, min_steps=5, batch_size=20, validations=1)
     weights = []
     for compiled in (False, True):
         with seeded(0):
-            network = torch.nn.Sequential(
-                torch.nn.Linear(8, 16), torch.nn.Tanh(), torch.nn.Linear(16, 2)
-            )
-        run = Run(key=("test",), train=photos, val=photos, settings=own, compiled=compiled)
-        train_network(network, load, run)
+            layers = torch.nn.Linear(8, 16), torch.nn.Tanh(), torch.nn.Linear(16, 2)
+        network = torch.nn.Sequential(*layers)
+        five_epochs(network, compiled=compiled)
         weights.append(network.state_dict())
     assert list(weights[0]) == list(weights[1])
     for key, value in weights[0].items():

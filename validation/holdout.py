@@ -79,23 +79,15 @@ def read_collection(root: Path, pattern: str | None, size: int) -> Collection:
 
 
 def train_and_test(
-    collection: Collection,
-    train: pd.DataFrame,
-    val: pd.DataFrame,
-    test: pd.DataFrame,
-    key: tuple[str | int, ...],
+    collection: Collection, train: pd.DataFrame, val: pd.DataFrame, test: pd.DataFrame, *key: int
 ) -> np.ndarray:
     """Return which photos of `test` a head that is trained on `train` predicts correctly."""
     classes = collection.classes
     head, load = assemble(STRATEGIES["frozen"], NETWORK, len(classes), collection.arrays, CPU)
-    run = Run(
-        key=key,
-        train=Examples.of(train, classes),
-        val=Examples.of(val, classes),
-        settings=collection.settings,
+    own, look, held_out = (Examples.of(part, classes) for part in (train, val, test))
+    train_network(
+        head, load, Run(key=("holdout", *key), train=own, val=look, settings=collection.settings)
     )
-    train_network(head, load, run)
-    held_out = Examples.of(test, classes)
     return np.asarray(predict(head, load, held_out.rows).argmax(axis=1) == held_out.targets)
 
 
@@ -104,13 +96,8 @@ def learn_from_half(
 ) -> tuple[Learning, Size, np.ndarray]:
     """Train heads on subsets of one split; analyse those of up to half of its training photos.
 
-    Returns
-    -------
-    learning : Learning
-    largest : (int, int)
-        All training samples, and all angles that every one of them has.
-    right : ndarray of shape (seeds, test photos), bool
-        Which test photos the heads of that size predict correctly.
+    Returns the analysis, the largest size (all samples, all angles that every one of them has), and
+    which test photos its heads predict correctly: ndarray of shape (seeds, test photos), bool.
     """
     parts = split_samples(collection.manifest, val=0.2, test=0.2, seed=split)
     train, test = parts["train"], parts["test"]
@@ -122,15 +109,13 @@ def learn_from_half(
     hits = {}
     for size in [*half, (samples, angles)]:
         rows = take_subset(subsets, *size)
+        of_seed = [rows[rows["seed"] == seed] for seed in range(seeds)]
         hits["frozen", *size] = np.stack(
             [
-                train_and_test(
-                    collection, rows[rows["seed"] == s], parts["val"], test,
-                    ("holdout", split, *size, s),
-                )
-                for s in range(seeds)
+                train_and_test(collection, own, parts["val"], test, split, *size, seed)
+                for seed, own in enumerate(of_seed)
             ]
-        )  # fmt: skip
+        )
     cells = pd.DataFrame(half, columns=["samples", "angles"])
     cells = cells.assign(strategy="frozen", photos=cells["samples"] * cells["angles"])
     rng = np.random.default_rng(seed_for("holdout", split))
@@ -139,7 +124,7 @@ def learn_from_half(
     return learning, (samples, angles), hits["frozen", samples, angles]
 
 
-def forecast(collection: Collection, split: int, seeds: int = 5) -> dict[str, float | str | bool]:
+def forecast(collection: Collection, split: int, seeds: int = 5) -> dict[str, object]:
     """Compare the forecast from half of one split's photos with what all of them reach."""
     learning, size, right = learn_from_half(collection, split, seeds)
     curves, (samples, angles) = learning.curves, np.array(size)[:, None]
@@ -158,11 +143,7 @@ def forecast(collection: Collection, split: int, seeds: int = 5) -> dict[str, fl
         "covered": bool(low <= reached <= high),
         "family": families[shares.argmax()],
         "at half": float(1 - learning.error[0, learning.largest]),
-        **{
-            name: float(1 - curve.error(samples, angles)[0, 0])
-            for name, curve in curves.fits.items()
-        },
-    }
+    } | {name: float(1 - curve.error(samples, angles)[0, 0]) for name, curve in curves.fits.items()}
 
 
 def errors(table: pd.DataFrame) -> str:
@@ -186,14 +167,10 @@ def main(root: str, pattern: str | None, size: int, count: int = 20) -> None:
     table = pd.DataFrame(rows)
     heads = ["split", "family most chosen", "forecast (80 % interval)", "reached"]
     splits = [
-        (
-            str(r.split),
-            r.family,
-            f"{100 * r.forecast:.1f} ({100 * r.low:.1f} to {100 * r.high:.1f})",
-            f"{100 * r.reached:.1f}",
-        )
+        (str(r.split), r.family, f"{100 * r.forecast:.1f} ({100 * r.low:.1f} to "
+         f"{100 * r.high:.1f})", f"{100 * r.reached:.1f}")
         for r in table.itertuples()
-    ]
+    ]  # fmt: skip
     print(
         "# Forecast from half of the photos\n\n"
         f"Made by `python validation/holdout.py {Path(root).name} '{pattern}' {size}`; its "
