@@ -98,7 +98,7 @@ def test_rows_are_fitted_independently() -> None:
         assert alone.asymptote[0] == together.asymptote[row]
 
 
-def test_each_row_uses_the_family_that_foretells_its_largest_cells() -> None:
+def test_each_row_uses_the_family_that_predicts_its_largest_cells_best() -> None:
     photos = effective_photos(SAMPLES, ANGLES, np.array(0.3))
     rows = np.stack([power_law(0.3, SAMPLES, ANGLES), 0.6 - 0.07 * np.log(photos)])
     curves = fit_families(rows, SAMPLES, ANGLES)
