@@ -113,7 +113,12 @@ STEPS = {"seeds": 1, "epochs": 1, "min_steps": 12, "validations": 3, "batch_size
 
 
 @pytest.mark.parametrize(
-    "network", ["test_convnext", "resnet18"], ids=["no BatchNorm", "BatchNorm"]
+    "network",
+    [
+        pytest.param("test_convnext", id="no BatchNorm"),
+        # Slow, and the stage's test below trains a network with BatchNorm too.
+        pytest.param("resnet18", id="BatchNorm", marks=pytest.mark.slow),
+    ],
 )
 def test_two_ranks_train_a_cell_as_one_process_does(network: str, tmp_path: Path, capfd) -> None:
     histories, weights = [], []
