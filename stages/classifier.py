@@ -37,14 +37,14 @@ def main() -> None:
         for strategy, samples, angles in product(study.strategies, study.samples, study.angles)
     ]
     history = tables.largest_cell(
-        pd.concat(tables.read(folder / "history.csv", tables.HISTORY) for folder in folders)
+        pd.concat(
+            tables.read(folder / "history.csv", tables.HISTORY).assign(folder=folder)
+            for folder in folders
+        )
     )
     strategy, seed = keep.choose(history)
-    cell = history[["strategy", "samples", "angles"]].drop_duplicates("strategy")
-    models = {folder: json.loads((folder / "model.json").read_bytes()) for folder in folders}
-    cells = cell.set_index("strategy").loc[strategy].to_dict() | {"strategy": strategy}
-    folder = next(f for f, model in models.items() if cells.items() <= model.items())
-    model = models[folder] | {"seed": seed}
+    folder = history.loc[history["strategy"] == strategy, "folder"].iloc[0]
+    model = json.loads((folder / "model.json").read_bytes()) | {"seed": seed}
     del model["seeds"]
     model["manifest_sha256"] = files.sha256(tables.table_file(MANIFEST))
 
