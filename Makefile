@@ -29,7 +29,7 @@ check-data: $(ready)
 	$(run) shotcount check-data
 
 test: lint
-	$(run) pytest
+	$(run) pytest --numprocesses auto --dist loadfile
 
 test-faults: $(ready)
 	$(run) pytest --no-cov -s -m slow

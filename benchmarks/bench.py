@@ -23,9 +23,9 @@ import pandas as pd
 import recipe
 import torch
 from measure import ROOT
-from rates import EQUAL, OWN, bare_loop, blog_study, measure_rates
+from rates import EQUAL, OWN, Way, bare_loop, blog_study, measure_rates
 from runs import frozen_column, strategies
-from sides import Setting, read_weights, take
+from sides import Setting, Settings, read_weights, take
 
 from shotcount.core.errors import UserError
 from shotcount.core.params import load_params
@@ -35,7 +35,6 @@ from shotcount.networks.devices import describe, pick_device, pick_precision
 from shotcount.params import Params
 from shotcount.photos.finding import find_photos
 from shotcount.sampling.splits import split_samples
-from shotcount.training.strategies import STRATEGIES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,13 +81,18 @@ def bench(options: argparse.Namespace, effort: Effort) -> Iterator[str]:
     network = options.network or params.model.name
     device = pick_device(options.device or params.device)
     precision = pick_precision(options.precision or params.precision, device)
-    sides = ((EQUAL, blog), (OWN, params))
+    # A study trains until validation ends it. For speed, as many epochs as the recipe's.
+    as_long = {"epochs": recipe.EPOCHS, "min_steps": 0}
+    settings: dict[Way, Settings] = {("frozen", OWN): params.train.frozen}
+    for name in ("scratch", "finetune"):
+        settings[name, EQUAL] = getattr(blog.train, name)
+        settings[name, OWN] = getattr(params.train, name).model_copy(update=as_long)
     setting = Setting(
         network=network, px=input_size(network, options.size or effort.px or data.size),
         device=device, precision=str(precision).removeprefix("torch."), root=root, found=part,
         pretrained=read_weights(network, options.weights or params.model.weights),
         parts=split_samples(part, params.split.val, params.split.test, seed=0),
-        settings={(n, whose): getattr(p.train, n) for n in STRATEGIES for whose, p in sides},
+        settings=settings, parallel=params.parallel,
     )  # fmt: skip
     yield heading(setting, found, effort)
     rates = measure_rates(setting, effort.timed, effort.repeats)

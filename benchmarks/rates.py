@@ -10,18 +10,20 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import recipe
+import sides
 import torch
 import torch.nn.functional as F
 from layout import duration, number, section, table
 from measure import Rate, alternate, batches_for, say, seconds_of
-from sides import Setting, fill, gather, ready, recipe_rate, shotcount_rate
+from sides import Setting, Settings
 from torch.utils.flop_counter import FlopCounterMode
 
 from shotcount.networks.backbones import build_backbone
 from shotcount.networks.devices import pick_precision
-from shotcount.training.budgets import build_optimizer, training_steps
-from shotcount.training.cells import Setup
-from shotcount.training.settings import TrainingSettings
+from shotcount.training import tune
+from shotcount.training.budgets import build_optimizer, next_look, training_steps
+from shotcount.training.settings import FrozenSettings, TrainingSettings
+from shotcount.training.setup import Setup
 from shotcount.training.strategies import STRATEGIES
 from shotcount.uncertainty.writing import percent
 
@@ -31,9 +33,9 @@ Way = tuple[str, str]  # strategy, whose
 WAYS: list[Way] = [
     (name, whose)
     for name, strategy in STRATEGIES.items()
-    for whose in (PUBLISHED, HONEST, EQUAL, OWN)
-    if strategy.cached or whose != HONEST
+    for whose in (PUBLISHED, HONEST if strategy.cached else EQUAL, OWN)
 ]
+ALIKE = {HONEST: PUBLISHED, EQUAL: OWN}  # where a strategy has no such way
 BARE, JUDGING = "bare loop", ("", PUBLISHED)  # further keys of `Rates.of`
 BLOG_PHOTOS = (1000, 2000, 3000, 5000, 10_000)  # training photos of the blog-sized study
 BLOG_JUDGED = 1000  # photos of its validation split, and of its test split
@@ -41,16 +43,17 @@ BLOG_JUDGED = 1000  # photos of its validation split, and of its test split
 
 @dataclass(frozen=True)
 class Rates:
-    of: Mapping[Way, Rate]  # of training; JUDGING: the recipe's validation and test
+    of: Mapping[Way, Rate]  # of training or solving; JUDGING: the recipe's validation and test
     preparing: float  # photos/s
     extracting: float
 
     def columns(self, way: Way) -> dict[str, str]:
         rate, base = self.of[way], self.of[way[0], PUBLISHED]
+        solved = math.isnan(rate.waiting)
         return {
             "photos/s": number(rate.photos_per_second),
-            "waiting for photos": f"{100 * rate.waiting:.0f} %",
-            "× recipe": number(rate.photos_per_second / base.photos_per_second),
+            "waiting for photos": "" if solved else f"{100 * rate.waiting:.0f} %",
+            "× recipe": "" if solved else number(rate.photos_per_second / base.photos_per_second),
         }
 
     def recipe_seconds(self, way: Way, photos: int, judged: int, epochs: int) -> float:
@@ -60,44 +63,58 @@ class Rates:
         passes = photos / training.photos_per_second + judged / judging.photos_per_second
         return epochs * (starting + passes)
 
-    def cell_seconds(self, way: Way, photos: int, judged: int, own: TrainingSettings) -> float:
+    def cell_seconds(self, way: Way, photos: int, judged: int, own: Settings) -> float:
         """Compute the seconds of one seed of a cell; so many photos validate, and as many test."""
-        training = self.of[way].photos_per_second
-        # A head judges at least as fast as it trains, a network as fast as features are computed.
-        judging = training if STRATEGIES[way[0]].cached else self.extracting
+        if isinstance(own, FrozenSettings):  # a head judges cached features in no time
+            return photos / self.of[way].photos_per_second
         steps = training_steps(photos, own.batch_size, own.epochs, own.min_steps)
-        passes = steps * min(own.batch_size, photos)
-        return passes / training + (own.validations + 1) * judged / judging
+        batch_size = min(own.batch_size, photos)
+        return self.training_seconds(way, steps, batch_size, judged) + judged / self.extracting
+
+    def training_seconds(self, way: Way, steps: int, batch_size: int, judged: int) -> float:
+        """Compute the seconds of so many steps, and of looks at so many validation photos."""
+        training = steps * batch_size / self.of[way].photos_per_second
+        return training + looks(steps) * judged / self.extracting
+
+
+def looks(steps: int) -> int:
+    """Count the looks at validation in so many steps."""
+    at = [0]
+    while at[-1] < steps:
+        at.append(min(next_look(at[-1]), steps))
+    return len(at)
 
 
 def measure_rates(setting: Setting, photos: int, repeats: int) -> Rates:
     """Time all ways to train a network, in turns; each timing takes so many photos."""
     say(f"rates of {setting.network} at {setting.px} px")
-    judging = partial(recipe_rate, setting, "frozen", photos, "test")
+    judging = partial(sides.recipe_rate, setting, "frozen", photos, "test")
     measures: dict[Way, Callable[[], Rate]] = {JUDGING: judging}
     with TemporaryDirectory() as folder:
-        arrays, *once = fill(setting, Path(folder))
+        arrays, *once = sides.fill(setting, Path(folder))
         for way in WAYS:
             name, whose = way
             if way not in setting.settings:
                 variant = "honest frozen" if whose == HONEST else name
-                measures[way] = partial(recipe_rate, setting, variant, photos)
+                measures[way] = partial(sides.recipe_rate, setting, variant, photos)
                 continue
-            setup = gather(setting, name, setting.settings[way], arrays)
-            cached = STRATEGIES[name].cached
-            # A head's steps take a thousandth of a network's: more of them for a steady clock.
-            measures[way] = partial(shotcount_rate, setup, 100 * photos if cached else photos)
-            if whose == OWN and not cached:
-                measures[name, BARE] = partial(bare_rate, setup, photos)
+            own = setting.settings[way]
+            setup = sides.gather(setting, name, own, arrays)
+            if isinstance(own, FrozenSettings):
+                measures[way] = partial(sides.solving_rate, setup)
+                continue
+            measures[way] = partial(sides.shotcount_rate, setup, own, photos)
+            if whose == OWN:
+                measures[name, BARE] = partial(bare_rate, setup, own, photos)
         return Rates(alternate(measures, repeats), *once)
 
 
-def bare_rate(setup: Setup, timed: int) -> Rate:
+def bare_rate(setup: Setup, settings: TrainingSettings, timed: int) -> Rate:
     """Time forward, backward and step on one batch that never changes, and nothing else."""
-    network, load, train = ready(setup)
-    optimizer = build_optimizer(network.train(), setup.settings)
+    (network, load), train = sides.ready(setup, settings), sides.training_photos(setup)
+    optimizer = build_optimizer(network.train(), settings, sides.RATES)
     device, precision = setup.compute.device, setup.compute.precision
-    x = load(train.rows[: setup.settings.batch_size], None)
+    x = load(train.rows[: settings.batch_size], None)
     target = torch.tensor(train.targets[: len(x)]).to(device)
 
     def step() -> None:
@@ -170,8 +187,8 @@ def blog_study(setting: Setting, rates: Rates) -> str:
     """Compute from rates what a study of the blog's size takes."""
 
     def seconds(name: str, photos: int, whose: str) -> float:
-        # Only frozen has an honest variant: the others' time is as published.
-        way = (name, whose) if (name, whose) in WAYS else (name, PUBLISHED)
+        # Only frozen has an honest variant; only the others have settings of the recipe.
+        way = (name, whose) if (name, whose) in WAYS else (name, ALIKE[whose])
         if way in setting.settings:
             return rates.cell_seconds(way, photos, BLOG_JUDGED, setting.settings[way])
         return rates.recipe_seconds(way, photos, 2 * BLOG_JUDGED, recipe.EPOCHS)
@@ -183,6 +200,14 @@ def blog_study(setting: Setting, rates: Rates) -> str:
     all_photos = max(BLOG_PHOTOS) + 2 * BLOG_JUDGED
     for what, rate in (("decoding", rates.preparing), ("features", rates.extracting)):
         times[f"{what}, once", ""] = [math.nan, math.nan, all_photos / rate, all_photos / rate]
+    for (name, whose), own in setting.settings.items():
+        if whose == OWN and isinstance(own, TrainingSettings):
+            short, long = (
+                rates.training_seconds((name, whose), steps, own.batch_size, BLOG_JUDGED)
+                for steps in tune.STEPS
+            )
+            most = tune.TRIALS * short + (tune.PROMOTED + tune.FURTHER) * long
+            times[f"learning rates of {name}, once", ""] = [math.nan] * 3 + [most]
     times["all", ""] = list(np.nansum(list(times.values()), axis=0))
     rows = [
         {
@@ -195,9 +220,11 @@ def blog_study(setting: Setting, rates: Rates) -> str:
     ]  # fmt: skip
     judging = rates.of[JUDGING]
     text = f"""Computed from the rates below, not run: {setting.network} at {setting.px} px, one
-        seed, {BLOG_JUDGED:,} photos to validate on and as many to test on, no early stopping.
-        Besides: the recipe judges {number(judging.photos_per_second)} photos/s and starts its
-        workers in {duration(judging.first)}; Shotcount decodes {number(rates.preparing)} photos/s,
-        and extracts features of, or judges, {number(rates.extracting)} photos/s."""
+        seed, {recipe.EPOCHS} epochs, {BLOG_JUDGED:,} photos to validate on and as many to test on.
+        Learning rates: the most that choosing them takes. A head takes a time that is proportional
+        to its photos. Besides: the recipe judges {number(judging.photos_per_second)} photos/s and
+        starts its workers in {duration(judging.first)}; Shotcount decodes
+        {number(rates.preparing)} photos/s, and extracts features of, or judges,
+        {number(rates.extracting)} photos/s."""
     measured = [{"strategy": way[0], "trained by": way[1]} | rates.columns(way) for way in WAYS]
     return section("A study of the blog's size", text, table(rows), table(measured))

@@ -1,5 +1,6 @@
 """The report's sections that run something whole: strategies and the frozen column."""
 
+import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -9,10 +10,11 @@ import numpy as np
 import pandas as pd
 from layout import duration, number, section, table
 from measure import say
-from rates import EQUAL, HONEST, JUDGING, OWN, PUBLISHED, WAYS, Rates, Way
+from rates import HONEST, JUDGING, OWN, PUBLISHED, WAYS, Rates, Way
 from sides import Setting, WholeRun, recipe_run, shotcount_runs, take
 
 from shotcount.core.seeds import seed_for
+from shotcount.training.settings import TrainingSettings
 from shotcount.uncertainty.bootstrap import bootstrap_mean, resample
 from shotcount.uncertainty.intervals import accuracy_interval
 from shotcount.uncertainty.writing import percent
@@ -33,15 +35,15 @@ def strategies(setting: Setting, rates: Rates, seeds: int, epochs: int) -> str:
         {
             "strategy": way[0], "trained by": way[1], "photos": number(len(setting.parts["train"])),
             "network": setting.network, "px": str(setting.px), **rates.columns(way),
-            "photos shown": f"{made[0].shown:,}", "wall": duration(seconds[way]),
+            "photos shown": number(made[0].shown or math.nan), "wall": duration(seconds[way]),
             "recipe's wall ÷ this": number(seconds[way[0], PUBLISHED] / seconds[way]),
             tested: accuracy(np.concatenate([run.right for run in made]), test["sample"]),
         }
         for way, made in runs.items()
     ]  # fmt: skip
-    text = f"""Training rates (frozen's are of cached features), and whole runs from photos on the
-        disk to test accuracy ({epochs} epochs of the recipe): {seeds} seed(s), median time, mean
-        accuracy with its 95 % interval."""
+    text = f"""Training rates (for Shotcount's frozen: photos of a head ÷ seconds to solve it), and
+        whole runs of {epochs} epochs from photos on the disk to test accuracy: {seeds} seed(s),
+        median time, mean accuracy with its 95 % interval."""
     return section("Strategies", text, table(rows))
 
 
@@ -49,8 +51,9 @@ def whole_run(setting: Setting, way: Way, seed: int, epochs: int) -> WholeRun:
     name, whose = way
     if way not in setting.settings:
         return recipe_run(setting, "honest frozen" if whose == HONEST else name, epochs, seed)
-    equal = {"epochs": epochs, "validations": epochs} if whose == EQUAL else {}
-    own = setting.settings[way].model_copy(update={"seeds": 1} | equal)
+    own = setting.settings[way].model_copy(update={"seeds": 1})
+    if isinstance(own, TrainingSettings):
+        own = own.model_copy(update={"epochs": epochs})
     angles = int(setting.found.groupby("sample").size().max())
     once, [run] = shotcount_runs(setting, name, own, [(1.0, angles)], seed)
     return replace(run, seconds=once + run.seconds)
@@ -100,6 +103,6 @@ def frozen_column(
     add("decoding and features, once", "", "", ("", "", duration(once)))
     add("all", "", "", map(duration, sums))
     add("÷ Shotcount", "", "", map(number, sums / sums[-1]))
-    text = f"""{SEEDS} seeds of {setting.network} at {setting.px} px, trained and tested. Computed
-        from the rates above, with {duration(rates.of[JUDGING].first)} to start workers."""
+    text = f"""{SEEDS} seeds of {setting.network} at {setting.px} px, trained (by Shotcount:
+        solved) and tested. Computed from the rates above, with {duration(rates.of[JUDGING].first)} to start workers."""
     return section("The frozen column", text, table(rows))

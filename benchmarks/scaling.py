@@ -27,9 +27,10 @@ from shotcount.core.params import load_params
 from shotcount.core.pixels import Pixels, write_shards
 from shotcount.networks.backbones import build_backbone
 from shotcount.networks.devices import pick_device
+from shotcount.parallel import ranks
 from shotcount.params import Params
 from shotcount.photos.decoding import read_photo
-from shotcount.training import batches, ranks
+from shotcount.training import batches
 from shotcount.training.strategies import Arrays
 from shotcount.uncertainty.writing import markdown_table
 
@@ -38,9 +39,10 @@ SIZE = 32  # px
 CLASSES = ["plastic", "stone"]
 NETWORK = "tf_efficientnet_lite0"
 STAGES = (
-    "backbone", "prepare", "split", "subsample", "features", "train frozen 0.5 1",
-    "train frozen 0.5 10", "train frozen 1.0 1", "train frozen 1.0 10", "train scratch 1.0 10",
-    "train finetune 1.0 10", "evaluate frozen", "classifier", "gallery", "plot",
+    "backbone", "prepare", "split", "subsample", "features", "tune frozen", "tune scratch",
+    "tune finetune", "train frozen 0.5 1", "train frozen 0.5 10", "train frozen 1.0 1",
+    "train frozen 1.0 10", "train scratch 1.0 10", "train finetune 1.0 10", "evaluate frozen",
+    "classifier", "gallery", "plot",
 )  # fmt: skip
 
 
@@ -57,11 +59,10 @@ def make_project(folder: Path, count: int) -> None:
     params["data"] |= {"path": "photos", "size": SIZE}
     params["study"] |= {"strategies": ["frozen"], "samples": [0.5, 1.0], "angles": [1, ANGLES]}
     params["study"]["frozen_grid"] = {"samples": [], "angles": []}
-    for strategy, own in params["train"].items():
-        own |= {"epochs": 1, "min_steps": 1, "validations": 1}
-        own["seeds"] = (
-            own["seeds"] if strategy == "frozen" else 1
-        )  # one takes longer than ten heads
+    fixed = {"schedule": "cosine", "epochs": 1, "min_steps": 1, "learning_rate": 0.001}
+    for strategy in ("scratch", "finetune"):  # one seed takes longer than ten heads
+        params["train"][strategy] |= fixed | {"seeds": 1}
+    params["train"]["finetune"]["backbone_rate"] = 1.0
     (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
 
 
@@ -147,14 +148,16 @@ def training_rate(batch_size: int, px: int = 64) -> float:
         {"photo": photos, "label": label, "sample": photos.astype(str), "angle": "0"}
     )
     parts = {"train": found, "val": found}
-    setting = Setting(NETWORK, px, pick_device("auto"), "auto", {}, Path(), found, parts, {})
+    params = load_params(ROOT / "params.yaml", Params)
+    setting = Setting(
+        NETWORK, px, pick_device("auto"), "auto", {}, Path(), found, parts, {}, params.parallel
+    )
     pixels = np.random.default_rng(0).integers(0, 255, (batch_size, px, px, 3), dtype=np.uint8)
-    arrays = Arrays(pixels, np.empty((0, 1, 0), np.float32))
-    own = load_params(ROOT / "params.yaml", Params).train.finetune
-    own = own.model_copy(update={"batch_size": batch_size})
+    arrays = Arrays(pixels, np.empty((0, 0), np.float32))
+    own = params.train.finetune.model_copy(update={"batch_size": batch_size})
     # From random weights: a step takes as long as from pretrained ones.
     setup = gather(setting, "scratch", own, arrays)
-    return shotcount_rate(setup, 17 * batch_size).photos_per_second
+    return shotcount_rate(setup, own, 17 * batch_size).photos_per_second
 
 
 def measure_ranks(processes: int) -> str:

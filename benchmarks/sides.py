@@ -1,8 +1,9 @@
 """The two sides of the comparison, the recipe and Shotcount: rates and whole runs of each.
 
-Both train in this process, on the same photos and splits.
+Both train on the same photos and splits, each network on all cores.
 """
 
+import math
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,12 +13,13 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
 import recipe
 import torch
-from measure import ROOT, Rate, Stopwatch, batches_for, now
+from measure import ROOT, Rate, Stopwatch, batches_for, now, seconds_of
 from safetensors.torch import load_file
 from torch import nn
 from torch.utils.data import Subset
@@ -27,15 +29,16 @@ from shotcount.core.pixels import Pixels
 from shotcount.core.study import take_subset
 from shotcount.networks import backbones, features, weights
 from shotcount.networks.devices import exempt_depthwise, seeded
-from shotcount.networks.settings import FeatureSettings
+from shotcount.parallel.settings import ParallelSettings
 from shotcount.photos import preparing
 from shotcount.sampling.subsets import nested_subsets
-from shotcount.training import cells, loop, predicting
-from shotcount.training.settings import ParallelSettings, TrainingSettings
-from shotcount.training.strategies import STRATEGIES, Arrays, Examples, Load, assemble
+from shotcount.training import budgets, cells, loop
+from shotcount.training.settings import FrozenSettings, TrainingSettings
+from shotcount.training.setup import Compute, Setup
+from shotcount.training.strategies import STRATEGIES, Arrays, Examples, Load, assemble, predict
 
-PLAIN = FeatureSettings(augmentations=0, crop_scale=1.0, flip=False)
-ONE_PROCESS = ParallelSettings(processes=1, batch_share=1, from_photos=1)
+RATES = budgets.Rates(learning_rate=0.001, backbone_rate=1.0)  # of every training of Shotcount
+Settings = TrainingSettings | FrozenSettings
 Size = tuple[int | float, int]  # training samples (a fraction: of all), angles
 
 
@@ -51,7 +54,8 @@ class Setting:
     root: Path
     found: pd.DataFrame  # as from find_photos; its column photo is a row of Shotcount's arrays
     parts: Mapping[str, pd.DataFrame]  # train, val, test: the rows of each
-    settings: Mapping[tuple[str, str], TrainingSettings]  # by strategy and whose they are
+    settings: Mapping[tuple[str, str], Settings]  # by strategy and whose they are
+    parallel: ParallelSettings  # of the heads that are solved side by side
 
     @property
     def classes(self) -> list[str]:
@@ -75,7 +79,7 @@ def read_weights(network: str, source: str) -> dict[str, torch.Tensor]:
 @dataclass(frozen=True)
 class WholeRun:
     seconds: float  # from the photos on the disk to the test accuracy
-    shown: int  # photos that training saw, each as often as it did
+    shown: int  # photos that training saw, each as often as it did; 0: the head was solved
     right: np.ndarray  # (seeds, test photos) bool: predicted correctly
 
 
@@ -143,47 +147,62 @@ def fill(setting: Setting, folder: Path, needed: bool = True) -> tuple[Arrays, f
     start = time.perf_counter()
     preparing.prepare(setting.root, setting.found, setting.px, "error", folder, folder / "shards")
     pixels, decoded = Pixels.open(folder / "shards"), time.perf_counter()
-    computed = np.empty((len(pixels), 1, 0), np.float32)
+    computed = np.empty((len(pixels), 0), np.float32)
     if needed:
         backbone = backbones.build_backbone(setting.network)
         backbone.load_state_dict(setting.pretrained)
-        computed = np.concatenate(list(features.extract(backbone, pixels, PLAIN, setting.device)))
+        computed = np.concatenate(list(features.extract(backbone, pixels, setting.device)))
     ended, count = time.perf_counter(), len(pixels)
     return Arrays(pixels, computed), count / (decoded - start), count / (ended - decoded)
 
 
 def gather(
-    setting: Setting, strategy: str, settings: TrainingSettings, arrays: Arrays, seed: int = 0
-) -> cells.Setup:
+    setting: Setting, strategy: str, settings: Settings, arrays: Arrays, seed: int = 0
+) -> Setup:
     """Gather what `train_cell` needs, for photos in memory."""
-    compute = cells.Compute.of(strategy, setting.device, setting.precision, False, ONE_PROCESS)
-    return cells.Setup(
-        strategy=strategy, settings=settings, study_seed=seed, network=setting.network,
-        compute=compute, arrays=arrays, val=setting.parts["val"],
+    cached, parallel = STRATEGIES[strategy].cached, setting.parallel
+    if not cached:  # a single network, on as many cores as the recipe's
+        alone = {"threads": torch.get_num_threads(), "networks": 1, "processes": 1}
+        parallel = parallel.model_copy(update=alone)
+    return Setup(
+        strategy=strategy, settings=settings, rates=None if cached else RATES, study_seed=seed,
+        network=setting.network, arrays=arrays, val=setting.parts["val"],
+        compute=Compute.of(strategy, setting.device, setting.precision, False, parallel),
         pretrained=setting.pretrained if STRATEGIES[strategy].pretrained else None,
         subsets=nested_subsets(setting.parts["train"], "spread", settings.seeds, seed),
     )  # fmt: skip
 
 
-def ready(setup: cells.Setup) -> tuple[nn.Module, Load, Examples]:
-    """Return the network, the loader of its inputs, and all training photos."""
+def training_photos(setup: Setup) -> Examples:
+    return Examples.of(setup.subsets[setup.subsets["seed"] == 0], setup.classes)
+
+
+def ready(setup: Setup, settings: TrainingSettings) -> tuple[nn.Module, Load]:
+    """Return the network, and the loader of its inputs."""
     own, device = STRATEGIES[setup.strategy], setup.compute.device
     with seeded(0):
         network, load = assemble(
-            own, setup.network, len(setup.classes), setup.arrays, device, setup.settings,
+            own, setup.network, len(setup.classes), setup.arrays, device, settings,
             setup.pretrained,
         )  # fmt: skip
     if setup.compute.precision != torch.float32:
         exempt_depthwise(network, device)
-    return network, load, Examples.of(setup.subsets[setup.subsets["seed"] == 0], setup.classes)
+    return network, load
 
 
-def shotcount_rate(setup: cells.Setup, timed: int) -> Rate:
-    """Time training steps of `train_network`, up to its look at validation."""
-    network, load, train = ready(setup)
-    batch_size = min(setup.settings.batch_size, len(train.rows))
+def solving_rate(setup: Setup) -> Rate:
+    """Time how a head is solved on all photos; it waits for none."""
+    train = training_photos(setup)
+    seconds = seconds_of(lambda: cells.solve(setup, train), 1, setup.compute.device)
+    return Rate(len(train.rows) / seconds, waiting=math.nan)
+
+
+def shotcount_rate(setup: Setup, settings: TrainingSettings, timed: int) -> Rate:
+    """Time training steps of `train_network`, between its looks at validation."""
+    (network, load), train = ready(setup, settings), training_photos(setup)
+    batch_size = min(settings.batch_size, len(train.rows))
     # The last step is followed by validation, so it only ends the one before.
-    few = {"epochs": 1e-9, "min_steps": batches_for(timed, batch_size), "validations": 1}
+    few = {"epochs": 1e-9, "min_steps": batches_for(timed, batch_size)}
     watch = Stopwatch(setup.compute.device)
 
     def watched(rows: np.ndarray, seed: int | None, part: slice = slice(None)) -> torch.Tensor:
@@ -192,16 +211,16 @@ def shotcount_rate(setup: cells.Setup, timed: int) -> Rate:
         return watch.wait_for(lambda: load(rows, seed, part))
 
     run = loop.Run(
-        key=("bench",), train=train, val=Examples(train.rows[:2], train.targets[:2]),
-        settings=setup.settings.model_copy(update=few), precision=setup.compute.precision,
+        key=("bench",), train=train, val=Examples(train.rows[:2], train.targets[:2], np.arange(2)),
+        settings=settings.model_copy(update=few), rates=RATES, precision=setup.compute.precision,
     )  # fmt: skip
-    with seeded(0):
+    with seeded(0), patch.object(budgets, "next_look", lambda step: sys.maxsize):
         loop.train_network(network, watched, run)
     return watch.rate(batch_size)
 
 
 def shotcount_runs(
-    setting: Setting, strategy: str, settings: TrainingSettings, sizes: Sequence[Size], seed: int
+    setting: Setting, strategy: str, settings: Settings, sizes: Sequence[Size], seed: int
 ) -> tuple[float, list[WholeRun]]:
     """Do what the stages do: prepare, features if needed, then train and test every size.
 
@@ -220,16 +239,18 @@ def shotcount_runs(
                 cells.train_cell(setup, *size, cell, Path(name))
             right = [read_and_test(setup, cell, test, seed) for seed in range(settings.seeds)]
             seconds = time.perf_counter() - start
-            last = tables.read(cell / "history.csv", tables.HISTORY).iloc[-1]
-            shown = int(last["step"]) * min(settings.batch_size, int(last["photos"]))
+            shown = 0
+            if isinstance(settings, TrainingSettings):
+                last = tables.read(cell / "history.csv", tables.HISTORY).iloc[-1]
+                shown = int(last["step"]) * min(settings.batch_size, int(last["photos"]))
             runs.append(WholeRun(seconds, shown, np.stack(right)))
     return once, runs
 
 
-def read_and_test(setup: cells.Setup, cell: Path, test: pd.DataFrame, seed: int) -> np.ndarray:
+def read_and_test(setup: Setup, cell: Path, test: pd.DataFrame, seed: int) -> np.ndarray:
     """Return which test photos a trained network predicts correctly: ndarray (photos,), bool."""
     own, device = STRATEGIES[setup.strategy], setup.compute.device
     network, load = assemble(own, setup.network, len(setup.classes), setup.arrays, device)
     network.load_state_dict(load_file(cell / f"seed{seed}.safetensors"))
     truth = Examples.of(test, setup.classes)
-    return np.asarray(predicting.predict(network, load, truth.rows).argmax(axis=1) == truth.targets)
+    return np.asarray(predict(network, load, truth.rows).argmax(axis=1) == truth.targets)

@@ -26,8 +26,7 @@ from shotcount.scoring.predictions import (
     probability,
 )
 from shotcount.scoring.scores import CONFUSION, SCORES, confusion, score
-from shotcount.training.predicting import predict
-from shotcount.training.strategies import STRATEGIES, Arrays, assemble
+from shotcount.training.strategies import STRATEGIES, Arrays, assemble, predict
 
 
 class Params(NetworkParams, StudyParams):

@@ -19,17 +19,17 @@ PIXELS, WEIGHTS = Path("data/pixels"), Path("data/backbone.safetensors")
 
 def main() -> None:
     params = load_params(Path("params.yaml"), NetworkParams)
-    own, device = params.features, pick_device(params.device)
+    device = pick_device(params.device)
     pixels = Pixels.open(PIXELS)
     backbone = build_backbone(params.model.name)
     backbone.load_state_dict(load_file(WEIGHTS))
-    key = (params.model.name, own, device, PIXELS / INDEX, WEIGHTS)
+    key = (params.model.name, device, PIXELS / INDEX, WEIGHTS)
     with (
         files.workspace("features", *key) as work,
         Meter("features", len(pixels), "photo") as meter,
     ):
         unfinished = work / "features.npy"
-        for done in write_features(unfinished, backbone, pixels, own, device):
+        for done in write_features(unfinished, backbone, pixels, device):
             meter.show(done)
         files.publish(unfinished, Path("data/features.npy"))
 

@@ -3,15 +3,13 @@
 import json
 from pathlib import Path
 
-import pandas as pd
-
 from shotcount.core import files
 from shotcount.core.params import Part, load_params
 from shotcount.core.stage import recorded_seconds, run_stage
-from shotcount.core.study import StudyParams, cell_folders
-from shotcount.core.tables import HISTORY, LEFT_OUT, MANIFEST, read, table_file, write
+from shotcount.core.study import StudyParams
+from shotcount.core.tables import LEFT_OUT, MANIFEST, read, table_file, write
 from shotcount.findings.settings import AnswerParams
-from shotcount.findings.study import study_results
+from shotcount.findings.study import study_results, training_results
 from shotcount.findings.tables import METRICS
 from shotcount.report import charts, numbers, page, sections
 
@@ -29,14 +27,11 @@ class Params(StudyParams, AnswerParams):
 def main() -> None:
     params = load_params(Path("params.yaml"), Params)
     study = params.study
+    history, unsettled = training_results(Path("data/models"), Path("data/rates"), study)
     results, answer, test = study_results(
-        Path("data/evaluation"), study.strategies, params.answer, study.seed
+        Path("data/evaluation"), study.strategies, params.answer, study.seed, unsettled
     )
-    results["history"] = pd.concat(
-        read(Path("data/models", strategy, cell, "history.csv"), HISTORY)
-        for strategy in study.strategies
-        for cell in cell_folders(study, strategy)
-    )
+    results["history"] = history
     left_out = read(Path("data/left_out.csv"), LEFT_OUT)
     data = {
         "photos": len(read(PHOTOS, MANIFEST)),

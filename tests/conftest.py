@@ -29,14 +29,17 @@ from shotcount.core.params import load_params
 from shotcount.networks.backbones import build_backbone
 from shotcount.networks.devices import seeded
 from shotcount.networks.heads import Network
+from shotcount.parallel.settings import ParallelSettings
 from shotcount.sampling.splits import split_samples
 from shotcount.sampling.subsets import nested_subsets
-from shotcount.training.cells import Compute, Setup
-from shotcount.training.settings import ParallelSettings, TrainingParams
+from shotcount.training.budgets import Rates
+from shotcount.training.settings import TrainingParams
+from shotcount.training.setup import Compute, Setup
 from shotcount.training.strategies import Arrays
 
 ROOT = Path(__file__).resolve().parents[1]
 PARAMS = load_params(ROOT / "params.yaml", TrainingParams)
+RATES = Rates(learning_rate=0.001, backbone_rate=1.0)
 Found = TypeVar("Found")
 
 # No time limits, and the same examples on every run: a slow machine is no failure.
@@ -110,13 +113,14 @@ def make_cell(
     parts, red = split_samples(photos, 0.2, 0.2, seed=0), photos["label"] == "red"
     pixels = np.random.default_rng(0).integers(0, 150, (len(photos), 32, 32, 3), dtype=np.uint8)
     pixels[red, :, :, 0] += 100
-    features = np.random.default_rng(0).normal(size=(len(photos), 1, 8)).astype(np.float32)
-    features[red, 0, 0] += 2
+    features = np.random.default_rng(0).normal(size=(len(photos), 8)).astype(np.float32)
+    features[red, 0] += 2
     with seeded(0):
         pretrained = None if strategy == "frozen" else build_backbone(network).state_dict()
     return Setup(
         strategy=strategy,
         settings=getattr(PARAMS.train, strategy).model_copy(update=changes),
+        rates=None if strategy == "frozen" else RATES,
         study_seed=0,
         network=network,
         compute=Compute.of(strategy, torch.device("cpu"), "float32", False, parallel),
@@ -243,10 +247,12 @@ class Clone:
 
 
 QUICK = {
-    f"train__{strategy}__{key}": value
-    for strategy in ("scratch", "frozen", "finetune")
-    for key, value in {"seeds": 2, "epochs": 1, "min_steps": 2, "validations": 1}.items()
-} | {"answer__replicates": 200}
+    **{f"train__{strategy}__seeds": 2 for strategy in ("scratch", "frozen", "finetune")},
+    **{f"train__{strategy}__epochs": 1 for strategy in ("scratch", "finetune")},
+    **{f"train__{strategy}__min_steps": 2 for strategy in ("scratch", "finetune")},
+    "parallel__networks": 1,
+    "answer__replicates": 200,
+}
 
 
 @pytest.fixture(scope="session")
@@ -261,6 +267,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Clone:
         data__size=32,
         split__val=0.25,
         split__test=0.25,
+        study__samples=[0.5, 1.0],
         study__angles=[1, 3],
         study__frozen_grid={"samples": [0.5, 1.0], "angles": [1, 2, 3]},
     )

@@ -28,7 +28,7 @@ STAGES: dict[str, dict] = {
 # Top to bottom: each package imports only what is below it.
 LAYERS = [
     "cluster", "commands", "report", "classifier", "findings", "uncertainty", "scoring", "training",
-    "networks", "sampling", "photos", "demo", "core",
+    "parallel", "networks", "sampling", "photos", "demo", "core",
 ]  # fmt: skip
 CODE = [
     path for folder in ("src", "stages", "benchmarks", "validation")
@@ -92,7 +92,13 @@ def test_unfinished_work_is_keyed_by_the_packages_that_the_stage_depends_on() ->
         "import runpy, sys; runpy.run_path(sys.argv[1]); "
         "print(*{n.split('.')[1] for n in sys.modules if n.startswith('shotcount.')})"
     )
-    for stage in ("demo", "prepare", "features", "train"):  # those that keep unfinished work
+    for stage in (
+        "demo",
+        "prepare",
+        "features",
+        "tune",
+        "train",
+    ):  # those that keep unfinished work
         path = ROOT / script(stage)
         assert "workspace(" in path.read_text(encoding="utf-8")
         shown = subprocess.check_output([sys.executable, "-c", program, path], text=True)

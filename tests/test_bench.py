@@ -14,15 +14,13 @@ import rates
 import recipe
 import sides
 import torch
-from conftest import make_collection
+from conftest import PARAMS, make_collection
 from PIL import Image
 
-from shotcount.core.params import load_params
 from shotcount.networks.devices import seeded
-from shotcount.params import Params
 from shotcount.photos.finding import find_photos
 from shotcount.sampling.splits import split_samples
-from shotcount.training.strategies import STRATEGIES
+from shotcount.training import loop
 
 CPU = torch.device("cpu")
 PX = 32
@@ -35,7 +33,9 @@ def setting(tmp_path_factory: pytest.TempPathFactory) -> sides.Setting:
     found["photo"] = range(len(found))
     parts = split_samples(found, 0.25, 0.25, seed=0)
     weights = sides.read_weights("resnet18", "random")
-    return sides.Setting("resnet18", PX, CPU, "bfloat16", weights, root, found, parts, {})
+    return sides.Setting(
+        "resnet18", PX, CPU, "bfloat16", weights, root, found, parts, {}, PARAMS.parallel
+    )
 
 
 def train(
@@ -171,23 +171,35 @@ def test_collection_is_cut_to_samples_and_angles(setting: sides.Setting) -> None
 
 def test_times_are_computed_from_rates() -> None:
     training, judging = measure.Rate(100, first=0.5), measure.Rate(50, first=0.25)
-    own = load_params(bench.ROOT / "params.yaml", Params).train.scratch
-    own = own.model_copy(update={"epochs": 2.0, "min_steps": 0, "batch_size": 10, "validations": 3})
-    made = rates.Rates({("scratch", "recipe"): training, rates.JUDGING: judging}, 1.0, 40.0)
-    way = ("scratch", "recipe")
+    own = PARAMS.train.scratch.model_copy(update={"epochs": 2.0, "min_steps": 0, "batch_size": 10})
+    way, solved = ("scratch", "recipe"), ("frozen", "Shotcount")
+    of = {way: training, solved: measure.Rate(50), rates.JUDGING: judging}
+    made = rates.Rates(of, preparing=1.0, extracting=40.0)
     assert made.recipe_seconds(way, photos=1000, judged=500, epochs=2) == 2 * (0.5 + 0.5 + 10 + 10)
+    # It looks at validation at steps 0, 10 and 20, and is tested.
     assert made.cell_seconds(way, photos=100, judged=20, own=own) == 200 / 100 + 4 * 20 / 40
+    assert made.cell_seconds(solved, photos=100, judged=20, own=PARAMS.train.frozen) == 100 / 50
 
 
-def few_steps(path: Path, model: type[Params]) -> Params:
-    params = load_params(path, model)
-    few = {"epochs": 0.5, "min_steps": 4, "validations": 2}
-    sections = {name: getattr(params.train, name).model_copy(update=few) for name in STRATEGIES}
-    return params.model_copy(update={"train": params.train.model_copy(update=sections)})
+def test_training_steps_are_timed_without_validation(
+    setting: sides.Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = PARAMS.train.scratch.model_copy(update={"batch_size": 2})
+    arrays = sides.Arrays(np.zeros((16, PX, PX, 3), np.uint8), np.empty((0, 0), np.float32))
+    setup = sides.gather(setting, "scratch", own, arrays)
+    assert setup.compute.parallel.threads == torch.get_num_threads()
+    look, looked = loop._look, []
+
+    def note(network: object, load: object, run: loop.Run, state: loop.RunState) -> None:
+        looked.append(state.step)
+        look(network, load, run, state)
+
+    monkeypatch.setattr(loop, "_look", note)
+    assert sides.shotcount_rate(setup, own, timed=40).photos_per_second > 0
+    assert looked == [0, measure.batches_for(40, 2)]
 
 
-def test_quick_mode_fills_every_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench, "load_params", few_steps)
+def test_quick_mode_fills_every_table(tmp_path: Path) -> None:
     arguments = ["--network", "resnet18", "--weights", "random", "--size", str(PX), "--quick"]
     options = bench.read_arguments([str(make_collection(tmp_path, angles=2)), *arguments])
     heading, *sections = bench.bench(options, replace(bench.QUICK, timed=4, blog_px=PX))
@@ -210,18 +222,21 @@ def test_quick_mode_fills_every_table(tmp_path: Path, monkeypatch: pytest.Monkey
     names, _, *rows = tables[0]
     ways = ("recipe", "Shotcount, the recipe's settings", "Shotcount")
     expected = [(strategy, way) for strategy in ("scratch", "frozen", "finetune") for way in ways]
-    expected.insert(4, ("frozen", "recipe, honest frozen"))
+    expected[4] = ("frozen", "recipe, honest frozen")
     assert [tuple(row[:2]) for row in rows] == expected
     for row in rows:
         facts = dict(zip(names, row, strict=True))
-        assert 0 <= int(facts["waiting for photos"].rstrip(" %")) <= 100
+        if tuple(row[:2]) == ("frozen", "Shotcount"):
+            assert facts["waiting for photos"] == facts["× recipe"] == facts["photos shown"] == ""
+        else:
+            assert 0 <= int(facts["waiting for photos"].rstrip(" %")) <= 100
         value, low, high = map(float, re.findall(r"[\d.]+", row[-1]))
         assert 0 <= round(low) <= value <= round(high) <= 100
         if facts["trained by"] == "recipe":
             assert facts["× recipe"] == facts["recipe's wall ÷ this"] == "1"
     measured, *computed = [row[3] for row in tables[1][2:-3]]
     assert measured.startswith("measured") and set(computed) == {"computed"}
-    assert sum(row[0] == "all" for row in tables[3]) == 1 and len(tables[3]) == 2 + 15 + 3
+    assert sum(row[0] == "all" for row in tables[3]) == 1 and len(tables[3]) == 2 + 15 + 5
 
 
 def test_missing_photos_end_in_one_message(

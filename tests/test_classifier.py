@@ -22,12 +22,12 @@ CPU = torch.device("cpu")
 
 
 def history(losses: dict[str, list[list[float]]]) -> pd.DataFrame:
-    """Validation losses by strategy, seed and look."""
+    """Validation losses by strategy, seed and look; the last look's weights are kept."""
     rows = [
-        {"strategy": strategy, "seed": seed, "val_loss": loss}
+        {"strategy": strategy, "seed": seed, "val_loss": loss, "kept": look == len(looks) - 1}
         for strategy, seeds in losses.items()
         for seed, looks in enumerate(seeds)
-        for loss in looks
+        for look, loss in enumerate(looks)
     ]
     return pd.DataFrame(rows)
 
@@ -36,8 +36,13 @@ def history(losses: dict[str, list[list[float]]]) -> pd.DataFrame:
 
 
 def test_the_lowest_validation_loss_chooses() -> None:
-    looks = {"scratch": [[0.9, 0.8]], "frozen": [[0.9, 0.5, 0.7], [0.6, 0.4]], "finetune": [[0.6]]}
+    looks = {"scratch": [[0.9, 0.8]], "frozen": [[0.5], [0.4]], "finetune": [[0.6]]}
     assert keep.choose(history(looks)) == ("frozen", 1)
+
+
+def test_weights_that_were_not_kept_do_not_count() -> None:
+    looks = {"scratch": [[0.1, 0.8]], "finetune": [[0.1, 0.6], [0.9, 0.5]]}
+    assert keep.choose(history(looks)) == ("finetune", 1)
 
 
 def test_one_lucky_seed_is_no_reason_for_a_strategy() -> None:

@@ -1,5 +1,6 @@
 import dataclasses
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -7,7 +8,12 @@ import pytest
 
 from shotcount.findings import tables
 from shotcount.findings.answer import Answer, answer_study
-from shotcount.findings.compare import accuracy_by_views, common_largest, equal_budgets
+from shotcount.findings.compare import (
+    accuracy_by_views,
+    common_largest,
+    equal_budgets,
+    why_unsettled,
+)
 from shotcount.findings.learning import (
     Learning,
     curve_parameters,
@@ -20,7 +26,7 @@ from shotcount.findings.settings import AnswerSettings
 from shotcount.findings.study import details
 from shotcount.report.numbers import summary
 from shotcount.report.sections import markdown
-from shotcount.report.words import sentences
+from shotcount.report.words import headline, sentences
 
 TEST_SAMPLES = 200
 SHOWN = np.repeat(np.arange(TEST_SAMPLES), 5)
@@ -54,8 +60,11 @@ def learn(accuracy: Accuracy) -> list[Learning]:
     return learn_all(curve, correct, SHOWN, 400, np.random.default_rng(0))
 
 
-def answer(accuracy: Accuracy, guessing: float = 0.5, **wanted: float) -> Answer:
-    return answer_study(learn(accuracy), guessing, WANTED.model_copy(update=wanted))
+def answer(
+    accuracy: Accuracy, guessing: float = 0.5, unsettled: dict[str, list[str]] = {}, **wanted: float
+) -> Answer:
+    open_ = {name: unsettled.get(name, []) for name in accuracy}
+    return answer_study(learn(accuracy), guessing, WANTED.model_copy(update=wanted), open_)
 
 
 def saturating(n: int, k: int, rho: float = 0.5, ceiling: float = 0.95) -> float:
@@ -181,6 +190,83 @@ def test_comparisons_are_adjusted_and_named() -> None:
     assert "better than scratch; no detectable difference from finetune" in sentences(a)[0]
 
 
+def training(losses: dict[int, list[float]]) -> pd.DataFrame:
+    """The history of a cell: looks every 10 steps with these losses, by seed."""
+    return pd.DataFrame(
+        [
+            {"seed": seed, "step": 10 * look, "val_loss": loss}
+            for seed, looks in losses.items()
+            for look, loss in enumerate(looks)
+        ]
+    )
+
+
+def model(schedule: str, most_steps: int = 30) -> dict[str, Any]:
+    settings = {"schedule": schedule, "min_steps": 30, "epochs": 5}
+    return {"strategy": "scratch", "settings": settings, "most_steps": most_steps}
+
+
+def trials(*losses: float) -> pd.DataFrame:
+    """Trials of rising learning rates, all of them long."""
+    rates = [0.1**n for n in range(len(losses), 0, -1)]
+    return pd.DataFrame({"learning_rate": rates, "steps": 9, "val_loss": losses})
+
+
+@pytest.mark.parametrize(
+    ("schedule", "most_steps", "losses", "expected"),
+    [
+        ("auto", 30, {0: [5, 3, 4], 1: [5, 3, 4]}, []),
+        ("auto", 30, {0: [5, 3, 4], 1: [5, 3, 4], 2: [5, 4, 3, 3]}, []),  # one of three
+        ("auto", 30, {0: [5, 3, 4], 1: [5, 4, 3, 3]}, ["train.scratch.min_steps"]),
+        ("auto", 20, {0: [5, 3, 4]}, ["train.scratch.epochs"]),
+        ("cosine", 30, {0: [5, 4, 2, 3]}, []),
+        ("cosine", 30, {0: [5, 4, 3, 2]}, ["train.scratch.min_steps"]),
+    ],
+)
+def test_training_that_its_limit_ended_is_unsettled(
+    schedule: str, most_steps: int, losses: dict[int, list[float]], expected: list[str]
+) -> None:
+    history, inside = training(losses), trials(3, 2, 3)
+    assert why_unsettled(model(schedule, most_steps), history, inside) == expected
+
+
+@pytest.mark.parametrize(
+    ("losses", "expected"),
+    [
+        ((3, 2, 4), []),
+        ((3, 2, 1), ["train.scratch.learning_rate"]),
+        ((1, 2, 3), ["train.scratch.learning_rate"]),
+        ((), []),  # a fixed one
+    ],
+)
+def test_a_learning_rate_at_the_edge_is_unsettled(
+    losses: tuple[float, ...], expected: list[str]
+) -> None:
+    history = training({0: [5, 3, 4]})
+    assert why_unsettled(model("auto"), history, trials(*losses)) == expected
+
+
+def test_a_solved_head_is_settled() -> None:
+    solved = {"strategy": "frozen", "settings": {"seeds": 3}, "most_steps": 1}
+    assert why_unsettled(solved, training({0: [5]}), trials()) == []
+
+
+def test_nothing_is_concluded_against_training_that_had_not_converged() -> None:
+    accuracy = {"frozen": FROZEN, "scratch": WORSE}
+    a = answer(accuracy, unsettled={"scratch": ["train.scratch.epochs"]})
+    (comparison,) = a.comparisons
+    assert (comparison.better, comparison.settled) == ("frozen", False)
+    text = " ".join(headline(a))
+    assert "better than" not in text
+    assert "not settled against scratch" in text
+    assert "Not settled: scratch had not converged; it was still improving" in text
+    assert "raise train.scratch.epochs." in text
+    # The one that leads could only lead by more.
+    a = answer(accuracy, unsettled={"frozen": ["train.frozen.learning_rate"]})
+    assert a.comparisons[0].settled
+    assert "better than scratch" in sentences(a)[0]
+
+
 def test_equally_many_photos_are_compared_from_more_samples_and_more_angles() -> None:
     trades = equal_budgets(learn({"frozen": FROZEN})[0])
     first = trades[0]
@@ -256,7 +342,7 @@ def test_accuracy_no_better_than_guessing_is_no_answer() -> None:
 def results() -> Results:
     accuracy = {"frozen": FROZEN, "scratch": WORSE}
     learnings = learn(accuracy)
-    a = answer_study(learnings, 0.5, WANTED)
+    a = answer_study(learnings, 0.5, WANTED, {"frozen": [], "scratch": []})
     value = np.concatenate([list(cells.values()) for cells in accuracy.values()])
     alike = dict.fromkeys(("accuracy", "balanced_accuracy", "macro_f1"), value)
     scores = study(accuracy)[0].assign(**alike, log_loss=0.5, ece=0.02)
@@ -274,6 +360,7 @@ def test_summary_is_rounded_and_says_what_is_unknown(results: Results) -> None:
     assert set(made) == {"frozen", "scratch", "comparisons", "answer", "data"}
     assert made["frozen"]["accuracy"] == round(saturating(120, 10), 4)
     assert made["frozen"]["redundancy"] == pytest.approx(0.5, abs=0.05)
+    assert made["frozen"]["settled"] is True
     assert made["answer"]["photos"] == 360
     assert isinstance(made["answer"]["photos"], int)
     assert summary(t, dataclasses.replace(a, plan=None), {})["answer"]["plan_photos"] is None

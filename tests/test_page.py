@@ -50,7 +50,8 @@ def make_results() -> tuple[dict[str, pd.DataFrame], Answer]:
             rows[-1]["accuracy"] = hits[strategy, n, k].mean()
             history += [
                 cell | {"seed": seed, "step": step, "epoch": step / 10, "learning_rate": 0.1,
-                        "train_loss": 0.5, "val_loss": 1 / step, "val_accuracy": accuracy}
+                        "train_loss": 0.5, "val_loss": 1 / step, "val_accuracy": accuracy,
+                        "kept": step == 30}
                 for seed in range(3) for step in (10, 20, 30)
             ]  # fmt: skip
     scores = pd.DataFrame(rows)
@@ -59,7 +60,8 @@ def make_results() -> tuple[dict[str, pd.DataFrame], Answer]:
         tolerance=0.01, target_accuracy=0.9, cost_per_sample=1.0, cost_per_photo=0.1,
         replicates=200, reference={},
     )  # fmt: skip
-    answer = answer_study(learnings, 0.5, wanted)
+    unsettled = {"scratch": ["train.scratch.epochs"], "frozen": [], "finetune": []}
+    answer = answer_study(learnings, 0.5, wanted, unsettled)
     views = [
         view for own in learnings
         for view in accuracy_by_views(own, rng.random((4, 3, 40)) < 0.8, np.arange(40))

@@ -2,15 +2,14 @@
 
 import os
 import sys
-from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import ROOT, in_a_terminal
 
-from shotcount.core import progress
+from shotcount.core import progress, stage
 from shotcount.core.progress import Meter, watch
-from shotcount.training import cells, loop
 
 
 def written(code: str) -> str:
@@ -93,23 +92,21 @@ def test_an_error_leaves_the_bar_on_its_own_line() -> None:
     assert shown.splitlines()[-1] == "interrupted"
 
 
-class Told(list[tuple[float, float, str]]):
-    """Stands in for a meter."""
+def test_a_training_run_says_how_far_the_study_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "SECONDS", tmp_path)
+    runs = ["train-scratch-1.0-1", "train-scratch-1.0-2", "train-frozen-1.0-1"]
 
-    def show(self, done: float, total: float, note: Callable[[], str]) -> None:
-        self.append((done, total, note()))
+    def ended(run: str, seconds: float, when: int) -> None:
+        (tmp_path / run).write_text(str(seconds), encoding="utf-8")
+        os.utime(tmp_path / run, (when, when))
 
-
-def test_seeds_to_come_are_expected_to_stop_as_early_as_those_before() -> None:
-    told: Any = Told()
-    run = loop.RunState(step=10, losses=[0.7, 0.6])
-    cells._show(told, [], 3, run, 100)
-    run.history.append({"train_loss": 0.65, "val_accuracy": 0.8})
-    cells._show(told, [40], 3, run, 100)
-    run.losses = []
-    cells._show(told, [40, 60], 3, run, 100)
-    assert told == [
-        (10, 300, "seed 1/3, loss 0.600"),
-        (50, 40 + 100 + 40, "seed 2/3, loss 0.600, val_accuracy 0.800"),
-        (110, 40 + 60 + 100, "seed 3/3, loss 0.650, val_accuracy 0.800"),
-    ]
+    assert stage.how_far(runs) == "cell 1 of 3"
+    ended("train-frozen-1.0-1", 30, when=1)  # of an earlier study
+    ended("tune-frozen", 1, when=2)
+    ended("tune-scratch", 100, when=3)
+    ended("train-scratch-1.0-1", 240, when=4)
+    assert stage.how_far(runs) == "cell 2 of 3, about 5 min to go"
+    ended("train-scratch-1.0-2", 240, when=5)
+    assert stage.how_far(runs) == "cell 3 of 3, about 1 min to go"

@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
-from holdout import Collection, forecast, read_collection, train_and_test
+from conftest import PARAMS, ROOT
+from holdout import Collection, forecast, read_collection, solve_and_test
 
-from shotcount.core.params import load_params
 from shotcount.core.pixels import Pixels
 from shotcount.core.study import take_subset
 from shotcount.networks.devices import exempt_depthwise, seeded
@@ -22,10 +21,9 @@ from shotcount.photos.finding import find_photos
 from shotcount.photos.preparing import prepare
 from shotcount.sampling.splits import split_samples
 from shotcount.sampling.subsets import nested_subsets
+from shotcount.training.budgets import Rates
 from shotcount.training.loop import Run, train_network
-from shotcount.training.predicting import predict
-from shotcount.training.settings import TrainingParams
-from shotcount.training.strategies import STRATEGIES, Arrays, Examples, assemble
+from shotcount.training.strategies import STRATEGIES, Arrays, Examples, assemble, predict
 
 COLLECTIONS = Path(os.environ.get("SHOTCOUNT_TEST_PHOTOS", ROOT.parent / "shared" / "data"))
 
@@ -48,7 +46,7 @@ def eth80() -> Collection:
 def frozen_accuracy(shown: Collection, test: float | str, seed: int) -> float:
     """Accuracy on the test split of a head on all angles of all training samples."""
     parts = split_samples(shown.manifest, val=0.2, test=test, seed=seed)
-    return float(train_and_test(shown, *parts.values(), ("real", seed)).mean())
+    return float(solve_and_test(shown, *parts.values()).mean())
 
 
 def test_frozen_features_tell_objects_of_eth80_apart(eth80: Collection) -> None:
@@ -83,9 +81,8 @@ def test_fine_tuning_in_bfloat16_reaches_what_float32_does(tmp_path: Path) -> No
     arrays = Arrays(Pixels.open(shards), features=np.empty(0))
     name, device = "tf_efficientnet_lite0", torch.device("cpu")
     pretrained = fetch_weights(name, "shipped", Path())
-    small = {"epochs": 1, "min_steps": 20, "batch_size": 32, "validations": 2}
-    params = load_params(ROOT / "params.yaml", TrainingParams)
-    settings = params.train.finetune.model_copy(update=small)
+    small = {"schedule": "cosine", "epochs": 1, "min_steps": 20}
+    settings = PARAMS.train.finetune.model_copy(update=small)
     accuracy: dict[torch.dtype, list[float]] = {torch.float32: [], torch.bfloat16: []}
     for seed in range(2):
         parts = split_samples(manifest, val=0.2, test=0.2, seed=seed)
@@ -97,8 +94,9 @@ def test_fine_tuning_in_bfloat16_reaches_what_float32_does(tmp_path: Path) -> No
         )
         for precision, reached in accuracy.items():
             run = Run(
-                key=("real", seed), train=train, val=val, settings=settings, precision=precision
-            )
+                key=("real", seed), train=train, val=val, settings=settings, rates=Rates(5e-4, 1.0),
+                precision=precision,
+            )  # fmt: skip
             with seeded(seed):
                 network, load = assemble(
                     STRATEGIES["finetune"], name, 4, arrays, device, settings, pretrained

@@ -36,13 +36,13 @@ def write(
     history : DataFrame
         The history of all models that the classifier was chosen from, as for `keep.choose`.
     """
-    lowest = history.groupby(["strategy", "seed"], sort=False)["val_loss"].min()
+    kept = history[history["kept"]].set_index(["strategy", "seed"])["val_loss"]
     losses = [
         [str(strategy), str(len(own)), f"{own.mean():.3f}", f"{own.min():.3f}"]
-        for strategy, own in lowest.groupby("strategy", sort=False)
+        for strategy, own in kept.groupby("strategy", sort=False)
     ]
     own = history[(history["strategy"] == model["strategy"]) & (history["seed"] == model["seed"])]
-    best = own.loc[own["val_loss"].idxmin()]
+    best = own[own["kept"]].iloc[0]
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
     template = Path(__file__).with_suffix(".md").read_text(encoding="utf-8")
     return environment.from_string(template).render(

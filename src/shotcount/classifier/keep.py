@@ -30,13 +30,13 @@ def choose(history: pd.DataFrame) -> tuple[str, int]:
     seeds would tend to win. The seed has the lowest loss. The test split is not used: the best of
     many models on it owes part of its lead to chance, so its reported accuracy would be too high
     (Cawley and Talbot, "On over-fitting in model selection and subsequent selection bias in
-    performance evaluation", JMLR 2010). Loss is used instead of accuracy, since each seed kept the
-    weights of its lowest loss, and accuracies on a small validation split often tie.
+    performance evaluation", JMLR 2010). Loss is used instead of accuracy, since accuracies on a
+    small validation split often tie.
 
     Parameters
     ----------
     history : DataFrame
-        Columns strategy, seed and val_loss of the models to choose from, one row per validation.
+        Of the models to choose from, with the columns strategy, seed, val_loss and kept.
 
     Returns
     -------
@@ -44,9 +44,9 @@ def choose(history: pd.DataFrame) -> tuple[str, int]:
     seed : int
         The first one, if several are equal.
     """
-    lowest = history.groupby(["strategy", "seed"], sort=False)["val_loss"].min()
-    strategy = str(lowest.groupby("strategy", sort=False).mean().idxmin())
-    return strategy, int(lowest[strategy].idxmin())
+    loss = history[history["kept"]].set_index(["strategy", "seed"])["val_loss"]
+    strategy = str(loss.groupby("strategy", sort=False).mean().idxmin())
+    return strategy, int(loss[strategy].idxmin())
 
 
 def read_predictions(evaluation: Path, model: Mapping[str, Any]) -> pd.DataFrame:

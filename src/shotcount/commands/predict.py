@@ -24,7 +24,7 @@ from shotcount.networks.heads import Network
 from shotcount.photos.decoding import read_photo, why
 from shotcount.photos.finding import natural, walk_photos
 from shotcount.scoring.predictions import probability
-from shotcount.training.predicting import predict
+from shotcount.training.strategies import predict
 
 Row = dict[str, str | int | float]
 

@@ -1,9 +1,10 @@
 """Run a stage's script: one process at a time, an exit status, at most one error message."""
 
 import errno
+import math
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from shotcount.core import files
@@ -51,3 +52,36 @@ def recorded_seconds(runs: Iterable[str]) -> dict[str, float]:
         for run in runs
         if (SECONDS / run).exists()
     }
+
+
+def how_far(runs: Sequence[str]) -> str:
+    """Return how many training runs there are, which one this is, and how long the rest takes.
+
+    A run has been done for this study if it finished after the stage tune of its strategy. The time
+    of a run to come is that of its last time, or of the others of its strategy.
+
+    Parameters
+    ----------
+    runs : sequence of str
+        "train-<strategy>-...", as `core.study.training_runs` lists them.
+    """
+    seconds = recorded_seconds(runs)
+
+    def is_done(run: str) -> bool:
+        tuned = SECONDS / f"tune-{_strategy(run)}"
+        return run in seconds and (
+            tuned.exists() and (SECONDS / run).stat().st_mtime > tuned.stat().st_mtime
+        )
+
+    waiting = [run for run in runs if not is_done(run)]
+    times = []
+    for run in waiting:
+        alike = [took for name, took in seconds.items() if _strategy(name) == _strategy(run)]
+        times.append(seconds.get(run, sum(alike) / len(alike) if alike else math.nan))
+    cell = f"cell {len(runs) - len(waiting) + 1} of {len(runs)}"
+    total = sum(times)
+    return cell if math.isnan(total) else f"{cell}, about {math.ceil(total / 60)} min to go"
+
+
+def _strategy(run: str) -> str:
+    return run.split("-")[1]

@@ -56,6 +56,11 @@ def sample_count(size: int | float, available: int) -> int:
     return size if isinstance(size, int) else max(1, round(size * available))
 
 
+def largest_size(study: StudySettings, available: int) -> tuple[int, int]:
+    """Return samples and angles of the largest cell that all strategies have."""
+    return max(sample_count(size, available) for size in study.samples), max(study.angles)
+
+
 def cell_name(size: int | float, angles: int) -> str:
     """Name a cell's folder after its sizes as written in params.yaml.
 
@@ -78,6 +83,13 @@ def cell_folders(study: StudySettings, strategy: str) -> list[str]:
     if strategy == "frozen":
         names += [f"grid/{cell_name(*size)}" for size in further_cells(study)]
     return names
+
+
+def training_runs(study: StudySettings) -> list[str]:
+    """List the runs of the stage train, in the order of params.yaml, named as `run_stage` does."""
+    sizes = product(study.strategies, study.samples, study.angles)
+    names = [f"train-{strategy}-{samples}-{angles}" for strategy, samples, angles in sizes]
+    return [*names, "train-frozen-grid"]
 
 
 def take_subset(subsets: pd.DataFrame, samples: int, angles: int) -> pd.DataFrame:

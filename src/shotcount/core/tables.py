@@ -46,15 +46,23 @@ CELL: Table = {
     "angles": "int64",  # photos of each sample
     "photos": "int64",  # training photos
 }
-LOOK: Table = {  # one look at the validation split during training
+LOOK: Table = {  # one look at the validation split; a solved head has one, at step 0
     "step": "int64",
     "epoch": "float64",
     "learning_rate": "float64",
-    "train_loss": "float64",  # mean cross-entropy (nats) since the last row
-    "val_loss": "float64",
+    "train_loss": "float64",  # mean cross-entropy (nats) of the batches since the last row
+    "val_loss": "float64",  # after temperature scaling (networks.heads.calibrate)
     "val_accuracy": "float64",
+    "kept": "bool",  # whether the model has the weights of this look
 }
 HISTORY: Table = CELL | {"seed": "int64"} | LOOK
+TRIALS: Table = {  # one trial of learning rates
+    "learning_rate": "float64",
+    "backbone_rate": "float64",
+    "steps": "int64",
+    "val_loss": "float64",  # at the end; infinite if the training diverged
+    "val_accuracy": "float64",
+}
 SHEET: Table = {  # some training samples
     "label": "str",
     "sample": "str",

@@ -1,5 +1,6 @@
 """The answer of a study: which strategy, how many photos, what more would bring."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from shotcount.findings.compare import Comparison, common_largest, compare_strategies
@@ -17,6 +18,7 @@ class Answer:
     strategy: str  # with the highest accuracy on the largest subset that all have
     accuracy: Estimate
     comparisons: list[Comparison]
+    unsettled: dict[str, list[str]]  # by strategy: parameters that kept it from converging
     guessing: float  # accuracy of always naming the commonest class
     tolerance: float
     enough: Enough
@@ -31,15 +33,24 @@ class Answer:
     most_angles: int
 
 
-def answer_study(learnings: list[Learning], guessing: float, wanted: AnswerSettings) -> Answer:
-    """Choose the best strategy; find how many photos it needs and what more would bring."""
+def answer_study(
+    learnings: list[Learning],
+    guessing: float,
+    wanted: AnswerSettings,
+    unsettled: Mapping[str, list[str]],
+) -> Answer:
+    """Choose the best strategy; find how many photos it needs and what more would bring.
+
+    `unsettled` has the result of `why_unsettled` for each strategy.
+    """
     at = common_largest(learnings)
     best = min(learnings, key=lambda own: own.error[0, at[own.strategy]])
     place = at[best.strategy]
     return Answer(
         strategy=best.strategy,
         accuracy=Estimate(float(1 - best.error[0, place]), *best.accuracy_intervals()[place]),
-        comparisons=compare_strategies(learnings),
+        comparisons=compare_strategies(learnings, unsettled),
+        unsettled=dict(unsettled),
         guessing=guessing,
         tolerance=wanted.tolerance,
         enough=find_enough(best, wanted.tolerance),

@@ -1,9 +1,12 @@
 """Compare strategies, ways to spend equally many photos, and numbers of views."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations, pairwise
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from shotcount.findings.learning import Learning, measured
 from shotcount.uncertainty.bootstrap import bootstrap_mean, difference
@@ -18,12 +21,58 @@ class Comparison:
     worse: str
     lead: Estimate  # difference of the accuracies
     p_holm: float  # adjusted for the number of comparisons
+    settled: bool  # False: the worse one's training had not converged, so it might catch up
 
 
-def compare_strategies(learnings: list[Learning]) -> list[Comparison]:
+def why_unsettled(
+    model: Mapping[str, Any], history: pd.DataFrame, trials: pd.DataFrame
+) -> list[str]:
+    """Return the parameters that kept a cell from converging, as params.yaml names them.
+
+    Parameters
+    ----------
+    model : mapping
+        The cell's model.json.
+    history : DataFrame
+        The cell's, with the columns `HISTORY` of core.tables.
+    trials : DataFrame
+        The strategy's trials of learning rates, with the columns `TRIALS` of core.tables.
+
+    Returns
+    -------
+    list of str
+        The limit of the training if, in at least half of the seeds, validation did not end it (with
+        a fixed schedule: if the last look at validation was the best); the learning rate if the
+        best one tried was the lowest or the highest. Empty for a solved head.
+    """
+    own, section = model["settings"], f"train.{model['strategy']}"
+    if "schedule" not in own:
+        return []
+    found = []
+    last = history.groupby("seed")["step"].max()
+    if own["schedule"] == "auto":
+        cut_short = last >= model["most_steps"]
+    else:
+        best = history.loc[history.groupby("seed")["val_loss"].idxmin()].set_index("seed")["step"]
+        cut_short = best == last
+    if cut_short.mean() >= 0.5:
+        binding = "min_steps" if model["most_steps"] == own["min_steps"] else "epochs"
+        found.append(f"{section}.{binding}")
+    if trials["learning_rate"].nunique() > 1:
+        longest = trials[trials["steps"] == trials["steps"].max()]
+        rate = longest.loc[longest["val_loss"].idxmin(), "learning_rate"]
+        if rate in (trials["learning_rate"].min(), trials["learning_rate"].max()):
+            found.append(f"{section}.learning_rate")
+    return found
+
+
+def compare_strategies(
+    learnings: list[Learning], unsettled: Mapping[str, list[str]]
+) -> list[Comparison]:
     """Compare all pairs of strategies at the largest subset that all were trained on.
 
     Paired: each replicate draws the same test samples for both strategies, and seeds for each.
+    `unsettled` has the result of `why_unsettled` for each strategy.
     """
     pairs = []
     at = common_largest(learnings)
@@ -34,7 +83,10 @@ def compare_strategies(learnings: list[Learning]) -> list[Comparison]:
         both = difference(one.resamples, other.resamples)
         pairs.append((one.strategy, other.strategy, measured(rows, both), p_value(rows[1:], both)))
     adjusted = holm([p for *_, p in pairs])
-    return [Comparison(*pair[:3], p) for pair, p in zip(pairs, adjusted, strict=True)]
+    return [
+        Comparison(*pair[:3], p, settled=not unsettled[pair[1]])
+        for pair, p in zip(pairs, adjusted, strict=True)
+    ]
 
 
 def common_largest(learnings: list[Learning]) -> dict[str, int]:

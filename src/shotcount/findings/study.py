@@ -1,6 +1,7 @@
 """All results of a study: the outputs of the stage evaluate → the answer and its tables."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import pandas as pd
 
 from shotcount.core import tables
 from shotcount.core.seeds import seed_for
+from shotcount.core.study import StudySettings, cell_folders
 from shotcount.findings.answer import Answer, answer_study
-from shotcount.findings.compare import accuracy_by_views, equal_budgets
+from shotcount.findings.compare import accuracy_by_views, equal_budgets, why_unsettled
 from shotcount.findings.learning import Learning, curve_parameters, learn_all, with_intervals
 from shotcount.findings.plan import trace_curve
 from shotcount.findings.settings import AnswerSettings
@@ -20,8 +22,45 @@ from shotcount.scoring.scores import CONFUSION, SCORES
 from shotcount.scoring.views import right_by_views
 
 
+def training_results(
+    models: Path, rates: Path, study: StudySettings
+) -> tuple[pd.DataFrame, dict[str, list[str]]]:
+    """Read how all cells were trained.
+
+    Parameters
+    ----------
+    models, rates : Path
+        The folders data/models and data/rates.
+    study : StudySettings
+
+    Returns
+    -------
+    history : DataFrame
+        Of all cells, with the columns `HISTORY` of core.tables.
+    unsettled : dict of str to list of str
+        For each strategy, the parameters that kept its largest cell from converging.
+    """
+    histories = []
+    unsettled: dict[str, list[str]] = {}
+    for strategy in study.strategies:
+        own = {}
+        for cell in cell_folders(study, strategy):
+            history = tables.read(models / strategy / cell / "history.csv", tables.HISTORY)
+            own[int(history["photos"].iloc[0])] = cell, history
+            histories.append(history)
+        cell, history = own[max(own)]
+        model = json.loads((models / strategy / cell / "model.json").read_text(encoding="utf-8"))
+        trials = tables.read(rates / strategy / "trials.csv", tables.TRIALS)
+        unsettled[strategy] = why_unsettled(model, history, trials)
+    return pd.concat(histories), unsettled
+
+
 def study_results(
-    evaluation: Path, strategies: Sequence[str], wanted: AnswerSettings, seed: int
+    evaluation: Path,
+    strategies: Sequence[str],
+    wanted: AnswerSettings,
+    seed: int,
+    unsettled: Mapping[str, list[str]],
 ) -> tuple[dict[str, pd.DataFrame], Answer, pd.DataFrame]:
     """Analyse a study. Reads the predictions of one cell at a time.
 
@@ -33,6 +72,8 @@ def study_results(
     wanted : AnswerSettings
     seed : int
         study.seed of params.yaml.
+    unsettled : mapping of str to list of str
+        As `training_results` returns it.
 
     Returns
     -------
@@ -59,7 +100,7 @@ def study_results(
     rng = np.random.default_rng(seed_for("answer", seed))
     learnings = learn_all(scores, right, sample_of, wanted.replicates, rng)
     guessing = test["label"].value_counts(normalize=True).max()
-    answer = answer_study(learnings, guessing, wanted)
+    answer = answer_study(learnings, guessing, wanted, unsettled)
     views = []
     for own in learnings:
         largest = own.strategy, own.samples[own.largest], own.angles[own.largest]

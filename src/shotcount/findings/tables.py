@@ -17,6 +17,7 @@ COMPARISONS: Table = {  # at the largest subset that all strategies have
     "lead_low": "float64",
     "lead_high": "float64",
     "p_holm": "float64",
+    "settled": "bool",  # False: the worse one's training had not converged
 }
 # error = asymptote + amplitude · g(m / unit) at m effective photos; for g see curves.FAMILIES
 FITS: Table = {

@@ -10,20 +10,17 @@ import torch
 
 from shotcount.core import files
 from shotcount.core.pixels import Pixels
-from shotcount.core.seeds import seed_for
-from shotcount.networks.augment import random_crop_flip
 from shotcount.networks.backbones import Backbone
 from shotcount.networks.devices import in_pieces
-from shotcount.networks.settings import FeatureSettings
 
 BATCH = 128
 
 
 @torch.inference_mode()
 def extract(
-    backbone: Backbone, pixels: Pixels, own: FeatureSettings, device: torch.device, start: int = 0
+    backbone: Backbone, pixels: Pixels, device: torch.device, start: int = 0
 ) -> Iterator[np.ndarray]:
-    """Yield the features of the photos and of their augmented copies, BATCH photos at a time.
+    """Yield the features of the photos, BATCH photos at a time.
 
     Parameters
     ----------
@@ -35,8 +32,7 @@ def extract(
 
     Yields
     ------
-    ndarray of shape (<= BATCH, 1 + augmentations, features), float32
-        The photo's own features come first.
+    ndarray of shape (<= BATCH, features), float32
     """
     backbone = backbone.to(device).eval()  # BatchNorm uses ImageNet's statistics
 
@@ -45,23 +41,18 @@ def extract(
 
     for first in range(start, len(pixels), BATCH):
         x = torch.tensor(pixels[first : first + BATCH]).to(device).permute(0, 3, 1, 2).float()
-        inputs = [x]
-        for copy in range(own.augmentations):
-            generator = torch.Generator().manual_seed(seed_for("features", first, copy))
-            inputs.append(random_crop_flip(x, own.crop_scale, own.flip, generator))
-        computed = [in_pieces(partial(compute, y), BATCH, "computing features") for y in inputs]
-        yield np.stack(computed, axis=1)
+        yield in_pieces(partial(compute, x), BATCH, "computing features")
 
 
 def write_features(
-    path: Path, backbone: Backbone, pixels: Pixels, own: FeatureSettings, device: torch.device
+    path: Path, backbone: Backbone, pixels: Pixels, device: torch.device
 ) -> Iterator[int]:
     """Write the features into a .npy file, resuming after the last whole batch in it.
 
     Yields the number of photos done so far.
     """
-    header = files.npy_header("<f4", (len(pixels), 1 + own.augmentations, backbone.features))
-    batch_bytes = BATCH * (1 + own.augmentations) * backbone.features * 4
+    header = files.npy_header("<f4", (len(pixels), backbone.features))
+    batch_bytes = BATCH * backbone.features * 4
     path.touch()
     batches = max(0, path.stat().st_size - len(header)) // batch_bytes
     os.truncate(path, len(header) + batches * batch_bytes if batches else 0)
@@ -69,7 +60,7 @@ def write_features(
         files.append(path, header)
     done = batches * BATCH
     yield done
-    for batch in extract(backbone, pixels, own, device, start=done):
+    for batch in extract(backbone, pixels, device, start=done):
         files.append(path, batch.tobytes())
         done += len(batch)
         yield done

@@ -1,8 +1,15 @@
 """The linear head, on cached features alone or on a backbone."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
+from scipy.optimize import minimize_scalar
+from scipy.special import logsumexp, softmax
 from torch import nn
+
+PENALTIES = np.logspace(5, -2, 15)  # of standardised features
+SHARPEST = 2.0  # validation photos that are all predicted correctly would ask for certainty
 
 
 def build_head(features: int, classes: int) -> nn.Linear:
@@ -17,58 +24,142 @@ def build_head(features: int, classes: int) -> nn.Linear:
     return head
 
 
+@dataclass(frozen=True)
+class Solved:
+    """A head that is solved, not trained, and how well it does."""
+
+    state: dict[str, torch.Tensor]  # weight (classes, features) and bias (classes,), float32
+    train_loss: float
+    val_loss: float
+    val_accuracy: float
+
+    def look(self) -> dict[str, float | bool]:
+        """Return it as a row of `core.tables.LOOK`."""
+        zeros = {"step": 0, "epoch": 0.0, "learning_rate": 0.0}
+        losses = {name: getattr(self, name) for name in ("train_loss", "val_loss", "val_accuracy")}
+        return zeros | losses | {"kept": True}
+
+
 def solve_head(
     train: tuple[np.ndarray, np.ndarray], val: tuple[np.ndarray, np.ndarray], classes: int
-) -> dict[str, torch.Tensor]:
-    """Return the weight and bias that solve logistic regression on features.
+) -> Solved:
+    """Solve logistic regression on standardised features, the L2 penalty chosen by validation.
 
-    Fine-tuning from this head, rather than from zeros, keeps the first steps from distorting the
-    pretrained features (Kumar et al., "Fine-Tuning can Distort Pretrained Features and
-    Underperform Out-of-Distribution", ICLR 2022).
+    Fine-tuning starts from this head, too: from zeros, its first steps would distort the pretrained
+    features (Kumar et al., "Fine-Tuning can Distort Pretrained Features and Underperform
+    Out-of-Distribution", ICLR 2022).
 
     Parameters
     ----------
     train, val : (ndarray of shape (photos, features), ndarray of shape (photos,))
-        Features and targets, from 0 to `classes` - 1. The L2 penalty is weakened, by factors of
-        10, until the loss on `val` rises.
+        Features and targets, from 0 to `classes` - 1. The penalty is weakened, by factors of the
+        square root of 10, until the loss on `val` has risen twice.
     classes : int
-
-    Returns
-    -------
-    dict of str to Tensor
-        The head's state: weight (classes, features) and bias (classes,), float32.
     """
     from sklearn.linear_model import LogisticRegression  # takes a second, and only this needs it
-    from sklearn.metrics import log_loss
 
     # The solutions of two processors differ by 1e-3 in float32, which fine-tuning amplifies; in
     # float64 by 1e-9, which `_rounded` removes.
     (x, y), (x_val, y_val) = ((x.astype(np.float64), y) for x, y in (train, val))
-    model, lowest = LogisticRegression(max_iter=1000, warm_start=True), np.inf
-    for strength in np.logspace(4, -2, 7):
-        model.set_params(C=1 / strength).fit(x, y)
-        loss = log_loss(y_val, model.predict_proba(x_val), labels=model.classes_)
+    mean, spread = x.mean(axis=0), x.std(axis=0)
+    spread[spread < 1e-6] = 1.0  # the same for all photos
+    x, x_val = (x - mean) / spread, (x_val - mean) / spread
+    model, lowest, rises = LogisticRegression(max_iter=1000, warm_start=True), np.inf, 0
+    for penalty in PENALTIES:
+        model.set_params(C=1 / penalty).fit(x, y)
+        fit, loss = calibrate(model.predict_proba(x_val), y_val)
         if loss > lowest:
-            break  # weaker penalties would overfit more and take longer
-        lowest, weight, bias = loss, model.coef_.copy(), model.intercept_.copy()
+            rises += 1
+            if rises == 2:
+                break  # weaker penalties would overfit more and take longer
+            continue
+        lowest, sharpness, weight, bias = loss, fit, model.coef_.copy(), model.intercept_.copy()
     if classes == 2:  # the solution has one logit
         weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
-    return {"weight": _rounded(weight), "bias": _rounded(bias)}
+    weight = _rounded(sharpness * weight)
+    bias = _rounded(sharpness * bias)
+    logits, logits_val = x @ weight.T + bias, x_val @ weight.T + bias
+    weight = weight / spread
+    state = {"weight": weight, "bias": bias - weight @ mean}
+    return Solved(
+        state={name: torch.from_numpy(value).float() for name, value in state.items()},
+        train_loss=float(photo_losses(softmax(logits, axis=1), y).mean()),
+        val_loss=lowest,
+        val_accuracy=float(np.mean(logits_val.argmax(axis=1) == y_val)),
+    )
 
 
-def _rounded(values: np.ndarray) -> torch.Tensor:
-    """Round to multiples of a power of 2, about a thousandth of the largest value; in float32."""
+def calibrate(probabilities: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
+    """Return the factor of the logits with which the loss is lowest, and that loss.
+
+    A network grows overconfident long before its predictions get worse: its loss rises while its
+    accuracy still rises, too. So training is stopped, and weights are chosen, by the loss that is
+    left after temperature scaling (Guo et al., ICML 2017), as Berta et al. propose ("Rethinking
+    Early Stopping: Refine, Then Calibrate", arXiv 2501.19195, 2025). It never exceeds
+    the loss of guessing.
+
+    Parameters
+    ----------
+    probabilities : ndarray of shape (photos, classes)
+    targets : ndarray of shape (photos,)
+
+    Returns
+    -------
+    (float, float)
+        The inverse temperature, from 0 to `SHARPEST`, and the mean cross-entropy in nats.
+    """
+    best = minimize_scalar(
+        lambda factor: photo_losses(probabilities, targets, factor).mean(),
+        bounds=(0, SHARPEST),
+        method="bounded",
+        options={"xatol": 1e-4},
+    )
+    return float(best.x), float(best.fun)
+
+
+def photo_losses(probabilities: np.ndarray, targets: np.ndarray, factor: float = 1.0) -> np.ndarray:
+    """Return the cross-entropy of each photo, in nats, if the logits are multiplied by `factor`."""
+    logits = factor * np.log(np.clip(probabilities, 1e-30, None))
+    return np.asarray(logsumexp(logits, axis=1) - logits[np.arange(len(targets)), targets])
+
+
+def scale_logits(network: nn.Module, factor: float) -> None:
+    """Multiply what `network`, a `Network` or a head alone, returns by `factor`."""
+    head = network.head if isinstance(network, Network) else network
+    with torch.no_grad():
+        for parameter in head.parameters():
+            parameter.mul_(factor)
+
+
+def _rounded(values: np.ndarray) -> np.ndarray:
+    """Round to multiples of a power of 2, about a thousandth of the largest value."""
     step = 2.0 ** (np.frexp(np.abs(values).max())[1] - 11)
-    return torch.from_numpy(np.round(values / step) * step).float()
+    return np.round(values / step) * step
 
 
 class Network(nn.Module):
-    """Backbone and head: photos (B, 3, H, W), pixel values 0 to 255 → logits (B, classes)."""
+    """Backbone and head: photos (B, 3, H, W), pixel values 0 to 255 → logits (B, classes).
 
-    def __init__(self, backbone: nn.Module, features: int, classes: int) -> None:
+    With `keeps_statistics`, BatchNorm goes on using the statistics that the backbone was pretrained
+    with, while its weights train. Those of small batches of like photos would change the features
+    at the first step, before any weight has learned from it.
+    """
+
+    def __init__(
+        self, backbone: nn.Module, features: int, classes: int, keeps_statistics: bool = False
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = build_head(features, classes)
+        self.keeps_statistics = keeps_statistics
+
+    def train(self, mode: bool = True) -> "Network":
+        super().train(mode)
+        if self.keeps_statistics:
+            for module in self.backbone.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.head(self.backbone(x))

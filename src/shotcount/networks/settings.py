@@ -1,10 +1,8 @@
-"""Settings of device, network and features."""
+"""Settings of device and network."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, model_validator
-
-from shotcount.core.params import Section, Sections, UpToOne
+from shotcount.core.params import Section, Sections
 
 
 class ModelSettings(Section):
@@ -12,22 +10,6 @@ class ModelSettings(Section):
     weights: str
 
 
-class FeatureSettings(Section):
-    augmentations: Annotated[int, Field(ge=0)]
-    crop_scale: UpToOne
-    flip: bool
-
-    @model_validator(mode="after")
-    def _augments_at_all(self) -> "FeatureSettings":
-        if self.augmentations and self.crop_scale == 1 and not self.flip:
-            raise ValueError(
-                f"{self.augmentations} augmented copies, with crop_scale 1 and no flip, would all "
-                "be the photo itself: set augmentations: 0"
-            )
-        return self
-
-
 class NetworkParams(Sections):
     device: Literal["auto", "cpu", "cuda", "mps"]
     model: ModelSettings
-    features: FeatureSettings

@@ -33,6 +33,7 @@ def summary(
         str(strategy): {column: _rounded(row[column]) for column in columns}
         | _ends("redundancy", a.redundancies[str(strategy)])
         | {"sample_accuracy": _rounded(whole[strategy])}
+        | {"settled": not a.unsettled[str(strategy)]}
         for strategy, row in largest.iterrows()
     }
     order = list(curve["strategy"].unique())

@@ -5,7 +5,6 @@ import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import pandas as pd
 
 from shotcount.core import tables
 from shotcount.core.errors import printable
-from shotcount.core.study import StudySettings
+from shotcount.core.study import StudySettings, training_runs
 from shotcount.findings.answer import Answer
 from shotcount.report import sections, words
 from shotcount.report.style import LOOKS
@@ -116,10 +115,8 @@ def runs(data_path: str, study: StudySettings) -> list[str]:
     """Return the runs before this page, one for each cell, by their names in `run_stage`."""
     names = ["params", "backbone", *(["demo"] if data_path == DEMO else []), "prepare", "split"]
     names += ["subsample", "features"]
-    for strategy in study.strategies:
-        for samples, angles in product(study.samples, study.angles):
-            names.append(f"train-{strategy}-{samples}-{angles}")
-    names.append("train-frozen-grid")
+    names += [f"tune-{strategy}" for strategy in study.strategies]
+    names += training_runs(study)
     names += [f"evaluate-{strategy}" for strategy in study.strategies]
     return [*names, "classifier", "gallery"]
 
@@ -143,11 +140,10 @@ def _alts(results: Mapping[str, pd.DataFrame], answer: Answer) -> dict[str, str]
         for strategy, own in views.groupby("strategy", sort=False)
     )
     enough, best = answer.enough, curve.loc[curve["accuracy"].idxmax()]
-    runs = results["history"].groupby(["strategy", "samples", "angles", "seed"], sort=False)
-    lowest = runs["val_loss"].min().groupby("strategy", sort=False)
+    kept = results["history"][results["history"]["kept"]].groupby("strategy", sort=False)
     losses = "; ".join(
         f"{LOOKS[strategy].method} {own.min():.2f} to {own.max():.2f} in {len(own)} runs"
-        for strategy, own in lowest
+        for strategy, own in kept["val_loss"]
     )
     smallest = (
         f" Enough: {enough.samples:,} samples from {enough.angles} angle(s) each."

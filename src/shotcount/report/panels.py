@@ -140,9 +140,11 @@ def training_curves(history: pd.DataFrame) -> Figure:
     Parameters
     ----------
     history : DataFrame
-        With the columns `HISTORY` of core.tables. Runs on more photos are drawn darker.
+        With the columns `HISTORY` of core.tables. Runs on more photos are drawn darker. A strategy
+        whose heads are solved has no steps to draw.
     """
-    strategies = list(history["strategy"].unique())
+    looks = history.groupby("strategy", sort=False)["step"].nunique()
+    strategies = [name for name, count in looks.items() if count > 1] or list(looks.index)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(3.2 * len(strategies), 4.6), layout="constrained")
         grid = figure.subplots(2, len(strategies), sharex="col", sharey="row", squeeze=False)

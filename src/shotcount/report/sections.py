@@ -31,7 +31,7 @@ def sections(results: Mapping[str, pd.DataFrame], answer: Answer) -> dict[str, S
     if len(comparisons):
         rows = [
             [c.better, c.worse, _in_points(c.lead, c.lead_low, c.lead_high), f"{c.p_holm:.3f}",
-             "yes" if c.p_holm < 0.05 else "no detectable difference"]
+             _verdict(c.settled, c.p_holm)]
             for c in comparisons.itertuples()
         ]  # fmt: skip
         heads = ["higher", "lower", "lead in points", "p (Holm)", "better?"]
@@ -86,6 +86,12 @@ def markdown(results: Mapping[str, pd.DataFrame], answer: Answer, data: dict[str
     rests_on = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in data.items())
     parts.append(f"Intervals are 95 %: a bootstrap over test samples and seeds. Data: {rests_on}.")
     return "\n\n".join(parts) + "\n"
+
+
+def _verdict(settled: bool, p: float) -> str:
+    if not settled:
+        return "not settled"
+    return "yes" if p < 0.05 else "no detectable difference"
 
 
 def _learning(fits: pd.DataFrame, answer: Answer) -> tuple[str, str]:

@@ -45,20 +45,23 @@ def headline(answer: Answer) -> list[str]:
         f"Use {LOOKS[a.strategy].method}: with all {enough.largest:,} photos it got "
         f"{percent(a.accuracy.value)} of the test photos right ({_range(a.accuracy)})"
         f"{_against(a)}.",
+        *unsettled(a),
     ]
 
 
 def caution(curve: pd.DataFrame, answer: Answer) -> list[str]:
-    """Warn if accuracy misleads: always naming the commonest of unequal classes scores high."""
+    """Warn of training that had not converged, and where unequal classes make accuracy mislead."""
+    said = unsettled(answer)
     if answer.guessing < UNEQUAL:
-        return []
+        return said
     own = curve[curve["strategy"] == answer.strategy]
     balanced = own.loc[own["photos"].idxmax(), "balanced_accuracy"]
-    return [
+    said.append(
         f"The classes are unequal: always naming the commonest would get "
         f"{percent(answer.guessing)}. The mean over the classes, balanced accuracy, is "
         f"{percent(balanced)}."
-    ]
+    )
+    return said
 
 
 def _at_largest(a: Answer) -> str:
@@ -100,10 +103,31 @@ def _against(a: Answer) -> str:
     against = [c for c in a.comparisons if a.strategy in (c.better, c.worse)]
     other = {c: c.worse if c.better == a.strategy else c.better for c in against}
     said = ""
-    if beaten := [other[c] for c in against if c.p_holm < 0.05]:
+    if beaten := [other[c] for c in against if c.settled and c.p_holm < 0.05]:
         said += f", better than {' and '.join(beaten)}"
-    if rivals := [other[c] for c in against if c.p_holm >= 0.05]:
-        said += f"{'; ' if beaten else ', '}no detectable difference from {' and '.join(rivals)}"
+    if rivals := [other[c] for c in against if c.settled and c.p_holm >= 0.05]:
+        said += f"{'; ' if said else ', '}no detectable difference from {' and '.join(rivals)}"
+    if open_ := [other[c] for c in against if not c.settled]:
+        said += f"{'; ' if said else ', '}not settled against {' and '.join(open_)}"
+    return said
+
+
+def unsettled(a: Answer) -> list[str]:
+    """Say which strategies' training had not converged, and what to raise."""
+    said = []
+    for strategy, parameters in a.unsettled.items():
+        why = {
+            "learning_rate": "its best learning rate was the lowest or the highest one tried: try "
+            "others with {}",
+            "epochs": "it was still improving when its training ended: raise {}",
+        }
+        reasons = [
+            why["learning_rate" if name.endswith("learning_rate") else "epochs"].format(name)
+            for name in parameters
+        ]
+        if reasons:
+            method = LOOKS[strategy].method
+            said.append(f"Not settled: {method} had not converged; {'; '.join(reasons)}.")
     return said
 
 

@@ -1,8 +1,8 @@
 """Train a cell: one strategy on one subset, all seeds."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,59 +20,18 @@ from shotcount.networks.devices import (
     exempt_depthwise,
     gpu_count,
     in_pieces,
-    pick_precision,
     seeded,
 )
-from shotcount.networks.heads import Network, solve_head
-from shotcount.training import ranks
+from shotcount.networks.heads import Network, Solved, solve_head
+from shotcount.parallel import ranks
+from shotcount.parallel.side_by_side import Report, network_count, run_side_by_side
 from shotcount.training.batches import WINDOW
+from shotcount.training.budgets import training_steps
 from shotcount.training.checkpoints import Checkpoint
 from shotcount.training.loop import Run, RunState, train_network
-from shotcount.training.settings import FineTuningSettings, ParallelSettings, TrainingSettings
-from shotcount.training.strategies import STRATEGIES, Arrays, Examples, assemble
-
-
-@dataclass(frozen=True)
-class Compute:
-    """Where and how networks are trained."""
-
-    device: torch.device
-    precision: torch.dtype  # precision of the training steps of a network that sees photos
-    compiled: bool  # whether torch.compile compiles these steps
-    parallel: ParallelSettings
-
-    @classmethod
-    def of(
-        cls,
-        strategy: str,
-        device: torch.device,
-        precision: str,
-        compiled: bool,
-        parallel: ParallelSettings,
-    ) -> "Compute":
-        """Choose for a strategy: a head on cached features is small and is trained in float32."""
-        cached = STRATEGIES[strategy].cached
-        chosen = pick_precision("float32" if cached else precision, device)
-        return cls(device, chosen, compiled and not cached, parallel)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setup:
-    """What all cells of a strategy have in common."""
-
-    strategy: str
-    settings: TrainingSettings
-    study_seed: int
-    network: str  # the backbone's torchvision or timm name
-    compute: Compute
-    arrays: Arrays
-    pretrained: Mapping[str, torch.Tensor] | None  # weights of the backbone
-    subsets: pd.DataFrame  # tables.SUBSETS
-    val: pd.DataFrame  # tables.SPLIT
-
-    @property
-    def classes(self) -> list[str]:
-        return sorted(self.val["label"].unique())
+from shotcount.training.settings import FineTuningSettings, FrozenSettings, TrainingSettings
+from shotcount.training.setup import Setup
+from shotcount.training.strategies import STRATEGIES, Examples, assemble
 
 
 def train_cell(
@@ -80,108 +39,174 @@ def train_cell(
 ) -> None:
     """Train every seed of a cell; write weights, history and, last, model.json into `folder`.
 
-    Resumes interrupted work: finished seeds are kept, and the unfinished one resumes from its
-    checkpoint in the folder `checkpoints`.
+    Resumes interrupted work: finished seeds are kept, and unfinished ones resume from their
+    checkpoints in the folder `checkpoints`.
     """
     if (folder / "model.json").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
     samples = sample_count(size, setup.subsets["sample"].nunique())
+    seeds, compute = setup.settings.seeds, setup.compute
     subset = take_subset(setup.subsets, samples, angles)
-    subset = subset[subset["seed"] < setup.settings.seeds]
+    subset = subset[subset["seed"] < seeds]
     photos = int((subset["seed"] == 0).sum())
     cell = {"strategy": setup.strategy, "samples": samples, "angles": angles, "photos": photos}
-    record, seeds = folder / "history.csv", setup.settings.seeds
-    histories = [tables.read(record, tables.HISTORY)] if record.exists() else []
-    ended = list(histories[0].groupby("seed")["step"].max()) if histories else []  # last steps
-    runs = [_run(setup, cell, subset, seed) for seed in range(seeds)]
-    processes = _processes(setup, runs)
-    title = f"{setup.strategy} {samples}x{angles}"
-    with Meter(title, seeds * runs[0].steps, "step") as meter:
-        for seed in range(len(ended), seeds):
-            start = time.perf_counter()
-            on_step = partial(_show, meter, tuple(ended), seeds)
-            history = _train_seed(setup, runs[seed], folder, checkpoints, processes, on_step)
-            histories.append(history.assign(seed=seed, **cell))
-            tables.write(record, pd.concat(histories), tables.HISTORY)
-            ended.append(history["step"].max())
-            if not meter.live:
-                _tell(runs[seed], history, time.perf_counter() - start)
-        best = pd.concat(histories).sort_values("val_loss").drop_duplicates("seed")
-        note = f"{seeds} seeds, val_accuracy {best['val_accuracy'].mean():.3f}"
-        meter.show(sum(ended), sum(ended), note)
+    most_steps = _most_steps(setup, photos)
+    record = folder / "history.csv"
+    done = [tables.read(record, tables.HISTORY)] if record.exists() else []
+    ended = set(done[0]["seed"]) if done else set()
+    waiting = [seed for seed in range(seeds) if seed not in ended]
+    processes = _processes(setup, subset)
+    at_once = 1 if processes > 1 else network_count(compute.parallel, compute.device)
+    work = partial(_train_seed, setup, cell, subset, folder, checkpoints, processes)
+    steps = dict.fromkeys(ended, most_steps) | dict.fromkeys(waiting, 0)
+    with Meter(f"{setup.strategy} {samples}x{angles}", seeds * most_steps, "step") as meter:
+
+        def show(job: int, report: tuple[int, str]) -> None:
+            steps[waiting[job]], note = report
+            meter.show(sum(steps.values()), note=f"seed {waiting[job]}: {note}")
+
+        for job, (history, seconds) in run_side_by_side(
+            work, waiting, at_once, compute.parallel.threads, compute.device, show
+        ):
+            done.append(history.assign(seed=waiting[job], **cell))
+            whole = pd.concat(done).sort_values("seed", kind="stable")
+            tables.write(record, whole, tables.HISTORY)
+            steps[waiting[job]] = most_steps
+            if not meter.live and not isinstance(setup.settings, FrozenSettings):
+                _tell(_key(setup, cell, waiting[job]), photos, history, seconds)
+        kept = pd.concat(done).query("kept")
+        meter.show(seeds * most_steps, note=f"val_accuracy {kept['val_accuracy'].mean():.3f}")
     model = {
         "seeds": seeds,
         "network": setup.network,
         "size": setup.arrays.pixels.shape[1],
         "classes": setup.classes,
-        "settings": setup.settings.model_dump(),
-        "device": describe(setup.compute.device),
-        "precision": str(setup.compute.precision).removeprefix("torch."),
+        "settings": setup.settings.model_dump() | (setup.rates._asdict() if setup.rates else {}),
+        "device": describe(compute.device),
+        "precision": str(compute.precision).removeprefix("torch."),
         "processes": processes,
+        "most_steps": most_steps,
         "samples_seen": sorted({*subset["sample"], *setup.val["sample"]}),
     }
     files.write_json(folder / "model.json", cell | model)
 
 
-def _run(setup: Setup, cell: Mapping[str, Any], subset: pd.DataFrame, seed: int) -> Run:
-    rows = subset[subset["seed"] == seed]
-    if len(rows) > WINDOW:  # in the order of the array, so that a window holds neighbours
-        rows = rows.sort_values("photo")
+def build_run(setup: Setup, cell: Mapping[str, Any], subset: pd.DataFrame, seed: int) -> Run:
+    """Return the run of one seed of a cell: `subset` has the photos of every seed."""
+    assert isinstance(setup.settings, TrainingSettings) and setup.rates is not None
     return Run(
-        key=(setup.study_seed, setup.strategy, cell["samples"], cell["angles"], seed),
-        train=Examples.of(rows, setup.classes),
+        key=_key(setup, cell, seed),
+        train=_photos(setup, subset, seed),
         val=Examples.of(setup.val, setup.classes),
         settings=setup.settings,
+        rates=setup.rates,
         precision=setup.compute.precision,
         compiled=setup.compute.compiled,
     )
 
 
-def _processes(setup: Setup, runs: Sequence[Run]) -> int:
+def _key(setup: Setup, cell: Mapping[str, Any], seed: int) -> tuple[str | int, ...]:
+    return (setup.study_seed, setup.strategy, cell["samples"], cell["angles"], seed)
+
+
+def _photos(setup: Setup, subset: pd.DataFrame, seed: int) -> Examples:
+    rows = subset[subset["seed"] == seed]
+    if len(rows) > WINDOW:  # in the order of the array, so that a window holds neighbours
+        rows = rows.sort_values("photo")
+    return Examples.of(rows, setup.classes)
+
+
+def _most_steps(setup: Setup, photos: int) -> int:
+    own = setup.settings
+    if isinstance(own, FrozenSettings):
+        return 1  # it is solved
+    return training_steps(photos, own.batch_size, own.epochs, own.min_steps)
+
+
+def _processes(setup: Setup, subset: pd.DataFrame) -> int:
     """Choose how many processes train each network of a cell."""
-    batch_size, compute = setup.settings.batch_size, setup.compute
-    fewest = min(len(run.train.rows) for run in runs)
-    if STRATEGIES[setup.strategy].cached or compute.compiled or fewest < batch_size:
+    settings, compute = setup.settings, setup.compute
+    if isinstance(settings, FrozenSettings) or compute.compiled:
         return 1
-    shown = runs[0].steps * batch_size
-    return ranks.process_count(compute.parallel, gpu_count(compute.device), batch_size, shown)
+    fewest = int(subset.groupby("seed").size().min())
+    if fewest < settings.batch_size:
+        return 1
+    shown = _most_steps(setup, fewest) * settings.batch_size
+    gpus = gpu_count(compute.device)
+    return ranks.process_count(compute.parallel, gpus, settings.batch_size, shown)
 
 
 def _train_seed(
     setup: Setup,
-    run: Run,
+    cell: Mapping[str, Any],
+    subset: pd.DataFrame,
     folder: Path,
     checkpoints: Path,
     processes: int,
+    seed: int,
+    report: Report,
+) -> tuple[pd.DataFrame, float]:
+    """Train one seed, write its weights, return its history and the seconds it took."""
+    start = time.perf_counter()
+    weights = folder / f"seed{seed}.safetensors"
+    if isinstance(setup.settings, FrozenSettings):
+        solved = solve(setup, _photos(setup, subset, seed))
+        _save(weights, solved.state)
+        return pd.DataFrame([solved.look()]), time.perf_counter() - start
+    run = build_run(setup, cell, subset, seed)
+
+    def show(state: RunState, steps: int) -> None:
+        report((state.step, _accuracy(state)))
+
+    state, history = fit(setup, run, checkpoints, processes, show)
+    _save(weights, state)
+    return history, time.perf_counter() - start
+
+
+def solve(setup: Setup, train: Examples) -> Solved:
+    """Solve a head on the cached features of `train`."""
+    val, features = Examples.of(setup.val, setup.classes), setup.arrays.features
+    known, unseen = ((features[e.rows], e.targets) for e in (train, val))
+    return solve_head(known, unseen, len(setup.classes))
+
+
+def _save(path: Path, state: Mapping[str, torch.Tensor]) -> None:
+    whole = {name: value.contiguous() for name, value in state.items()}
+    files.write_bytes(path, safetensors.torch.save(whole))
+
+
+def fit(
+    setup: Setup,
+    run: Run,
+    checkpoints: Path,
+    processes: int,
     on_step: Callable[[RunState, int], None],
-) -> pd.DataFrame:
-    """Train one seed, in pieces that fit the memory; write its weights."""
+) -> tuple[dict[str, torch.Tensor], pd.DataFrame]:
+    """Train one network, in pieces that fit the memory; return its state and its history."""
     head = None
     if isinstance(run.settings, FineTuningSettings) and run.settings.init_head == "frozen":
-        features = setup.arrays.features
-        known, unseen = ((features[e.rows, 0], e.targets) for e in (run.train, run.val))
-        head = solve_head(known, unseen, len(setup.classes))
+        head = solve(setup, run.train).state
     lean = setup
     if processes > 1:  # don't send processes data that they don't use
-        arrays = replace(setup.arrays, features=setup.arrays.features[:0])
-        lean = replace(setup, arrays=arrays, subsets=setup.subsets[:0])
+        lean = replace(setup, subsets=setup.subsets[:0])
 
-    def train(piece: int) -> tuple[pd.DataFrame, Checkpoint]:
+    def train(piece: int) -> tuple[dict[str, torch.Tensor], pd.DataFrame, Checkpoint]:
         # One checkpoint per piece size, since a run must not resume with smaller pieces.
         checkpoint = Checkpoint(checkpoints / f"{'-'.join(map(str, (*run.key, piece)))}.pt")
-        weights = folder / f"seed{run.key[-1]}.safetensors"
         own = replace(run, piece=piece)
-        work = partial(_train_rank, lean, head, own, checkpoint.path, weights, on_step)
+        work = partial(_train_rank, lean, head, own, checkpoint.path)
         if processes == 1:
-            return work(), checkpoint
-        print(f"{_title(run)}: {processes} processes", flush=True)
-        return ranks.launch(work, processes, setup.compute.device), checkpoint
+            return *work(on_step), checkpoint
+        print(f"{_title(run.key)}: {processes} processes", flush=True)
+        # `on_step` belongs to this process; the first rank shows its progress itself.
+        work = partial(work, partial(_show, Meter(_title(run.key), run.steps, "step")))
+        return *ranks.launch(work, processes, setup.compute.device), checkpoint
 
     share = min(run.settings.batch_size, len(run.train.rows)) // processes
-    history, checkpoint = in_pieces(train, share, f"training {_title(run)}")
+    state, history, checkpoint = in_pieces(train, share, f"training {_title(run.key)}")
     checkpoint.clear()
-    return history
+    return state, history
 
 
 def _train_rank(
@@ -189,10 +214,9 @@ def _train_rank(
     head: Mapping[str, torch.Tensor] | None,
     run: Run,
     checkpoint: Path,
-    weights: Path,
     on_step: Callable[[RunState, int], None],
-) -> pd.DataFrame:
-    """Train one network, in this process alone or as one of several ranks; write its weights."""
+) -> tuple[dict[str, torch.Tensor], pd.DataFrame]:
+    """Train one network, in this process alone or as one of several ranks."""
     first = ranks.rank_and_size()[0] == 0
     with seeded(seed_for("initialisation", *run.key)):
         network, load = assemble(
@@ -206,42 +230,28 @@ def _train_rank(
             exempt_depthwise(network, setup.compute.device)
         show = on_step if first else _show_nothing
         history = train_network(network, load, run, Checkpoint(checkpoint), show)
-    if first:
-        state = {name: value.contiguous() for name, value in network.state_dict().items()}
-        files.write_bytes(weights, safetensors.torch.save(state))
-    return history
+    return {name: value.cpu() for name, value in network.state_dict().items()}, history
+
+
+def _accuracy(state: RunState) -> str:
+    return f"val_accuracy {state.history[-1]['val_accuracy']:.3f}"
+
+
+def _show(meter: Meter, state: RunState, steps: int) -> None:
+    meter.show(state.step, steps, partial(_accuracy, state))
 
 
 def _show_nothing(state: RunState, steps: int) -> None:
     pass
 
 
-def _title(run: Run) -> str:
-    _, strategy, samples, angles, seed = run.key
+def _title(key: tuple[str | int, ...]) -> str:
+    _, strategy, samples, angles, seed = key[:5]
     return f"{strategy} {samples} samples x {angles} angles, seed {seed}"
 
 
-def _tell(run: Run, history: pd.DataFrame, seconds: float) -> None:
-    best = history.loc[history["val_loss"].idxmin()]
-    accuracy = f"validation accuracy {best['val_accuracy']:.3f} at step {best['step']:.0f}"
-    photos, steps = len(run.train.rows), history["step"].iloc[-1]
-    print(f"{_title(run)}: {photos} photos, {steps} steps, {accuracy}, {seconds:.1f} s", flush=True)
-
-
-def _show(meter: Meter, ended: Sequence[int], seeds: int, state: RunState, steps: int) -> None:
-    """Show a seed's step as progress of its cell. `ended`: the steps of each finished seed.
-
-    Training may stop early, so the seeds to come are expected to take the mean of `ended`.
-    """
-    to_come = round((seeds - len(ended) - 1) * (sum(ended) / len(ended) if ended else steps))
-
-    def note() -> str:
-        parts = [f"seed {len(ended) + 1}/{seeds}"]
-        losses: list[Any] = state.losses or [look["train_loss"] for look in state.history]
-        if losses:
-            parts.append(f"loss {losses[-1]:.3f}")
-        if state.history:
-            parts.append(f"val_accuracy {state.history[-1]['val_accuracy']:.3f}")
-        return ", ".join(parts)
-
-    meter.show(sum(ended) + state.step, sum(ended) + steps + to_come, note)
+def _tell(key: tuple[str | int, ...], photos: int, history: pd.DataFrame, seconds: float) -> None:
+    kept = history[history["kept"]].iloc[0]
+    accuracy = f"validation accuracy {kept['val_accuracy']:.3f} at step {kept['step']}"
+    steps = history["step"].iloc[-1]
+    print(f"{_title(key)}: {photos} photos, {steps} steps, {accuracy}, {seconds:.1f} s", flush=True)

@@ -1,4 +1,4 @@
-"""The training loop, one for all strategies."""
+"""The training loop, one for all strategies that train on photos."""
 
 import copy
 import math
@@ -17,13 +17,17 @@ from shotcount.core import tables
 from shotcount.core.errors import UserError
 from shotcount.core.seeds import seed_for
 from shotcount.networks.devices import reseed
-from shotcount.training import ranks
+from shotcount.networks.heads import calibrate, photo_losses, scale_logits
+from shotcount.parallel import ranks
+from shotcount.training import budgets
 from shotcount.training.batches import draw_batch
-from shotcount.training.budgets import build_optimizer, learning_rate, training_steps
 from shotcount.training.checkpoints import Checkpoint
-from shotcount.training.predicting import cross_entropy, predict
 from shotcount.training.settings import TrainingSettings
-from shotcount.training.strategies import Examples, Load
+from shotcount.training.strategies import Examples, Load, predict
+
+
+class DivergedError(UserError):
+    """The loss is not finite."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +38,7 @@ class Run:
     train: Examples
     val: Examples  # decides when to stop and which weights to keep; gives no accuracy to report
     settings: TrainingSettings
+    rates: budgets.Rates
     # Photos to compute on at once; the gradient of a larger batch is summed over pieces. This
     # changes the result only for BatchNorm, which averages over a piece, and for dropout. None:
     # the whole batch.
@@ -45,9 +50,15 @@ class Run:
 
     @property
     def steps(self) -> int:
-        """Steps to train, unless training stops early."""
+        """Steps to train; at most so many with `schedule: auto`."""
         own = self.settings
-        return training_steps(len(self.train.rows), own.batch_size, own.epochs, own.min_steps)
+        photos = len(self.train.rows)
+        return budgets.training_steps(photos, own.batch_size, own.epochs, own.min_steps)
+
+    @property
+    def ends_by_itself(self) -> bool:
+        """Whether validation ends the training; if not, it takes all its steps."""
+        return self.settings.schedule == "auto"
 
 
 @dataclass
@@ -57,9 +68,10 @@ class RunState:
     step: int = 0
     losses: list[torch.Tensor] = field(default_factory=list)  # since the last look at validation
     history: list[dict[str, float]] = field(default_factory=list)  # rows of tables.LOOK
-    best_loss: float = math.inf  # on validation
-    best_network: dict[str, torch.Tensor] = field(default_factory=dict)
-    looks_since_best: int = 0
+    # The look with the lowest validation loss, and the last one; each a dict of step, network,
+    # factor (see heads.calibrate) and losses (of each validation photo).
+    best: dict[str, Any] = field(default_factory=dict)
+    last: dict[str, Any] = field(default_factory=dict)
 
 
 def train_network(
@@ -69,11 +81,12 @@ def train_network(
     checkpoint: Checkpoint | None = None,
     on_step: Callable[[RunState, int], None] = lambda state, steps: None,
 ) -> pd.DataFrame:
-    """Train `network` in place and leave it with the weights of the lowest validation loss.
+    """Train `network` in place and leave it with the weights that validation chose.
 
-    Looks at validation `settings.validations` times, evenly spread over the steps, and stops after
-    `settings.patience` looks in a row without a new lowest loss. Several ranks (`ranks.launch`)
-    that call this with the same arguments train one network together.
+    Validates before the first step, then at growing distances (`budgets.next_look`). With
+    `schedule: auto`, it validates the average of the networks so far and ends when the validation
+    loss has stopped improving, or after `run.steps`. Several ranks (`ranks.launch`) that call this
+    with the same arguments train one network together.
 
     Parameters
     ----------
@@ -95,52 +108,65 @@ def train_network(
 
     Raises
     ------
-    UserError
+    DivergedError
         If the loss is not finite.
     """
-    optimizer, steps = build_optimizer(network, run.settings), run.steps
-    look_every = math.ceil(steps / run.settings.validations)
-    state = _resume(network, optimizer, checkpoint)
+    optimizer = budgets.build_optimizer(network, run.settings, run.rates)
+    average = copy.deepcopy(network) if run.ends_by_itself else network
+    state = _resume(network, average, optimizer, checkpoint)
     replica = ranks.replicate(network)
     forward = torch.compile(replica) if run.compiled else replica
-    on_step(state, steps)
-    while state.step < steps and state.looks_since_best < run.settings.patience:
-        x, target, rate = _draw(load, run, state.step)
+    if not state.history:
+        _look(average, load, run, state)
+    on_step(state, run.steps)
+    while state.step < run.steps and not (
+        run.ends_by_itself and budgets.has_settled(state.last["step"], state.best["step"])
+    ):
+        x, target, factor = _draw(load, run, state.step)
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = factor * group["full_lr"]
         network.train()
         state.losses.append(ranks.mean(_step(forward, optimizer, x, target, run)))
         state.step += 1
-        if state.step % look_every == 0 or state.step == steps:
-            _look(network, load, run, state, rate)
-        on_step(state, steps)
+        if run.ends_by_itself:
+            _add_to_average(average, network, budgets.averaging_weight(state.step))
+        if state.step in (budgets.next_look(int(state.history[-1]["step"])), run.steps):
+            _look(average, load, run, state)
+        on_step(state, run.steps)
         if checkpoint and ranks.rank_and_size()[0] == 0:
-            checkpoint.offer(partial(_snapshot, network, optimizer, state))
-    network.load_state_dict(state.best_network)
-    return pd.DataFrame(state.history)[list(tables.LOOK)]
+            checkpoint.offer(partial(_snapshot, network, average, optimizer, state))
+    kept = _choose(state, run)
+    network.load_state_dict(kept["network"])
+    scale_logits(network, kept["factor"])
+    history = pd.DataFrame(state.history)
+    return history.assign(kept=history["step"] == kept["step"])[list(tables.LOOK)]
 
 
 def _resume(
-    network: nn.Module, optimizer: torch.optim.Optimizer, checkpoint: Checkpoint | None
+    network: nn.Module,
+    average: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    checkpoint: Checkpoint | None,
 ) -> RunState:
     saved = checkpoint.load() if checkpoint else None
     if saved is None:
         return RunState()
     network.load_state_dict(saved.pop("network"))
+    average.load_state_dict(saved.pop("average"))
     optimizer.load_state_dict(saved.pop("optimizer"))
     return RunState(**saved)
 
 
 def _draw(load: Load, run: Run, step: int) -> tuple[torch.Tensor, torch.Tensor, float]:
-    """Return this rank's share of the step's batch, its targets, and the learning rate."""
+    """Return this rank's share of the step's batch, its targets, and the rates' factor."""
     photos = len(run.train.rows)
     chosen = draw_batch(step, photos, run.settings.batch_size, run.key)
     own = ranks.own_share(len(chosen))
     x = load(run.train.rows[chosen], seed_for("augmentation", *run.key, step), own)
     target = torch.from_numpy(run.train.targets[chosen[own]]).to(x.device)
     reseed(seed_for("dropout", *run.key, step) + ranks.rank_and_size()[0], x.device)
-    rate = learning_rate(step, run.steps, step * len(chosen) / photos, run.settings)
-    return x, target, rate
+    epoch = step * len(chosen) / photos
+    return x, target, budgets.schedule_factor(step, run.steps, epoch, run.settings)
 
 
 def _step(
@@ -168,41 +194,68 @@ def _step(
     return total
 
 
-def _look(network: nn.Module, load: Load, run: Run, state: RunState, rate: float) -> None:
-    """Validate: add a row to the history, and keep the weights if they are the best so far."""
+@torch.no_grad()
+def _add_to_average(average: nn.Module, network: nn.Module, weight: float) -> None:
+    """Move `average` towards `network` by `weight`, statistics of BatchNorm included."""
+    averaged, current = (list(each.state_dict().values()) for each in (average, network))
+    floats = [i for i, value in enumerate(current) if value.is_floating_point()]
+    torch._foreach_lerp_([averaged[i] for i in floats], [current[i] for i in floats], weight)
+
+
+def _look(network: nn.Module, load: Load, run: Run, state: RunState) -> None:
+    """Validate: add a row to the history, and keep the weights as the last and perhaps the best."""
     ranks.share_statistics(network)
     val = run.val
     own = val.rows[ranks.own_share(len(val.rows))]
     probabilities = ranks.gather(predict(network, load, own))
-    val_loss = cross_entropy(probabilities, val.targets)
-    last = state.losses[-1].item()
-    if not math.isfinite(last + val_loss):
-        raise UserError(
-            f"training diverged: the loss at step {state.step} is {last:.4f}: lower "
-            f"learning_rate ({run.settings.learning_rate}) of this strategy in params.yaml"
-        )
-    photos = len(run.train.rows)
     # Losses that come from a checkpoint are on the CPU.
-    losses = torch.stack([loss.cpu() for loss in state.losses])
+    losses = [loss.double().item() for loss in state.losses]
+    if not math.isfinite(sum(losses) + probabilities.sum()):
+        raise DivergedError(
+            f"training diverged by step {state.step}: lower learning_rate "
+            f"({run.rates.learning_rate:g}) of this strategy in params.yaml"
+        )
+    if len(state.history) == 1:  # the first batch met the weights of the first look
+        state.history[0]["train_loss"] = losses[0]
+    factor, val_loss = calibrate(probabilities, val.targets)
+    photos = len(run.train.rows)
+    epoch = state.step * min(run.settings.batch_size, photos) / photos
+    scheduled = budgets.schedule_factor(max(state.step - 1, 0), run.steps, epoch, run.settings)
     state.history.append(
         {
             "step": state.step,
-            "epoch": state.step * min(run.settings.batch_size, photos) / photos,
-            "learning_rate": rate,
-            "train_loss": losses.double().mean().item(),
+            "epoch": epoch,
+            "learning_rate": scheduled * run.rates.learning_rate,
+            "train_loss": float(np.mean(losses)) if losses else math.nan,
             "val_loss": val_loss,
             "val_accuracy": float(np.mean(probabilities.argmax(axis=1) == val.targets)),
         }
     )
     state.losses = []
-    state.looks_since_best += 1
-    if val_loss < state.best_loss:
-        state.best_loss, state.looks_since_best = val_loss, 0
-        state.best_network = copy.deepcopy(network.state_dict())
+    state.last = {
+        "step": state.step,
+        "network": copy.deepcopy(network.state_dict()),
+        "factor": factor,
+        "losses": torch.from_numpy(photo_losses(probabilities, val.targets, factor)),
+    }
+    if len(state.history) == 1 or val_loss < min(look["val_loss"] for look in state.history[:-1]):
+        state.best = state.last
+
+
+def _choose(state: RunState, run: Run) -> dict[str, Any]:
+    """Return the last look, unless the best one is better by more than one standard error.
+
+    The lowest of many losses on few photos is low by luck more often than by skill, and comes too
+    early (one-standard-error rule: Breiman et al., "Classification and Regression Trees", 1984).
+    """
+    gap = (state.last["losses"] - state.best["losses"]).numpy()
+    by_sample = pd.Series(gap).groupby(run.val.samples).sum()  # photos of a sample are alike
+    error = math.sqrt(len(by_sample)) * by_sample.std() / len(gap)
+    return state.best if gap.mean() > error else state.last
 
 
 def _snapshot(
-    network: nn.Module, optimizer: torch.optim.Optimizer, state: RunState
+    network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, state: RunState
 ) -> dict[str, Any]:
-    states = {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
-    return states | vars(state)
+    parts: dict[str, Any] = {"network": network, "average": average, "optimizer": optimizer}
+    return {name: part.state_dict() for name, part in parts.items()} | vars(state)

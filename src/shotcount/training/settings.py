@@ -7,12 +7,7 @@ from pydantic import Field, model_validator
 from shotcount.core.params import Count, NotNegative, Positive, Section, UpToOne
 from shotcount.core.study import StudyParams
 from shotcount.networks.settings import NetworkParams
-
-
-class ParallelSettings(Section):
-    processes: Count | Literal["auto"]
-    batch_share: Count
-    from_photos: Count
+from shotcount.parallel.settings import ParallelSettings
 
 
 class StepDecay(Section):
@@ -20,35 +15,35 @@ class StepDecay(Section):
     factor: UpToOne
 
 
+class FrozenSettings(Section):
+    """Settings of a head that is solved on cached features."""
+
+    seeds: Count
+
+
 class TrainingSettings(Section):
-    """Settings that all strategies have."""
+    """Settings of a network that is trained on photos."""
 
     seeds: Count
     epochs: Positive
     min_steps: Annotated[int, Field(ge=0)]
+    schedule: Literal["auto", "constant", "cosine"] | StepDecay
     batch_size: Annotated[int, Field(ge=2)]
     optimizer: Literal["sgd", "adamw"]
-    learning_rate: Positive
+    learning_rate: Positive | Literal["auto"]
     weight_decay: NotNegative
-    schedule: Literal["constant", "cosine"] | StepDecay
-    validations: Count
-    patience: Count
-
-
-class PixelTrainingSettings(TrainingSettings):
-    """Settings of a network that is trained on photos, not features: how to augment them."""
-
     crop_scale: UpToOne
     flip: bool
 
 
-class FineTuningSettings(PixelTrainingSettings):
+class FineTuningSettings(TrainingSettings):
+    backbone_rate: UpToOne | Literal["auto"]
     init_head: Literal["zeros", "frozen"]
 
 
 class StrategySettings(Section):
-    scratch: PixelTrainingSettings
-    frozen: TrainingSettings
+    scratch: TrainingSettings
+    frozen: FrozenSettings
     finetune: FineTuningSettings
 
 

@@ -1,14 +1,15 @@
 """The three strategies: what each starts from, what it sees, what it trains.
 
-strategy   weights at the start   the loop sees     and trains
-scratch    random                 augmented photos  backbone and head
-frozen     pretrained             cached features   the head
-finetune   pretrained             augmented photos  backbone and head
+strategy   backbone's weights   sees              trains
+scratch    random               augmented photos  backbone and head, step by step
+frozen     pretrained           cached features   the head, which is solved
+finetune   pretrained           augmented photos  backbone and head, step by step
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -17,14 +18,15 @@ from torch import nn
 
 from shotcount.core.pixels import Pixels
 from shotcount.networks.augment import random_crop_flip
+from shotcount.networks.devices import in_pieces
 from shotcount.networks.heads import Network, build_head
-from shotcount.training.settings import PixelTrainingSettings, TrainingSettings
+from shotcount.training.settings import TrainingSettings
 
 
 @dataclass(frozen=True)
 class Strategy:
     pretrained: bool
-    cached: bool  # trained on the frozen backbone's cached features instead of the photos
+    cached: bool  # the head is solved on the frozen backbone's cached features
 
 
 STRATEGIES = {
@@ -39,7 +41,19 @@ class Arrays:
     """A collection as the network sees it."""
 
     pixels: Pixels | np.ndarray  # (photos, size, size, 3) uint8
-    features: np.ndarray  # (photos, 1 + augmentations, features) float32, from the frozen backbone
+    features: np.ndarray  # (photos, features) float32, from the frozen backbone
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Let another process map the features again, rather than copy them."""
+        features: Any = self.features
+        if isinstance(features, np.memmap):
+            features = Path(str(features.filename))
+        return {"pixels": self.pixels, "features": features}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if isinstance(state["features"], Path):
+            state["features"] = np.load(state["features"], mmap_mode="r")
+        self.__dict__.update(state)
 
 
 @dataclass(frozen=True)
@@ -48,11 +62,13 @@ class Examples:
 
     rows: np.ndarray  # (photos,) int64: rows of the arrays
     targets: np.ndarray  # (photos,) int64: class of each
+    samples: np.ndarray  # (photos,) object: the sample that each shows
 
     @classmethod
     def of(cls, table: pd.DataFrame, classes: list[str]) -> "Examples":
-        """Take the columns photo and label of a table; a target is an index into `classes`."""
-        return cls(table["photo"].to_numpy(), table["label"].map(classes.index).to_numpy())
+        """Take photo, label and sample of a table; a target is an index into `classes`."""
+        targets = table["label"].map(classes.index).to_numpy()
+        return cls(table["photo"].to_numpy(), targets, table["sample"].to_numpy())
 
 
 class Load(Protocol):
@@ -65,24 +81,16 @@ class Load(Protocol):
 
 
 def load_features(features: np.ndarray, device: torch.device) -> Load:
-    """Return the loader of a head: rows of `features` (photos, 1 + augmentations, features).
-
-    With a seed, it takes one of each photo's augmented copies. Without a seed, or where there are
-    no copies, it takes the photo's own features.
-    """
-    copies = features.shape[1] - 1
+    """Return the loader of a head: rows of `features` (photos, features). None is augmented."""
 
     def load(rows: np.ndarray, seed: int | None, part: slice = slice(None)) -> torch.Tensor:
-        copy = np.zeros(len(rows), dtype=np.int64)
-        if seed is not None and copies:
-            copy = np.random.default_rng(seed).integers(1, copies + 1, len(rows))
-        return torch.from_numpy(features[rows[part], copy[part]]).to(device)
+        return torch.from_numpy(features[rows[part]]).to(device)
 
     return load
 
 
 def load_pixels(
-    pixels: Pixels | np.ndarray, settings: PixelTrainingSettings | None, device: torch.device
+    pixels: Pixels | np.ndarray, settings: TrainingSettings | None, device: torch.device
 ) -> Load:
     """Return the loader of a whole network: rows of `pixels` (photos, H, W, 3) as (B, 3, H, W)."""
 
@@ -125,7 +133,7 @@ def assemble(
         Weights of the backbone. Without them, they are drawn from torch's global generator.
     """
     if strategy.cached:
-        head = build_head(arrays.features.shape[2], classes)
+        head = build_head(arrays.features.shape[1], classes)
         return head.to(device), load_features(arrays.features, device)
     # Imported here: timm takes seconds to import, more than a head takes to train.
     from shotcount.networks.backbones import build_backbone
@@ -133,6 +141,24 @@ def assemble(
     backbone = build_backbone(model_name)
     if strategy.pretrained and pretrained is not None:
         backbone.load_state_dict(pretrained)
-    network = Network(backbone, backbone.features, classes)
-    assert settings is None or isinstance(settings, PixelTrainingSettings)
+    network = Network(backbone, backbone.features, classes, keeps_statistics=strategy.pretrained)
     return network.to(device), load_pixels(arrays.pixels, settings, device)
+
+
+@torch.inference_mode()
+def predict(
+    network: nn.Module, load: Load, rows: np.ndarray, batch_size: int | None = None
+) -> np.ndarray:
+    """Return the probability of every class: ndarray of shape (len(rows), classes), float64."""
+    network.eval()
+    if batch_size is None:  # on a CPU, batches of 256 overflow the cache: 1.5 times the time
+        batch_size = 64 if next(network.parameters()).device.type == "cpu" else 512
+
+    def compute(piece: int) -> np.ndarray:
+        parts = [
+            network(load(rows[start : start + piece], None)).cpu().double().softmax(dim=1)
+            for start in range(0, max(len(rows), 1), piece)  # no rows: an empty array
+        ]
+        return torch.cat(parts).numpy()
+
+    return in_pieces(compute, batch_size, "predicting")

@@ -21,7 +21,7 @@ from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined
 
 from shotcount.core.errors import UserError
 from shotcount.networks.devices import is_out_of_memory, pick_device
-from shotcount.training.settings import ParallelSettings
+from shotcount.parallel.settings import ParallelSettings
 
 Result = TypeVar("Result")
 

@@ -1,0 +1,98 @@
+"""What all cells of a strategy have in common."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import load_file
+
+from shotcount.core import tables
+from shotcount.core.pixels import INDEX, Pixels
+from shotcount.networks.devices import pick_device, pick_precision
+from shotcount.parallel.settings import ParallelSettings
+from shotcount.training.budgets import Rates
+from shotcount.training.settings import (
+    FineTuningSettings,
+    FrozenSettings,
+    TrainingParams,
+    TrainingSettings,
+)
+from shotcount.training.strategies import STRATEGIES, Arrays
+
+PIXELS, FEATURES = Path("data/pixels"), Path("data/features.npy")
+SUBSETS, VAL = Path("data/subsets"), Path("data/splits/val")
+BACKBONE = Path("data/backbone.safetensors")
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where and how networks are trained."""
+
+    device: torch.device
+    precision: torch.dtype  # precision of the training steps of a network that sees photos
+    compiled: bool  # whether torch.compile compiles these steps
+    parallel: ParallelSettings
+
+    @classmethod
+    def of(
+        cls,
+        strategy: str,
+        device: torch.device,
+        precision: str,
+        compiled: bool,
+        parallel: ParallelSettings,
+    ) -> "Compute":
+        """Choose for a strategy: a head on cached features is small and is trained in float32."""
+        cached = STRATEGIES[strategy].cached
+        chosen = pick_precision("float32" if cached else precision, device)
+        return cls(device, chosen, compiled and not cached, parallel)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """What all cells of a strategy have in common."""
+
+    strategy: str
+    settings: TrainingSettings | FrozenSettings
+    rates: Rates | None  # None for a strategy that solves its head
+    study_seed: int
+    network: str  # the backbone's torchvision or timm name
+    compute: Compute
+    arrays: Arrays
+    pretrained: Mapping[str, torch.Tensor] | None  # weights of the backbone
+    subsets: pd.DataFrame  # tables.SUBSETS
+    val: pd.DataFrame  # tables.SPLIT
+
+    @property
+    def classes(self) -> list[str]:
+        return sorted(self.val["label"].unique())
+
+    @classmethod
+    def open(cls, strategy: str, params: TrainingParams, rates: Rates | None = None) -> "Setup":
+        """Open what earlier stages wrote."""
+        own, device = STRATEGIES[strategy], pick_device(params.device)
+        return cls(
+            strategy=strategy,
+            settings=getattr(params.train, strategy),
+            rates=rates,
+            study_seed=params.study.seed,
+            network=params.model.name,
+            compute=Compute.of(strategy, device, params.precision, params.compile, params.parallel),
+            arrays=Arrays(Pixels.open(PIXELS), np.load(FEATURES, mmap_mode="r")),
+            pretrained=load_file(BACKBONE) if own.pretrained and not own.cached else None,
+            subsets=tables.read(SUBSETS, tables.SUBSETS),
+            val=tables.read(VAL, tables.SPLIT),
+        )
+
+    def key(self) -> tuple[object, ...]:
+        """Return all that the strategy's models depend on: values, and files for their content."""
+        solved = isinstance(self.settings, FineTuningSettings) and (
+            self.settings.init_head == "frozen"
+        )
+        cached = STRATEGIES[self.strategy].cached
+        inputs = [tables.table_file(SUBSETS), tables.table_file(VAL), BACKBONE]
+        inputs += [FEATURES] * (cached or solved) + [PIXELS / INDEX] * (not cached)
+        return (self.settings, self.rates, self.study_seed, self.network, self.compute, *inputs)

@@ -1,0 +1,240 @@
+"""Are all strategies trained as well as their photos allow? The shipped settings against a sweep.
+
+    python validation/fairness.py SPLITS NAME=FOLDER:PX[:PATTERN] ... > docs/fairness.md
+
+SPLITS is the number of random splits. Each further argument is a collection: its name, folder,
+photo size in px and, if it needs one, its pattern (`data.pattern`).
+
+For each collection, split and strategy, two networks are trained on all training photos:
+
+- shipped: with params.yaml as it is: learning rates tuned, training ended by validation;
+- sweep: the best, by validation, of 5 learning rates and budgets of 1, 2, 4 and 8 times a base,
+  with a cosine schedule. All rates are tried with the base, the best two of them with twice the
+  base, the best one with the longer budgets. For frozen, heads are trained, not solved.
+
+The regret is the sweep's test accuracy minus that of the shipped settings.
+"""
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from shotcount.core.params import load_params
+from shotcount.core.pixels import Pixels
+from shotcount.core.seeds import seed_for
+from shotcount.networks.backbones import build_backbone
+from shotcount.networks.devices import seeded
+from shotcount.networks.features import extract
+from shotcount.networks.weights import fetch_weights
+from shotcount.parallel.side_by_side import Report, run_side_by_side
+from shotcount.params import Params
+from shotcount.photos.finding import find_photos
+from shotcount.photos.preparing import prepare
+from shotcount.sampling.splits import split_samples
+from shotcount.sampling.subsets import nested_subsets
+from shotcount.training.budgets import Rates
+from shotcount.training.cells import build_run, fit, solve
+from shotcount.training.loop import DivergedError, train_network
+from shotcount.training.settings import TrainingSettings
+from shotcount.training.setup import Compute, Setup
+from shotcount.training.strategies import STRATEGIES, Arrays, Examples, assemble, predict
+from shotcount.training.tune import tune
+from shotcount.uncertainty.writing import markdown_table
+
+ROOT = Path(__file__).resolve().parents[1]
+CPU = torch.device("cpu")
+RATES = {  # of the sweep
+    "scratch": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
+    "frozen": (1e-4, 1e-3, 3e-3, 1e-2, 3e-2),
+    "finetune": (3e-5, 1e-4, 3e-4, 1e-3, 3e-3),
+}
+BASES = {"scratch": 250, "frozen": 300, "finetune": 125}  # steps
+TRIED = {1: 5, 2: 2, 4: 1, 8: 1}  # multiple of the base → how many of the best rates are tried
+
+Trained = tuple[dict[str, Any], Any]  # facts and state of a network
+
+
+@dataclass(frozen=True)
+class Collection:
+    name: str
+    manifest: pd.DataFrame
+    arrays: Arrays
+
+
+@dataclass(frozen=True)
+class Job:
+    collection: Collection
+    split: int
+    strategy: str
+
+
+def read_collection(text: str, params: Params, work: Path) -> Collection:
+    """Read the photos that an argument names, and compute their features."""
+    name, place = text.split("=", 1)
+    folder, size, *pattern = place.split(":", 2)
+    (work / f"{name}-work").mkdir()
+    found = find_photos(Path(folder), pattern[0] if pattern else None)
+    manifest, _ = prepare(
+        Path(folder), found, int(size), "skip", work / f"{name}-work", work / name
+    )
+    backbone = build_backbone(params.model.name)
+    backbone.load_state_dict(fetch_weights(params.model.name, params.model.weights, ROOT))
+    pixels = Pixels.open(work / name)
+    features = np.concatenate(list(extract(backbone, pixels, CPU)))
+    return Collection(name, manifest, Arrays(pixels, features))
+
+
+def set_up(job: Job, params: Params) -> tuple[Setup, pd.DataFrame]:
+    """Return the setup of a strategy on one split, and the test photos."""
+    own, strategy = params.split, STRATEGIES[job.strategy]
+    parts = split_samples(job.collection.manifest, own.val, own.test, job.split)
+    pretrained = None
+    if strategy.pretrained and not strategy.cached:
+        pretrained = fetch_weights(params.model.name, params.model.weights, ROOT)
+    alone = params.parallel.model_copy(update={"networks": 1, "processes": 1})
+    setup = Setup(
+        strategy=job.strategy,
+        settings=getattr(params.train, job.strategy),
+        rates=None,
+        study_seed=params.study.seed,
+        network=params.model.name,
+        compute=Compute.of(job.strategy, CPU, params.precision, False, alone),
+        arrays=job.collection.arrays,
+        pretrained=pretrained,
+        subsets=nested_subsets(parts["train"], params.study.angle_order, 1, params.study.seed),
+        val=parts["val"],
+    )
+    return setup, parts["test"]
+
+
+def size_of(setup: Setup) -> dict[str, int]:
+    """Return samples and angles of the largest cell."""
+    own = setup.subsets
+    return {"samples": own["sample"].nunique(), "angles": int(own["angle_position"].max()) + 1}
+
+
+def train_as_shipped(setup: Setup, params: Params, work: Path) -> Trained:
+    if STRATEGIES[setup.strategy].cached:
+        solved = solve(setup, Examples.of(setup.subsets, setup.classes))
+        return {"steps": 0, "rate": 0.0, "val_loss": solved.val_loss}, solved.state
+    largest = {"samples": [1.0], "angles": [size_of(setup)["angles"]]}
+    rates, _ = tune(setup, params.study.model_copy(update=largest), work)
+    return train(replace(setup, rates=rates), work)
+
+
+def train(setup: Setup, work: Path) -> Trained:
+    """Train a network on all training photos."""
+    run = build_run(setup, size_of(setup), setup.subsets, 0)
+    if STRATEGIES[setup.strategy].cached:
+        network, load = assemble(
+            STRATEGIES["frozen"], setup.network, len(setup.classes), setup.arrays, CPU
+        )
+        with seeded(seed_for("sweep")):
+            history = train_network(network, load, run)
+        state = network.state_dict()
+    else:
+        state, history = fit(setup, run, work, 1, lambda state, steps: None)
+    kept = history[history["kept"]].iloc[0]
+    facts = {"steps": int(history["step"].iloc[-1]), "rate": run.rates.learning_rate}
+    return facts | {"val_loss": float(kept["val_loss"])}, state
+
+
+def sweep(setup: Setup, params: Params, work: Path) -> Trained:
+    """Return the network of the sweep that has the lowest validation loss."""
+    own = setup.settings
+    if not isinstance(own, TrainingSettings):  # a head that is solved has no such settings
+        own = params.train.scratch
+    rates: Sequence[float] = RATES[setup.strategy]
+    tried: list[Trained] = []
+    for multiple, count in TRIED.items():
+        steps = multiple * BASES[setup.strategy]
+        fixed = {"schedule": "cosine", "epochs": 1e-9, "min_steps": steps}
+        results: list[Trained] = []
+        for rate in rates[:count]:
+            trial = replace(setup, settings=own.model_copy(update=fixed), rates=Rates(rate, 1.0))
+            try:
+                results.append(train(trial, work))
+            except DivergedError as error:
+                print(error, file=sys.stderr)
+        results.sort(key=lambda each: each[0]["val_loss"])
+        rates = [facts["rate"] for facts, _ in results]
+        tried += results
+    return min(tried, key=lambda each: each[0]["val_loss"])
+
+
+def test_accuracy(setup: Setup, state: dict[str, torch.Tensor], test: pd.DataFrame) -> float:
+    network, load = assemble(
+        STRATEGIES[setup.strategy], setup.network, len(setup.classes), setup.arrays, CPU
+    )
+    network.load_state_dict(state)
+    held_out = Examples.of(test, setup.classes)
+    predicted = predict(network, load, held_out.rows).argmax(axis=1)
+    return float(np.mean(predicted == held_out.targets))
+
+
+def compare(params: Params, job: Job, report: Report) -> pd.DataFrame:
+    """Train both networks of a job; return a row for each."""
+    rows = []
+    setup, test = set_up(job, params)
+    for way, make in (("shipped", train_as_shipped), ("sweep", sweep)):
+        start = time.perf_counter()
+        with TemporaryDirectory() as work:
+            facts, state = make(setup, params, Path(work))
+        seconds = time.perf_counter() - start
+        accuracy = test_accuracy(setup, state, test)
+        rows.append(
+            {"collection": job.collection.name, "strategy": job.strategy, "split": job.split,
+             "way": way, "accuracy": accuracy, **facts, "seconds": seconds}
+        )  # fmt: skip
+        print(rows[-1], file=sys.stderr, flush=True)
+    return pd.DataFrame(rows)
+
+
+def summary(rows: pd.DataFrame) -> str:
+    """Return the table of regrets, one row for each collection and strategy."""
+    lines = []
+    for (collection, strategy), own in rows.groupby(["collection", "strategy"], sort=False):
+        ways = own.pivot(index="split", columns="way")
+        accuracy = 100 * ways["accuracy"]
+        regret = accuracy["sweep"] - accuracy["shipped"]
+        half = 1.96 * regret.std(ddof=1) / np.sqrt(len(regret))
+        means = ways[["steps", "seconds"]].mean()
+        lines.append(
+            [str(collection), str(strategy), f"{accuracy['shipped'].mean():.1f}",
+             f"{accuracy['sweep'].mean():.1f}", f"{regret.mean():+.1f} ± {half:.1f}",
+             f"{means['steps', 'shipped']:,.0f}", f"{means['steps', 'sweep']:,.0f}",
+             f"{means['seconds', 'shipped']:,.0f}", f"{means['seconds', 'sweep']:,.0f}"]
+        )  # fmt: skip
+    heads = ["collection", "strategy", "shipped, %", "sweep, %", "regret, points", "steps shipped",
+             "steps sweep", "seconds shipped", "seconds sweep"]  # fmt: skip
+    return markdown_table(heads, lines)
+
+
+def main() -> None:
+    splits, *named = sys.argv[1:]
+    params = load_params(ROOT / "params.yaml", Params)
+    with TemporaryDirectory() as work:
+        collections = [read_collection(text, params, Path(work)) for text in named]
+        jobs = [
+            Job(collection, split, strategy)
+            for split in range(int(splits))
+            for collection in collections
+            for strategy in STRATEGIES
+        ]
+        done = [rows for _, rows in run_side_by_side(partial(compare, params), jobs, 2, 1, CPU)]
+    place = {name: number for number, name in enumerate([c.name for c in collections])}
+    rows = pd.concat(done)
+    print(summary(rows.sort_values("collection", key=lambda names: names.map(place))))
+
+
+if __name__ == "__main__":
+    main()
