@@ -104,5 +104,6 @@ def frozen_column(
     add("all", "", "", map(duration, sums))
     add("÷ Shotcount", "", "", map(number, sums / sums[-1]))
     text = f"""{SEEDS} seeds of {setting.network} at {setting.px} px, trained (by Shotcount:
-        solved) and tested. Computed from the rates above, with {duration(rates.of[JUDGING].first)} to start workers."""
+        solved) and tested. Computed from the rates above, with
+        {duration(rates.of[JUDGING].first)} to start workers."""
     return section("The frozen column", text, table(rows))

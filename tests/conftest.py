@@ -250,6 +250,8 @@ QUICK = {
     **{f"train__{strategy}__seeds": 2 for strategy in ("scratch", "frozen", "finetune")},
     **{f"train__{strategy}__epochs": 1 for strategy in ("scratch", "finetune")},
     **{f"train__{strategy}__min_steps": 2 for strategy in ("scratch", "finetune")},
+    "train__finetune__learning_rate": 0.001,  # trying scratch's rates is enough
+    "train__finetune__backbone_rate": 1.0,
     "parallel__networks": 1,
     "answer__replicates": 200,
 }

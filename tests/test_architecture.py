@@ -174,6 +174,20 @@ def test_the_split_depends_on_no_size_of_the_study_and_only_prepare_on_the_photo
     assert [s for s in STAGES if "${data.path}" in STAGES[s]["deps"]] == ["prepare"]
 
 
+def test_a_study_may_leave_out_any_strategy() -> None:
+    """What a stage of one strategy makes is needed by stages of the same strategy alone."""
+    made = [
+        re.escape(out).replace(re.escape("${item.strategy}"), "(scratch|frozen|finetune)")
+        for stage in STAGES.values()
+        for out in stage.get("outs", [])
+        if "${item.strategy}" in str(out)
+    ]
+    assert made
+    for name, stage in STAGES.items():
+        for dep in stage["deps"]:
+            assert not any(re.match(out, dep) for out in made), (name, dep)
+
+
 def test_data_opens_no_door_to_code() -> None:
     """No pickle, no other way to run what a file holds; and Pillow's guards stay up."""
     forbidden = (

@@ -29,21 +29,21 @@ REST = ["classifier", "gallery", "plot"]
 
 
 class Untrained(Clone):
-    """A copy of the finished study that knows nothing from training on."""
+    """A copy of the finished study that knows nothing from the stage tune on."""
 
     def __init__(self, study: Clone, folder: Path) -> None:
         self.folder = folder
         shutil.copytree(study.folder, folder, ignore=shutil.ignore_patterns("runs"))
-        for made in ("data/models", "data/evaluation", "data/classifier", "data/gallery"):
-            shutil.rmtree(folder / made)
+        for made in ("rates", "models", "evaluation", "classifier", "gallery"):
+            shutil.rmtree(folder / "data" / made)
         lock = folder / "dvc.lock"
         content = yaml.safe_load(lock.read_text(encoding="utf-8"))
-        later = ("train", "evaluate", *REST)
+        later = ("tune", "train", "evaluate", *REST)
         kept = {k: v for k, v in content["stages"].items() if not k.startswith(later)}
         lock.write_text(yaml.safe_dump(content | {"stages": kept}), encoding="utf-8")
 
     def one_strategy(self) -> None:
-        """Leave six stages to run: four cells, train_grid, evaluate."""
+        """Leave seven stages to run: tune, four cells, train_grid, evaluate."""
         self.set_params(study__strategies=["frozen"])
 
     def made(self, *folders: str) -> dict[str, bytes]:
@@ -165,13 +165,16 @@ def test_a_requeued_job_goes_on_to_the_same_bytes(study: Clone, untrained: Untra
 
 
 def test_what_fails_is_named_and_the_rest_recorded(untrained: Untrained) -> None:
-    untrained.one_strategy()
-    untrained.set_params(train__frozen__learning_rate=1e30, train__frozen__min_steps=20)
+    untrained.set_params(
+        study__strategies=["scratch", "frozen"],
+        train__scratch__learning_rate=1e30,
+        train__scratch__min_steps=20,
+    )
     cell = untrained.folder / "data/models/frozen/0.5x1"
     shown = untrained.run(*COMMAND, "--on", "local", code=2)
-    assert re.search(r"^error: \d of 5 stages failed, the others are recorded:$", shown, re.M)
-    fault = "training diverged: .* lower learning_rate"
-    assert re.search(rf"^ +train@frozen-1.0-3: {fault}", shown, re.M)
+    assert re.search(r"^error: \d of 9 stages failed, the others are recorded:$", shown, re.M)
+    fault = r"training diverged by step \d+: lower learning_rate"
+    assert re.search(rf"^ +train@scratch-1.0-3: {fault}", shown, re.M)
     assert "Traceback" not in shown
     assert ": retrying" not in shown  # since it would fail again
     assert not cell.exists() or "train@frozen-0.5-1" in recorded(shown)

@@ -20,6 +20,7 @@ STAGES = {
     "subsample.py": (["data/subsets"], False),
     "backbone.py": (["data/backbone.safetensors"], False),
     "features.py": (["data/features.npy"], True),
+    "tune.py scratch": (["data/rates/scratch"], True),
     "train.py scratch 1.0 3": (["data/models/scratch/1.0x3"], True),
     "train.py finetune 0.5 1": (["data/models/finetune/0.5x1"], True),
     "train.py frozen 1.0 3": (["data/models/frozen/1.0x3"], True),
@@ -32,7 +33,7 @@ STAGES = {
 TIMED = "report.html"  # tells how long the stages took
 # Long enough to be killed in the midst of it.
 LONGER = {"train__scratch__min_steps": 30, "train__finetune__min_steps": 30}
-LONGER |= {"train__frozen__min_steps": 2000, "train__frozen__validations": 5}
+LONGER |= {"train__frozen__seeds": 10, "parallel__networks": 2}
 
 
 @dataclass

@@ -61,10 +61,11 @@ def learn(accuracy: Accuracy) -> list[Learning]:
 
 
 def answer(
-    accuracy: Accuracy, guessing: float = 0.5, unsettled: dict[str, list[str]] = {}, **wanted: float
+    accuracy: Accuracy, guessing: float = 0.5, *, raise_: str | None = None, **wanted: float
 ) -> Answer:
-    open_ = {name: unsettled.get(name, []) for name in accuracy}
-    return answer_study(learn(accuracy), guessing, WANTED.model_copy(update=wanted), open_)
+    """`raise_`: a parameter that kept its strategy from converging."""
+    unsettled = {name: [raise_] if f".{name}." in (raise_ or "") else [] for name in accuracy}
+    return answer_study(learn(accuracy), guessing, WANTED.model_copy(update=wanted), unsettled)
 
 
 def saturating(n: int, k: int, rho: float = 0.5, ceiling: float = 0.95) -> float:
@@ -253,16 +254,16 @@ def test_a_solved_head_is_settled() -> None:
 
 def test_nothing_is_concluded_against_training_that_had_not_converged() -> None:
     accuracy = {"frozen": FROZEN, "scratch": WORSE}
-    a = answer(accuracy, unsettled={"scratch": ["train.scratch.epochs"]})
+    a = answer(accuracy, raise_="train.scratch.epochs")
     (comparison,) = a.comparisons
     assert (comparison.better, comparison.settled) == ("frozen", False)
     text = " ".join(headline(a))
     assert "better than" not in text
     assert "not settled against scratch" in text
-    assert "Not settled: scratch had not converged; it was still improving" in text
+    assert "Not settled: training from scratch had not converged; it was still improving" in text
     assert "raise train.scratch.epochs." in text
     # The one that leads could only lead by more.
-    a = answer(accuracy, unsettled={"frozen": ["train.frozen.learning_rate"]})
+    a = answer(accuracy, raise_="train.frozen.learning_rate")
     assert a.comparisons[0].settled
     assert "better than scratch" in sentences(a)[0]
 

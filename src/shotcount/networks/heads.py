@@ -9,6 +9,7 @@ from scipy.special import logsumexp, softmax
 from torch import nn
 
 PENALTIES = np.logspace(5, -2, 15)  # of standardised features
+FLATTEST = 0.05  # keeps the ranking of the classes in probabilities of six digits
 SHARPEST = 2.0  # validation photos that are all predicted correctly would ask for certainty
 
 
@@ -95,8 +96,8 @@ def calibrate(probabilities: np.ndarray, targets: np.ndarray) -> tuple[float, fl
     A network grows overconfident long before its predictions get worse: its loss rises while its
     accuracy still rises, too. So training is stopped, and weights are chosen, by the loss that is
     left after temperature scaling (Guo et al., ICML 2017), as Berta et al. propose ("Rethinking
-    Early Stopping: Refine, Then Calibrate", arXiv 2501.19195, 2025). It never exceeds
-    the loss of guessing.
+    Early Stopping: Refine, Then Calibrate", arXiv 2501.19195, 2025). It hardly
+    exceeds the loss of guessing.
 
     Parameters
     ----------
@@ -106,11 +107,11 @@ def calibrate(probabilities: np.ndarray, targets: np.ndarray) -> tuple[float, fl
     Returns
     -------
     (float, float)
-        The inverse temperature, from 0 to `SHARPEST`, and the mean cross-entropy in nats.
+        The inverse temperature, from `FLATTEST` to `SHARPEST`, and the mean cross-entropy in nats.
     """
     best = minimize_scalar(
         lambda factor: photo_losses(probabilities, targets, factor).mean(),
-        bounds=(0, SHARPEST),
+        bounds=(FLATTEST, SHARPEST),
         method="bounded",
         options={"xatol": 1e-4},
     )

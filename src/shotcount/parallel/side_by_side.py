@@ -31,7 +31,9 @@ def network_count(parallel: ParallelSettings, device: torch.device) -> int:
     if parallel.networks != "auto":
         return parallel.networks
     if device.type == "cpu":
-        return max(1, len(os.sched_getaffinity(0)) // parallel.threads)
+        own = hasattr(os, "sched_getaffinity")  # the cores that this process may use
+        cores = len(os.sched_getaffinity(0)) if own else os.cpu_count() or 1
+        return max(1, cores // parallel.threads)
     return 2  # one prepares its batch while the other computes
 
 
@@ -70,20 +72,14 @@ def run_side_by_side(
                 result = work(job, partial(on_report, number))
             yield number, result
         return
-    # A forked process has all modules imported and all data mapped. Threads and CUDA don't survive
-    # a fork.
-    forks = sys.platform == "linux" and device.type == "cpu" and threads == 1
-    context: Any = multiprocessing.get_context("fork" if forks else "spawn")
+    context = _context(threads, device)
     waiting = list(enumerate(jobs))
     running: dict[Any, tuple[int, Any]] = {}  # by the connection that it sends on
     try:
         while waiting or running:
             while waiting and len(running) < at_once:
                 number, job = waiting.pop(0)
-                receiver, sender = context.Pipe(duplex=False)
-                process = context.Process(target=_run, args=(work, job, threads, sender))
-                process.start()
-                sender.close()
+                receiver, process = _start(context, work, job, threads)
                 running[receiver] = number, process
             for ready in wait(list(running)):
                 number, process = running[ready]
@@ -100,6 +96,21 @@ def run_side_by_side(
         for _, process in running.values():
             process.kill()
             process.join()
+
+
+def _context(threads: int, device: torch.device) -> Any:
+    # A forked process has all modules imported and all data mapped. Threads and CUDA don't survive
+    # a fork.
+    forks = sys.platform == "linux" and device.type == "cpu" and threads == 1
+    return multiprocessing.get_context("fork" if forks else "spawn")
+
+
+def _start(context: Any, work: Callable[[Job, Report], Any], job: Job, threads: int) -> Any:
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_run, args=(work, job, threads, sender))
+    process.start()
+    sender.close()
+    return receiver, process
 
 
 def _receive(receiver: Any, process: Any) -> tuple[str, Any]:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,9 @@ def train_cell(
     waiting = [seed for seed in range(seeds) if seed not in ended]
     processes = _processes(setup, subset)
     at_once = 1 if processes > 1 else network_count(compute.parallel, compute.device)
-    work = partial(_train_seed, setup, cell, subset, folder, checkpoints, processes)
+    work = partial(_train_seed, setup, cell, subset, folder, checkpoints)
+    if STRATEGIES[setup.strategy].pretrained:
+        import_module("sklearn.linear_model")  # here, not in each forked process
     steps = dict.fromkeys(ended, most_steps) | dict.fromkeys(waiting, 0)
     with Meter(f"{setup.strategy} {samples}x{angles}", seeds * most_steps, "step") as meter:
 
@@ -143,7 +146,6 @@ def _train_seed(
     subset: pd.DataFrame,
     folder: Path,
     checkpoints: Path,
-    processes: int,
     seed: int,
     report: Report,
 ) -> tuple[pd.DataFrame, float]:
@@ -159,7 +161,7 @@ def _train_seed(
     def show(state: RunState, steps: int) -> None:
         report((state.step, _accuracy(state)))
 
-    state, history = fit(setup, run, checkpoints, processes, show)
+    state, history = fit(setup, run, checkpoints, _processes(setup, subset), show)
     _save(weights, state)
     return history, time.perf_counter() - start
 
