@@ -79,7 +79,7 @@ def test_message_gives_the_line(tmp_path: Path, params_text: str) -> None:
 
 
 def test_all_faults_are_told_at_once(tmp_path: Path, params_text: str) -> None:
-    text = params_text.replace("epochs: 50", "epochs: 0").replace("seed: 0", "seed: -1", 1)
+    text = params_text.replace("epochs: 100", "epochs: 0").replace("seed: 0", "seed: -1", 1)
     with pytest.raises(UserError) as error:
         load(tmp_path, text)
     assert "demo.seed" in str(error.value)
@@ -88,7 +88,7 @@ def test_all_faults_are_told_at_once(tmp_path: Path, params_text: str) -> None:
 
 def test_a_stage_reads_its_own_sections_alone(tmp_path: Path, params_text: str) -> None:
     path = tmp_path / "params.yaml"
-    path.write_text(params_text.replace("epochs: 50", "epochs: 0"), encoding="utf-8")
+    path.write_text(params_text.replace("epochs: 100", "epochs: 0"), encoding="utf-8")
     assert load_params(path, SplitParams).split.val == 0.15
 
 
