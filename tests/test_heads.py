@@ -8,6 +8,7 @@ import torch
 
 from shotcount.networks.devices import seeded
 from shotcount.networks.heads import (
+    FLATTEST,
     SHARPEST,
     Network,
     build_head,
@@ -91,8 +92,8 @@ def test_overconfident_predictions_are_made_less_certain() -> None:
 
 
 def test_calibration_goes_neither_below_guessing_nor_to_certainty() -> None:
-    factor, loss = calibrate(*certain(0.99, right=10, wrong=90))
-    assert factor == pytest.approx(0, abs=1e-3)
+    factor, loss = calibrate(*certain(0.6, right=50, wrong=50))
+    assert factor == pytest.approx(FLATTEST, abs=1e-3)
     assert loss <= math.log(2) + 1e-3
     factor, loss = calibrate(*certain(0.9, right=100, wrong=0))
     assert factor == pytest.approx(SHARPEST, abs=1e-3)
