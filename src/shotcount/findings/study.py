@@ -43,15 +43,17 @@ def training_results(
     histories = []
     unsettled: dict[str, list[str]] = {}
     for strategy in study.strategies:
-        own = {}
-        for cell in cell_folders(study, strategy):
-            history = tables.read(models / strategy / cell / "history.csv", tables.HISTORY)
-            own[int(history["photos"].iloc[0])] = cell, history
-            histories.append(history)
-        cell, history = own[max(own)]
-        model = json.loads((models / strategy / cell / "model.json").read_text(encoding="utf-8"))
+        folders = [models / strategy / cell for cell in cell_folders(study, strategy)]
+        history = pd.concat(
+            tables.read(folder / "history.csv", tables.HISTORY).assign(folder=folder)
+            for folder in folders
+        )
+        histories.append(history.drop(columns="folder"))
+        largest = tables.largest_cell(history)
+        model_file = largest["folder"].iloc[0] / "model.json"
+        model = json.loads(model_file.read_text(encoding="utf-8"))
         trials = tables.read(rates / strategy / "trials.csv", tables.TRIALS)
-        unsettled[strategy] = why_unsettled(model, history, trials)
+        unsettled[strategy] = why_unsettled(model, largest, trials)
     return pd.concat(histories), unsettled
 
 

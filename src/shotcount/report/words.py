@@ -116,13 +116,11 @@ def unsettled(a: Answer) -> list[str]:
     """Say which strategies' training had not converged, and what to raise."""
     said = []
     for strategy, parameters in a.unsettled.items():
-        why = {
-            "learning_rate": "its best learning rate was the lowest or the highest one tried: try "
-            "others with {}",
-            "epochs": "it was still improving when its training ended: raise {}",
-        }
         reasons = [
-            why["learning_rate" if name.endswith("learning_rate") else "epochs"].format(name)
+            "its best learning rate was the lowest or the highest one tried: try others with "
+            f"{name}"
+            if name.endswith("learning_rate")
+            else f"it was still improving when its training ended: raise {name}"
             for name in parameters
         ]
         if reasons:
