@@ -251,7 +251,7 @@ def test_nodes_with_folders_of_their_own_and_a_killed_worker_give_the_same_bytes
     shown = process.communicate()[0]
     assert process.returncode == 0, shown
     assert len(re.findall(r"^train\S+: its worker died .*: retrying \(1 of 2\)$", shown, re.M)) == 1
-    assert len(recorded(shown)) == len(set(recorded(shown))) == 12 + 1 + 3
+    assert len(recorded(shown)) == len(set(recorded(shown))) == 3 + 12 + 1 + 3
     for folder in own:  # where DVC's cache is, and nothing of the other node
         assert (folder / "data/pixels/index.json").exists()
         assert not (folder / ".git").exists()

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,18 +47,29 @@ class Workbench(Clone):
     """A finished study in which stages are run by hand, without DVC."""
 
     def __init__(self, study: Clone, folder: Path) -> None:
-        self.folder = folder
+        self.study, self.folder = study, folder
         shutil.copytree(study.folder, folder, ignore=shutil.ignore_patterns(".dvc", ".git"))
         self.set_params(**LONGER)
         self.known: dict[str, Undisturbed] = {}
 
     def launch(self, stage: str, *command: str) -> subprocess.Popen[str]:
         """Remove what the stage makes, as DVC does, and start it (or another command)."""
+        self.remove(stage)
+        script, *arguments = stage.split()
+        return self.start(*(command or ("python", f"stages/{script}", *arguments)))
+
+    def remove(self, stage: str) -> None:
         for name in STAGES[stage][0]:
             path = self.folder / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        script, *arguments = stage.split()
-        return self.start(*(command or ("python", f"stages/{script}", *arguments)))
+
+    def restore(self) -> None:
+        """Undo what stages made with the longer settings: other stages read it."""
+        for stage in self.known:
+            self.remove(stage)
+            for name in STAGES[stage][0]:
+                source, path = self.study.folder / name, self.folder / name
+                (shutil.copytree if source.is_dir() else shutil.copy2)(source, path)
 
     def wait_for_work(self, stage: str, process: subprocess.Popen[str]) -> None:
         """Wait until the stage has its folder for unfinished work, if it has one."""
@@ -103,8 +115,14 @@ class Workbench(Clone):
 
 
 @pytest.fixture(scope="module")
-def workbench(study: Clone, tmp_path_factory: pytest.TempPathFactory) -> Workbench:
+def only_workbench(study: Clone, tmp_path_factory: pytest.TempPathFactory) -> Workbench:
     return Workbench(study, tmp_path_factory.mktemp("faults") / "a workbench")
+
+
+@pytest.fixture
+def workbench(only_workbench: Workbench) -> Iterator[Workbench]:
+    yield only_workbench
+    only_workbench.restore()
 
 
 # ---- killed -------------------------------------------------------------------------

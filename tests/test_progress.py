@@ -50,6 +50,14 @@ def test_a_log_gets_a_line_each_half_minute_at_most(clock: Any, capsys: Any) -> 
     assert err == ""
 
 
+def test_work_that_may_end_sooner_is_told_as_a_bound(clock: Any, capsys: Any) -> None:
+    with Meter("tune", 400, "step", at_most=True) as meter:
+        meter.show(0)
+        clock.now += 40
+        meter.show(100)
+    assert "100 of at most 400 steps, 00:40 gone, at most 02:00 to go" in capsys.readouterr().out
+
+
 def test_what_is_over_sooner_leaves_no_trace_in_a_log(clock: Any, capsys: Any) -> None:
     assert list(watch("abc", "photos", 3, "photo")) == ["a", "b", "c"]
     assert capsys.readouterr() == ("", "")

@@ -13,7 +13,7 @@ Item = TypeVar("Item")
 REDRAW = 0.1  # seconds between two updates of a bar
 LOG = 30.0  # seconds between two lines of a log, at least
 BAR = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
-LINE = "{desc}: {n_fmt} of {total_fmt} {unit}s, {elapsed} gone, {remaining} to go{postfix}"
+LINE = "{desc}: {n_fmt} of MOST{total_fmt} {unit}s, {elapsed} gone, MOST{remaining} to go{postfix}"
 
 
 class Meter(AbstractContextManager["Meter"]):
@@ -26,6 +26,8 @@ class Meter(AbstractContextManager["Meter"]):
         The amount of work, as far as it is known.
     unit : str
         The unit of work, in the singular.
+    at_most : bool
+        Whether the work may end before `total`.
 
     Attributes
     ----------
@@ -33,10 +35,11 @@ class Meter(AbstractContextManager["Meter"]):
         Whether both output streams are terminals.
     """
 
-    def __init__(self, title: str, total: float, unit: str) -> None:
+    def __init__(self, title: str, total: float, unit: str, at_most: bool = False) -> None:
         self.live = sys.stdout.isatty() and sys.stderr.isatty()
-        self._style: dict[str, Any] = {"unit": unit, "bar_format": BAR if self.live else LINE}
-        self._title, self._total = title, total
+        self._title, self._total, self._at_most = title, total, at_most
+        line = LINE.replace("MOST", "at most " if at_most else "")
+        self._style: dict[str, Any] = {"unit": unit, "bar_format": BAR if self.live else line}
         self._bar: tqdm[Any] | None = None
         self._start = time.perf_counter()
         self._due = self._start + (REDRAW if self.live else LOG)
@@ -69,8 +72,8 @@ class Meter(AbstractContextManager["Meter"]):
             )  # fmt: skip
             print(line, flush=True)
 
-    def __reduce__(self) -> tuple[type, tuple[str, float, str]]:
-        return Meter, (self._title, self._total, self._style["unit"])  # for another process
+    def __reduce__(self) -> tuple[type, tuple[str, float, str, bool]]:  # for another process
+        return Meter, (self._title, self._total, self._style["unit"], self._at_most)
 
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:

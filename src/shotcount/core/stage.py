@@ -57,7 +57,7 @@ def recorded_seconds(runs: Iterable[str]) -> dict[str, float]:
 def how_far(runs: Sequence[str]) -> str:
     """Return how many training runs there are, which one this is, and how long the rest takes.
 
-    A run has been done for this study if it finished after the stage tune of its strategy. The time
+    A run is done for this study if it finished after its strategy was tuned, if ever. The time
     of a run to come is that of its last time, or of the others of its strategy.
 
     Parameters
@@ -70,7 +70,7 @@ def how_far(runs: Sequence[str]) -> str:
     def is_done(run: str) -> bool:
         tuned = SECONDS / f"tune-{_strategy(run)}"
         return run in seconds and (
-            tuned.exists() and (SECONDS / run).stat().st_mtime > tuned.stat().st_mtime
+            not tuned.exists() or (SECONDS / run).stat().st_mtime > tuned.stat().st_mtime
         )
 
     waiting = [run for run in runs if not is_done(run)]

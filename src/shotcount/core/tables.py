@@ -83,6 +83,12 @@ def largest_cell(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["samples"] == rows["samples"].max()]
 
 
+def best_trial(trials: pd.DataFrame) -> pd.Series:
+    """Return the row of `TRIALS` with the lowest validation loss among the longest trials."""
+    longest = trials[trials["steps"] == trials["steps"].max()]
+    return longest.loc[longest["val_loss"].idxmin()]
+
+
 def read(path: Path, table: Table) -> pd.DataFrame:
     """Read a CSV file or a folder with one table; it must have exactly the columns of `table`.
 

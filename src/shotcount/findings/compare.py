@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from shotcount.core import tables
 from shotcount.findings.learning import Learning, measured
 from shotcount.uncertainty.bootstrap import bootstrap_mean, difference
 from shotcount.uncertainty.intervals import Estimate, accuracy_interval, holm, p_value
@@ -59,8 +60,7 @@ def why_unsettled(
         binding = "min_steps" if model["most_steps"] == own["min_steps"] else "epochs"
         found.append(f"{section}.{binding}")
     if trials["learning_rate"].nunique() > 1:
-        longest = trials[trials["steps"] == trials["steps"].max()]
-        rate = longest.loc[longest["val_loss"].idxmin(), "learning_rate"]
+        rate = tables.best_trial(trials)["learning_rate"]
         if rate in (trials["learning_rate"].min(), trials["learning_rate"].max()):
             found.append(f"{section}.learning_rate")
     return found

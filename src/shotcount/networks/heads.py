@@ -96,8 +96,7 @@ def calibrate(probabilities: np.ndarray, targets: np.ndarray) -> tuple[float, fl
     A network grows overconfident long before its predictions get worse: its loss rises while its
     accuracy still rises, too. So training is stopped, and weights are chosen, by the loss that is
     left after temperature scaling (Guo et al., ICML 2017), as Berta et al. propose ("Rethinking
-    Early Stopping: Refine, Then Calibrate", arXiv 2501.19195, 2025). It hardly
-    exceeds the loss of guessing.
+    Early Stopping: Refine, Then Calibrate", arXiv 2501.19195, 2025).
 
     Parameters
     ----------

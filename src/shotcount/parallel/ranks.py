@@ -42,7 +42,9 @@ def process_count(parallel: ParallelSettings, gpus: int, batch_size: int, shown:
     shown : int
         Photos shown in training: steps x batch size.
 
-    >>> auto = ParallelSettings(processes="auto", batch_share=32, from_photos=10_000)
+    >>> auto = ParallelSettings(
+    ...     threads=1, networks="auto", processes="auto", batch_share=32, from_photos=10_000
+    ... )
     >>> [process_count(auto, gpus, 192, 20_000) for gpus in (0, 1, 4, 8)]
     [1, 1, 4, 6]
     >>> process_count(auto, 8, 64, 20_000), process_count(auto, 8, 192, 5_000)

@@ -63,7 +63,9 @@ def train_cell(
     if STRATEGIES[setup.strategy].pretrained:
         import_module("sklearn.linear_model")  # here, not in each forked process
     steps = dict.fromkeys(ended, most_steps) | dict.fromkeys(waiting, 0)
-    with Meter(f"{setup.strategy} {samples}x{angles}", seeds * most_steps, "step") as meter:
+    with Meter(
+        f"{setup.strategy} {samples}x{angles}", seeds * most_steps, "step", at_most=True
+    ) as meter:
 
         def show(job: int, report: tuple[int, str]) -> None:
             steps[waiting[job]], note = report
@@ -202,7 +204,10 @@ def fit(
             return *work(on_step), checkpoint
         print(f"{_title(run.key)}: {processes} processes", flush=True)
         # `on_step` belongs to this process; the first rank shows its progress itself.
-        work = partial(work, partial(_show, Meter(_title(run.key), run.steps, "step")))
+        work = partial(
+            work,
+            partial(_show, Meter(_title(run.key), run.steps, "step", at_most=run.ends_by_itself)),
+        )
         return *ranks.launch(work, processes, setup.compute.device), checkpoint
 
     share = min(run.settings.batch_size, len(run.train.rows)) // processes

@@ -71,7 +71,7 @@ def tune(setup: Setup, study: StudySettings, checkpoints: Path) -> tuple[Rates, 
     if len(rates) == 1:
         return rates[0], pd.DataFrame(columns=list(tables.TRIALS))
     most = TRIALS * STEPS[0] + (PROMOTED + FURTHER) * STEPS[1]
-    with Meter(f"tune {setup.strategy}", most, "step") as meter:
+    with Meter(f"tune {setup.strategy}", most, "step", at_most=True) as meter:
         short = _try(setup, study, rates, STEPS[0], checkpoints, meter, 0)
         promoted = [_rates(row) for _, row in short.nsmallest(PROMOTED, "val_loss").iterrows()]
         long = _try(setup, study, promoted, STEPS[1], checkpoints, meter, TRIALS * STEPS[0])
@@ -84,18 +84,12 @@ def tune(setup: Setup, study: StudySettings, checkpoints: Path) -> tuple[Rates, 
             one = _try(setup, study, [beyond], STEPS[1], checkpoints, meter, gone)
             trials = pd.concat([trials, one], ignore_index=True)
         meter.show(most)
-    return best_rates(trials), trials
-
-
-def best_rates(trials: pd.DataFrame) -> Rates:
-    """Return the rates with the lowest validation loss among the longest trials."""
-    longest = trials[trials["steps"] == trials["steps"].max()]
-    return _rates(longest.loc[longest["val_loss"].astype(float).idxmin()])
+    return _rates(tables.best_trial(trials)), trials
 
 
 def _beyond(trials: pd.DataFrame, settings: TrainingSettings) -> Rates | None:
     """Return the rates to try next if the best rate lies at an edge of those tried."""
-    best = best_rates(trials)
+    best = _rates(tables.best_trial(trials))
     tried = trials["learning_rate"]
     if settings.learning_rate != "auto" or tried.min() < best.learning_rate < tried.max():
         return None
