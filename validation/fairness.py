@@ -1,9 +1,11 @@
 """Are all strategies trained as well as their photos allow? The shipped settings against a sweep.
 
-    python validation/fairness.py SPLITS NAME=FOLDER:PX[:PATTERN] ... > docs/fairness.md
+    python validation/fairness.py RECORD SPLITS NAME=FOLDER:PX[:PATTERN] ...
 
-SPLITS is the number of random splits. Each further argument is a collection: its name, folder,
-photo size in px and, if it needs one, its pattern (`data.pattern`).
+RECORD is a CSV file that gets a row for each network. What it already has is not trained again, so
+a run that was interrupted can be resumed, and splits can be added. SPLITS is the number of random
+splits. Each further argument is a collection: its name, folder, photo size in px and, if it needs
+one, its pattern (`data.pattern`). Prints tables of everything in RECORD.
 
 For each collection, split and strategy, two networks are trained on all training photos:
 
@@ -27,6 +29,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from scipy import stats
 
 from shotcount.core.params import load_params
 from shotcount.core.pixels import Pixels
@@ -66,6 +69,7 @@ Trained = tuple[dict[str, Any], Any]  # facts and state of a network
 @dataclass(frozen=True)
 class Collection:
     name: str
+    px: int
     manifest: pd.DataFrame
     arrays: Arrays
 
@@ -90,7 +94,7 @@ def read_collection(text: str, params: Params, work: Path) -> Collection:
     backbone.load_state_dict(fetch_weights(params.model.name, params.model.weights, ROOT))
     pixels = Pixels.open(work / name)
     features = np.concatenate(list(extract(backbone, pixels, CPU)))
-    return Collection(name, manifest, Arrays(pixels, features))
+    return Collection(name, int(size), manifest, Arrays(pixels, features))
 
 
 def set_up(job: Job, params: Params) -> tuple[Setup, pd.DataFrame]:
@@ -192,8 +196,9 @@ def compare(params: Params, job: Job, report: Report) -> pd.DataFrame:
         seconds = time.perf_counter() - start
         accuracy = test_accuracy(setup, state, test)
         rows.append(
-            {"collection": job.collection.name, "strategy": job.strategy, "split": job.split,
-             "way": way, "accuracy": accuracy, **facts, "seconds": seconds}
+            {"collection": job.collection.name, "px": job.collection.px, "split": job.split,
+             "strategy": job.strategy, "way": way, "accuracy": accuracy, **facts,
+             "seconds": seconds}
         )  # fmt: skip
         print(rows[-1], file=sys.stderr, flush=True)
     return pd.DataFrame(rows)
@@ -202,15 +207,13 @@ def compare(params: Params, job: Job, report: Report) -> pd.DataFrame:
 def summary(rows: pd.DataFrame) -> str:
     """Return the table of regrets, one row for each collection and strategy."""
     lines = []
-    for (collection, strategy), own in rows.groupby(["collection", "strategy"], sort=False):
+    for (collection, px, strategy), own in rows.groupby(["collection", "px", "strategy"]):
         ways = own.pivot(index="split", columns="way")
         accuracy = 100 * ways["accuracy"]
-        regret = accuracy["sweep"] - accuracy["shipped"]
-        half = 1.96 * regret.std(ddof=1) / np.sqrt(len(regret))
         means = ways[["steps", "seconds"]].mean()
         lines.append(
-            [str(collection), str(strategy), f"{accuracy['shipped'].mean():.1f}",
-             f"{accuracy['sweep'].mean():.1f}", f"{regret.mean():+.1f} ± {half:.1f}",
+            [f"{collection}, {px} px", str(strategy), f"{accuracy['shipped'].mean():.1f}",
+             f"{accuracy['sweep'].mean():.1f}", mean(accuracy["sweep"] - accuracy["shipped"]),
              f"{means['steps', 'shipped']:,.0f}", f"{means['steps', 'sweep']:,.0f}",
              f"{means['seconds', 'shipped']:,.0f}", f"{means['seconds', 'sweep']:,.0f}"]
         )  # fmt: skip
@@ -219,9 +222,34 @@ def summary(rows: pd.DataFrame) -> str:
     return markdown_table(heads, lines)
 
 
+def leads(rows: pd.DataFrame) -> str:
+    """Return the table of the best strategies' leads over the second best, by their mean."""
+    lines = []
+    for (collection, px, way), own in rows.groupby(["collection", "px", "way"]):
+        accuracy = 100 * own.pivot(index="split", columns="strategy", values="accuracy")
+        second, best = accuracy.mean().sort_values().index[-2:]
+        lead = mean(accuracy[best] - accuracy[second])
+        lines.append([f"{collection}, {px} px", str(way), str(best), str(second), lead])
+    return markdown_table(["collection", "trained by", "best", "second", "lead, points"], lines)
+
+
+def mean(values: pd.Series) -> str:
+    """Write the mean over splits, and its 95 % interval (Student's t)."""
+    if len(values) < 2:
+        return f"{values.mean():+.1f}"
+    half = stats.t.ppf(0.975, len(values) - 1) * values.sem()
+    return f"{values.mean():+.1f} ± {half:.1f}"
+
+
 def main() -> None:
-    splits, *named = sys.argv[1:]
+    record, splits, *named = sys.argv[1:]
     params = load_params(ROOT / "params.yaml", Params)
+    done = [pd.read_csv(record)] if Path(record).exists() else []
+    known = {
+        key
+        for rows in done
+        for key in zip(rows["collection"], rows["px"], rows["split"], rows["strategy"], strict=True)
+    }
     with TemporaryDirectory() as work:
         collections = [read_collection(text, params, Path(work)) for text in named]
         jobs = [
@@ -229,11 +257,12 @@ def main() -> None:
             for split in range(int(splits))
             for collection in collections
             for strategy in STRATEGIES
+            if (collection.name, collection.px, split, strategy) not in known
         ]
-        done = [rows for _, rows in run_side_by_side(partial(compare, params), jobs, 2, 1, CPU)]
-    place = {name: number for number, name in enumerate([c.name for c in collections])}
-    rows = pd.concat(done)
-    print(summary(rows.sort_values("collection", key=lambda names: names.map(place))))
+        for _, rows in run_side_by_side(partial(compare, params), jobs, 2, 1, CPU):
+            done.append(rows)
+            pd.concat(done).to_csv(record, index=False, float_format="%.6g")
+    print(summary(pd.concat(done)), leads(pd.concat(done)), sep="\n\n")
 
 
 if __name__ == "__main__":
