@@ -91,7 +91,7 @@ def bench(options: argparse.Namespace, effort: Effort) -> Iterator[str]:
         network=network, px=input_size(network, options.size or effort.px or data.size),
         device=device, precision=str(precision).removeprefix("torch."), root=root, found=part,
         pretrained=read_weights(network, options.weights or params.model.weights),
-        parts=split_samples(part, params.split.val, params.split.test, seed=0),
+        parts=split_samples(part, params.split, draws=1),
         settings=settings, parallel=params.parallel,
     )  # fmt: skip
     yield heading(setting, found, effort)

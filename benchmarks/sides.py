@@ -53,7 +53,7 @@ class Setting:
     pretrained: Mapping[str, torch.Tensor]  # the backbone's state
     root: Path
     found: pd.DataFrame  # as from find_photos; its column photo is a row of Shotcount's arrays
-    parts: Mapping[str, pd.DataFrame]  # train, val, test: the rows of each
+    parts: Mapping[str, pd.DataFrame]  # train, val, test: the rows of each, for all seeds
     settings: Mapping[tuple[str, str], Settings]  # by strategy and whose they are
     parallel: ParallelSettings  # of the heads that are solved side by side
 
@@ -64,8 +64,13 @@ class Setting:
 
 def take(photos: pd.DataFrame, samples: int, angles: int, seed: int = 0) -> pd.DataFrame:
     """Return the photos of so many samples, stratified by class, and so many angles, spread."""
-    rows = take_subset(nested_subsets(photos, "spread", seed + 1, seed=0), samples, angles)
-    return photos[photos["photo"].isin(rows[rows["seed"] == seed]["photo"])]
+    rows = take_subset(nested_subsets(photos.assign(seed=seed), "spread", 0), samples, angles)
+    return photos[photos["photo"].isin(rows["photo"])]
+
+
+def for_seeds(rows: pd.DataFrame, seeds: int) -> pd.DataFrame:
+    """Give each of so many seeds the same rows."""
+    return pd.concat([rows.assign(seed=seed) for seed in range(seeds)])
 
 
 def read_weights(network: str, source: str) -> dict[str, torch.Tensor]:
@@ -166,15 +171,18 @@ def gather(
         parallel = parallel.model_copy(update=alone)
     return Setup(
         strategy=strategy, settings=settings, rates=None if cached else RATES, study_seed=seed,
-        network=setting.network, arrays=arrays, val=setting.parts["val"],
+        network=setting.network, arrays=arrays,
+        val=for_seeds(setting.parts["val"], settings.seeds),
         compute=Compute.of(strategy, setting.device, setting.precision, False, parallel),
         pretrained=setting.pretrained if STRATEGIES[strategy].pretrained else None,
-        subsets=nested_subsets(setting.parts["train"], "spread", settings.seeds, seed),
+        subsets=nested_subsets(
+            for_seeds(setting.parts["train"], settings.seeds), "spread", seed
+        ),
     )  # fmt: skip
 
 
 def training_photos(setup: Setup) -> Examples:
-    return Examples.of(setup.subsets[setup.subsets["seed"] == 0], setup.classes)
+    return Examples.of(tables.of_seed(setup.subsets, 0), setup.classes)
 
 
 def ready(setup: Setup, settings: TrainingSettings) -> tuple[nn.Module, Load]:
@@ -193,7 +201,8 @@ def ready(setup: Setup, settings: TrainingSettings) -> tuple[nn.Module, Load]:
 def solving_rate(setup: Setup) -> Rate:
     """Time how a head is solved on all photos; it waits for none."""
     train = training_photos(setup)
-    seconds = seconds_of(lambda: cells.solve(setup, train), 1, setup.compute.device)
+    val = Examples.of(tables.of_seed(setup.val, 0), setup.classes)
+    seconds = seconds_of(lambda: cells.solve(setup, train, val), 1, setup.compute.device)
     return Rate(len(train.rows) / seconds, waiting=math.nan)
 
 

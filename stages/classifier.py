@@ -44,7 +44,8 @@ def main() -> None:
     )
     strategy, seed = keep.choose(history)
     folder = history.loc[history["strategy"] == strategy, "folder"].iloc[0]
-    model = json.loads((folder / "model.json").read_bytes()) | {"seed": seed}
+    model = json.loads((folder / "model.json").read_bytes())
+    model |= {"seed": seed, "samples_seen": model["samples_seen"][seed]}
     del model["seeds"]
     model["manifest_sha256"] = files.sha256(tables.table_file(MANIFEST))
 
@@ -52,11 +53,10 @@ def main() -> None:
     rng = np.random.default_rng(seed_for("classifier", study.seed))
     measured = figures.measure(test, model["classes"], params.answer.replicates, rng)
     subsets = tables.read(Path("data/subsets"), tables.SUBSETS)
+    val = tables.read(Path("data/splits/val"), tables.SPLIT)
     parts = {
-        "training": take_subset(
-            subsets[subsets["seed"] == seed], model["samples"], model["angles"]
-        ),
-        "validation": tables.read(Path("data/splits/val"), tables.SPLIT),
+        "training": take_subset(tables.of_seed(subsets, seed), model["samples"], model["angles"]),
+        "validation": tables.of_seed(val, seed),
         "test": test,
     }
     trained = load_file(folder / f"seed{seed}.safetensors")

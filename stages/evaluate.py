@@ -1,6 +1,6 @@
 """Test all cells of one strategy: evaluate.py STRATEGY → data/evaluation/STRATEGY.
 
-The only stage that reads the test split.
+The only stage that reads the test splits. Each seed is tested on its own.
 """
 
 import json
@@ -46,17 +46,18 @@ def main() -> None:
         for cell_folder in watch(cells, f"evaluate {strategy}", len(cells), "cell"):
             folder = Path("data/models", strategy, cell_folder)
             model = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-            check_apart(model["samples_seen"], test, folder)
             cell, classes = {column: model[column] for column in tables.CELL}, model["classes"]
             runs = []
             for seed in range(model["seeds"]):
+                own = tables.of_seed(test, seed)
+                check_apart(model["samples_seen"][seed], own, folder)
                 network, load = assemble(
                     STRATEGIES[strategy], model["network"], len(classes), arrays, device
                 )
                 network.load_state_dict(load_file(folder / f"seed{seed}.safetensors"))
-                p = predict(network, load, test["photo"].to_numpy())
+                p = predict(network, load, own["photo"].to_numpy())
                 columns = {probability(label): p[:, i] for i, label in enumerate(classes)}
-                runs.append(test[["photo", "sample", "label"]].assign(seed=seed, **cell, **columns))
+                runs.append(own[["seed", "photo", "sample", "label"]].assign(**cell, **columns))
             run = pd.concat(runs)
             path = predictions_of(out, model["samples"], model["angles"])
             tables.write(path, run, prediction_columns(classes))

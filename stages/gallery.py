@@ -22,6 +22,7 @@ def main() -> None:
     pixels = Pixels.open(Path("data/pixels"))
     manifest = tables.read(Path("data/manifest"), tables.MANIFEST).set_index("photo")
     train = tables.read(Path("data/splits/train"), tables.SPLIT)
+    train = tables.of_seed(train, model["seed"])
 
     wrong = find_mistakes(keep.read_predictions(Path("data/evaluation"), model), classes)
     photos = pixels[wrong["photo"].to_numpy()]  # (B, H, H, 3)

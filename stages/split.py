@@ -5,12 +5,17 @@ from pathlib import Path
 from shotcount.core import tables
 from shotcount.core.params import load_params
 from shotcount.core.stage import run_stage
+from shotcount.core.study import StudyParams
 from shotcount.sampling import splits
 from shotcount.sampling.settings import SplitParams
 
 
+class Params(StudyParams, SplitParams):
+    pass
+
+
 def main() -> None:
-    split = load_params(Path("params.yaml"), SplitParams).split
+    params = load_params(Path("params.yaml"), Params)
     manifest = tables.read(Path("data/manifest"), tables.MANIFEST)
     sizes = manifest.drop_duplicates("sample")["label"].value_counts()
     if sizes.iloc[0] >= 5 * sizes.iloc[-1]:
@@ -18,9 +23,10 @@ def main() -> None:
             f"warning: {sizes.index[0]} has {sizes.iloc[0]} samples, {sizes.index[-1]} only "
             f"{sizes.iloc[-1]}: read balanced_accuracy instead of accuracy, or add samples"
         )
-    for name, rows in splits.split_samples(manifest, split.val, split.test, split.seed).items():
+    for name, rows in splits.split_samples(manifest, params.split, params.study.draws).items():
         tables.write(Path(f"data/splits/{name}"), rows[list(tables.SPLIT)], tables.SPLIT)
-        print(f"{name}: {rows['sample'].nunique()} samples, {len(rows)} photos")
+        first = tables.of_seed(rows, 0)
+        print(f"{name}: {first['sample'].nunique()} samples, {len(first)} photos for seed 0")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ def main() -> None:
     study = load_params(Path("params.yaml"), StudyParams).study
     train = tables.read(Path("data/splits/train"), tables.SPLIT)
     check_sizes(train, study)
-    subsets = nested_subsets(train, study.angle_order, study.draws, study.seed)
+    subsets = nested_subsets(train, study.angle_order, study.seed)
     tables.write(Path("data/subsets"), subsets, tables.SUBSETS)
 
 

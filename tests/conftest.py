@@ -30,6 +30,7 @@ from shotcount.networks.backbones import build_backbone
 from shotcount.networks.devices import seeded
 from shotcount.networks.heads import Network
 from shotcount.parallel.settings import ParallelSettings
+from shotcount.sampling.settings import SplitSettings
 from shotcount.sampling.splits import split_samples
 from shotcount.sampling.subsets import nested_subsets
 from shotcount.training.budgets import Rates
@@ -89,6 +90,11 @@ def make_manifest(samples: dict[str, int], angles: int = 4) -> pd.DataFrame:
     )
 
 
+def held_out(test: float | str = 0.2, val: float | str = 0.2, seed: int = 0) -> SplitSettings:
+    """Return the settings of a split whose test samples are the same for all seeds."""
+    return SplitSettings(folds=None, test=test, val=val, seed=seed)
+
+
 def make_classifier(folder: Path, network: str, size: int, classes: list[str]) -> Path:
     """Write a classifier of random weights whose probabilities differ from photo to photo."""
     with seeded(0), torch.inference_mode():
@@ -110,7 +116,7 @@ def make_cell(
 ) -> Setup:
     """Return what a cell is trained on: two classes that pixels and features tell apart."""
     photos = make_manifest({"blue": 6, "red": 6})
-    parts, red = split_samples(photos, 0.2, 0.2, seed=0), photos["label"] == "red"
+    parts, red = split_samples(photos, held_out(), draws=3), photos["label"] == "red"
     pixels = np.random.default_rng(0).integers(0, 150, (len(photos), 32, 32, 3), dtype=np.uint8)
     pixels[red, :, :, 0] += 100
     features = np.random.default_rng(0).normal(size=(len(photos), 8)).astype(np.float32)
@@ -126,7 +132,7 @@ def make_cell(
         compute=Compute.of(strategy, torch.device("cpu"), "float32", False, parallel),
         arrays=Arrays(pixels, features),
         pretrained=pretrained,
-        subsets=nested_subsets(parts["train"], "spread", draws=3, seed=0),
+        subsets=nested_subsets(parts["train"], "spread", seed=0),
         val=parts["val"],
     )
 
@@ -247,7 +253,7 @@ class Clone:
 
 
 QUICK = {
-    **{f"train__{strategy}__seeds": 2 for strategy in ("scratch", "frozen", "finetune")},
+    **{f"train__{strategy}__seeds": 3 for strategy in ("scratch", "frozen", "finetune")},
     **{f"train__{strategy}__epochs": 1 for strategy in ("scratch", "finetune")},
     **{f"train__{strategy}__min_steps": 2 for strategy in ("scratch", "finetune")},
     "train__finetune__learning_rate": 0.001,  # trying scratch's rates is enough
@@ -267,8 +273,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Clone:
         demo__angles=3,
         demo__size=32,
         data__size=32,
+        split__folds=3,
         split__val=0.25,
-        split__test=0.25,
         study__samples=[0.5, 1.0],
         study__angles=[1, 3],
         study__frozen_grid={"samples": [0.5, 1.0], "angles": [1, 2, 3]},

@@ -169,7 +169,7 @@ def test_only_evaluate_depends_on_the_test_split() -> None:
 
 
 def test_the_split_depends_on_no_size_of_the_study_and_only_prepare_on_the_photos() -> None:
-    assert STAGES["split"]["params"] == ["split"]
+    assert STAGES["split"]["params"] == ["split", "study.draws"]
     assert "data/subsets" not in STAGES["split"]["deps"]
     assert [s for s in STAGES if "${data.path}" in STAGES[s]["deps"]] == ["prepare"]
 

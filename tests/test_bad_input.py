@@ -37,7 +37,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     make_collection(tmp_path / "photos", samples=6, angles=3)
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     params["data"] |= {"path": "photos", "size": 32}
-    params["split"] |= {"val": 0.2, "test": 0.2}
+    params["split"] |= {"val": 0.2, "folds": 3}
     params["study"] |= {"angles": [1, 3], "frozen_grid": {"samples": [], "angles": []}}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     (tmp_path / "data").mkdir()
@@ -320,12 +320,16 @@ LAYOUTS: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "one class": (keep_of_red, "all photos are of one class, 'blue': two or more are needed"),
     "two samples of a class": (
-        lambda: keep_of_red("00", "01"),
+        lambda: [keep_of_red("00", "01"), set_params(split__folds=None, split__test=0.2)],
         r"class 'red' \(2 sample\(s\)\) has none for train: photograph more",
     ),
-    "no such split": (sets(split__test="holdout"), "no photo's `split` group reads 'holdout'"),
+    "fewer samples than folds": (
+        sets(split__folds=7),
+        r"split.folds: class 'blue' has 6 sample\(s\), fewer than the 7 folds",
+    ),
+    "no such split": (sets(split__folds=None, split__test="holdout"), "no photo's `split` group reads 'holdout'"),
     "a sample in two splits": (
-        sets(data__pattern=GIVEN, split__test="2"),
+        sets(data__pattern=GIVEN, split__folds=None, split__test="2"),
         "has photos in two ready-made splits: photos of one sample must stay together",
     ),
     "more angles than there are": (
@@ -338,8 +342,8 @@ LAYOUTS: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "one sample": (sets(study__samples=[1]), "1 means 1 training .* between 2 .one of each class"),
     "two names of one size": (
-        sets(study__samples=[8, 1.0]),
-        "1.0 and 8 both mean 8 samples: list each size once",
+        sets(study__samples=[6, 1.0]),
+        "1.0 and 6 both mean 6 samples: list each size once",
     ),
     "a further size beyond the common ones": (
         sets(study__samples=[0.5], study__frozen_grid={"samples": [1.0], "angles": [1]}),

@@ -14,7 +14,7 @@ import rates
 import recipe
 import sides
 import torch
-from conftest import PARAMS, make_collection
+from conftest import PARAMS, held_out, make_collection
 from PIL import Image
 
 from shotcount.networks.devices import seeded
@@ -31,7 +31,7 @@ def setting(tmp_path_factory: pytest.TempPathFactory) -> sides.Setting:
     root = make_collection(tmp_path_factory.mktemp("photos"), samples=4, angles=2)
     found = find_photos(root, None)
     found["photo"] = range(len(found))
-    parts = split_samples(found, 0.25, 0.25, seed=0)
+    parts = split_samples(found, held_out(0.25, 0.25), draws=1)
     weights = sides.read_weights("resnet18", "random")
     return sides.Setting(
         "resnet18", PX, CPU, "bfloat16", weights, root, found, parts, {}, PARAMS.parallel

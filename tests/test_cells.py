@@ -69,7 +69,9 @@ def test_a_cell_holds_every_seed_and_what_it_was_trained_on(strategy: str, tmp_p
     assert model["settings"] == cell.settings.model_dump() | rates
     assert model["most_steps"] == looks[-1] or strategy == "frozen"
     own = cell.subsets[cell.subsets["sample_position"] < 4]
-    assert set(own["sample"]) <= set(model["samples_seen"])
+    for seed, seen in enumerate(model["samples_seen"]):
+        assert set(tables.of_seed(own, seed)["sample"]) <= set(seen)
+        assert set(tables.of_seed(cell.val, seed)["sample"]) <= set(seen)
 
 
 @pytest.mark.parametrize("strategy", ["frozen", "scratch"])

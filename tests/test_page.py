@@ -68,7 +68,7 @@ def make_results() -> tuple[dict[str, pd.DataFrame], Answer]:
     ]  # fmt: skip
     confusion = [
         {"strategy": s, "samples": n, "angles": k, "photos": n * k, "actual": actual,
-         "predicted": predicted, "photos_per_seed": 60.5 if actual == predicted else 19.5}
+         "predicted": predicted, "test_photos": 60.5 if actual == predicted else 19.5}
         for s in ("scratch", "frozen", "finetune") for n, k in SIZES
         for actual in LABELS for predicted in LABELS
     ]  # fmt: skip
@@ -185,7 +185,7 @@ def test_many_classes_are_listed_by_their_commonest_confusions() -> None:
     labels = [f"class {n:02d}" for n in range(30)]
     rows = [
         {"strategy": "frozen", "samples": 60, "angles": 1, "photos": 60, "actual": a,
-         "predicted": p, "photos_per_seed": 5.0 if a == p else float(a < p == "class 29")}
+         "predicted": p, "test_photos": 5.0 if a == p else float(a < p == "class 29")}
         for a in labels for p in labels
     ]  # fmt: skip
     (confusion,) = page._confusions(pd.DataFrame(rows))

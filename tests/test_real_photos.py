@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import PARAMS, ROOT
+from conftest import PARAMS, ROOT, held_out
 from holdout import Collection, forecast, read_collection, solve_and_test
 
 from shotcount.core.pixels import Pixels
@@ -45,7 +45,7 @@ def eth80() -> Collection:
 
 def frozen_accuracy(shown: Collection, test: float | str, seed: int) -> float:
     """Accuracy on the test split of a head on all angles of all training samples."""
-    parts = split_samples(shown.manifest, val=0.2, test=test, seed=seed)
+    parts = split_samples(shown.manifest, held_out(test, seed=seed), draws=1)
     return float(solve_and_test(shown, *parts.values()).mean())
 
 
@@ -85,8 +85,8 @@ def test_fine_tuning_in_bfloat16_reaches_what_float32_does(tmp_path: Path) -> No
     settings = PARAMS.train.finetune.model_copy(update=small)
     accuracy: dict[torch.dtype, list[float]] = {torch.float32: [], torch.bfloat16: []}
     for seed in range(2):
-        parts = split_samples(manifest, val=0.2, test=0.2, seed=seed)
-        ranked = nested_subsets(parts["train"], "spread", 1, seed)
+        parts = split_samples(manifest, held_out(seed=seed), draws=1)
+        ranked = nested_subsets(parts["train"], "spread", seed)
         classes = sorted(manifest["label"].unique())
         train, val, test = (
             Examples.of(rows, classes)

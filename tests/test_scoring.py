@@ -54,7 +54,7 @@ def test_mistakes_are_counted_by_photo() -> None:
 
 def test_confusion_is_per_seed_and_has_every_pair() -> None:
     table = scores.confusion(predict(0.9, wrong=1), CLASSES).set_index(["actual", "predicted"])
-    counts = table["photos_per_seed"]
+    counts = table["test_photos"]
     assert len(counts) == 9
     assert counts["plastic", "stone"] == 5
     assert counts["plastic", "plastic"] == 5

@@ -18,7 +18,7 @@ import pandas as pd
 
 from shotcount.core import tables
 from shotcount.core.params import load_params
-from shotcount.core.study import take_subset
+from shotcount.core.study import available_samples, take_subset
 from shotcount.findings import answer, compare, learning
 from shotcount.params import Params
 from shotcount.photos import decoding, preparing
@@ -79,10 +79,10 @@ def through_tables(
     del facts, found
     manifest = keep("manifest", usable.assign(photo=np.arange(count)), tables.MANIFEST)
     del usable
-    parts = do(splits.split_samples, manifest, params.split.val, params.split.test, 0)
-    draws = do(subsets.nested_subsets, parts["train"], "spread", seeds, 0, what=f", {seeds} draws")
+    parts = do(splits.split_samples, manifest, params.split, seeds, what=f", {seeds} seeds")
+    draws = do(subsets.nested_subsets, parts["train"], "spread", 0, what=f", {seeds} seeds")
     draws = keep("subsets", draws, tables.SUBSETS)
-    half = do(take_subset, draws, draws["sample"].nunique() // 2, angles)
+    half = do(take_subset, draws, available_samples(draws) // 2, angles)
     assert half.groupby("seed").size().nunique() == 1
     del manifest, draws, half
 

@@ -42,6 +42,7 @@ from shotcount.parallel.side_by_side import Report, run_side_by_side
 from shotcount.params import Params
 from shotcount.photos.finding import find_photos
 from shotcount.photos.preparing import prepare
+from shotcount.sampling.settings import SplitSettings
 from shotcount.sampling.splits import split_samples
 from shotcount.sampling.subsets import nested_subsets
 from shotcount.training.budgets import Rates
@@ -99,8 +100,9 @@ def read_collection(text: str, params: Params, work: Path) -> Collection:
 
 def set_up(job: Job, params: Params) -> tuple[Setup, pd.DataFrame]:
     """Return the setup of a strategy on one split, and the test photos."""
-    own, strategy = params.split, STRATEGIES[job.strategy]
-    parts = split_samples(job.collection.manifest, own.val, own.test, job.split)
+    strategy = STRATEGIES[job.strategy]
+    held_out = SplitSettings(folds=None, val=0.15, test=0.35, seed=job.split)
+    parts = split_samples(job.collection.manifest, held_out, 1)
     pretrained = None
     if strategy.pretrained and not strategy.cached:
         pretrained = fetch_weights(params.model.name, params.model.weights, ROOT)
@@ -114,7 +116,7 @@ def set_up(job: Job, params: Params) -> tuple[Setup, pd.DataFrame]:
         compute=Compute.of(job.strategy, CPU, params.precision, False, alone),
         arrays=job.collection.arrays,
         pretrained=pretrained,
-        subsets=nested_subsets(parts["train"], params.study.angle_order, 1, params.study.seed),
+        subsets=nested_subsets(parts["train"], params.study.angle_order, params.study.seed),
         val=parts["val"],
     )
     return setup, parts["test"]
@@ -128,7 +130,7 @@ def size_of(setup: Setup) -> dict[str, int]:
 
 def train_as_shipped(setup: Setup, params: Params, work: Path) -> Trained:
     if STRATEGIES[setup.strategy].cached:
-        solved = solve(setup, Examples.of(setup.subsets, setup.classes))
+        solved = solve(setup, *(Examples.of(t, setup.classes) for t in (setup.subsets, setup.val)))
         return {"steps": 0, "rate": 0.0, "val_loss": solved.val_loss}, solved.state
     largest = {"samples": [1.0], "angles": [size_of(setup)["angles"]]}
     rates, _ = tune(setup, params.study.model_copy(update=largest), work)

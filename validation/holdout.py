@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from shotcount.core import tables
 from shotcount.core.pixels import Pixels
 from shotcount.core.seeds import seed_for
 from shotcount.core.study import take_subset
@@ -34,6 +35,7 @@ from shotcount.networks.heads import solve_head
 from shotcount.networks.weights import fetch_weights
 from shotcount.photos.finding import find_photos
 from shotcount.photos.preparing import prepare
+from shotcount.sampling.settings import SplitSettings
 from shotcount.sampling.splits import split_samples
 from shotcount.sampling.subsets import nested_subsets
 from shotcount.training.strategies import Examples
@@ -90,20 +92,22 @@ def learn_from_half(
     Returns the analysis, the largest size (all samples, all angles that every one of them has), and
     which test photos its heads predict correctly: ndarray of shape (seeds, test photos), bool.
     """
-    parts = split_samples(collection.manifest, val=0.2, test=0.2, seed=split)
-    train, test = parts["train"], parts["test"]
+    wanted = SplitSettings(folds=None, val=0.2, test=0.2, seed=split)
+    parts = split_samples(collection.manifest, wanted, seeds)
+    train, test = tables.of_seed(parts["train"], 0), tables.of_seed(parts["test"], 0)
     samples, angles = train["sample"].nunique(), int(train.groupby("sample").size().min())
-    subsets = nested_subsets(train, "spread", seeds, split)
+    subsets = nested_subsets(parts["train"], "spread", split)
     counts = sorted({max(len(collection.classes), round(s * samples)) for s in SAMPLES})
     shots = sorted({max(1, round(a * angles)) for a in ANGLES})
     half = [size for size in product(counts, shots) if 2 * np.prod(size) <= samples * angles]
     hits = {}
     for size in [*half, (samples, angles)]:
         rows = take_subset(subsets, *size)
-        of_seed = [rows[rows["seed"] == seed] for seed in range(seeds)]
-        hits["frozen", *size] = np.stack(
-            [solve_and_test(collection, own, parts["val"], test) for own in of_seed]
-        )
+        right = []
+        for seed in range(seeds):
+            own, val = (tables.of_seed(every, seed) for every in (rows, parts["val"]))
+            right.append(solve_and_test(collection, own, val, test))
+        hits["frozen", *size] = np.stack(right)
     cells = pd.DataFrame(half, columns=["samples", "angles"])
     cells = cells.assign(strategy="frozen", photos=cells["samples"] * cells["angles"])
     rng = np.random.default_rng(seed_for("holdout", split))

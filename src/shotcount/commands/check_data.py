@@ -18,6 +18,7 @@ from PIL import Image
 from shotcount.core.errors import UserError, printable
 from shotcount.core.params import load_params
 from shotcount.core.progress import watch
+from shotcount.core.tables import of_seed
 from shotcount.params import Params
 from shotcount.photos import decoding, finding, preparing
 from shotcount.photos.finding import natural
@@ -77,9 +78,7 @@ def survey(params: Params) -> tuple[list[str], list[str]]:
             "data.on_bad_photo: skip"
         )
     try:
-        parts = splits.split_samples(
-            manifest, params.split.val, params.split.test, params.split.seed
-        )
+        parts = splits.split_samples(manifest, params.split, params.study.draws)
         lines += _parts(parts)
         sizes.check_sizes(parts["train"], params.study)
     except UserError as error:
@@ -124,8 +123,9 @@ def _balance(manifest: pd.DataFrame) -> list[str]:
 
 
 def _parts(parts: dict[str, pd.DataFrame]) -> list[str]:
-    lines = ["", "split by sample (not saved):"]
-    for name, part in parts.items():
+    lines = ["", "split by sample, for the first seed (not saved):"]
+    for name, every in parts.items():
+        part = of_seed(every, 0)
         classes = part.drop_duplicates("sample")["label"].value_counts(sort=False)
         each = ", ".join(printable(f"{label} {count:,}") for label, count in classes.items())
         lines.append(

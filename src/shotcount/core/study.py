@@ -56,6 +56,11 @@ def sample_count(size: int | float, available: int) -> int:
     return size if isinstance(size, int) else max(1, round(size * available))
 
 
+def available_samples(subsets: pd.DataFrame) -> int:
+    """Return how many training samples each seed has; `subsets` has the columns `SUBSETS`."""
+    return int(subsets["sample_position"].max()) + 1
+
+
 def largest_size(study: StudySettings, available: int) -> tuple[int, int]:
     """Return samples and angles of the largest cell that all strategies have."""
     return max(sample_count(size, available) for size in study.samples), max(study.angles)

@@ -29,7 +29,7 @@ MANIFEST: Table = PHOTO | {
     "sha256": "str",
 }
 LEFT_OUT: Table = {"path": "str", "reason": "str"}  # photos that can't be used
-SPLIT: Table = PHOTO
+SPLIT: Table = {"seed": "int64"} | PHOTO  # each training seed has a split of its own
 # The subset of n samples x k angles of a seed: its rows with sample_position < n and
 # angle_position < k.
 SUBSETS: Table = {
@@ -81,6 +81,11 @@ def largest_cell(rows: pd.DataFrame) -> pd.DataFrame:
     """
     rows = rows[rows["photos"] == rows["photos"].max()]
     return rows[rows["samples"] == rows["samples"].max()]
+
+
+def of_seed(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Return the rows of one training seed."""
+    return rows[rows["seed"] == seed]
 
 
 def best_trial(trials: pd.DataFrame) -> pd.Series:

@@ -147,7 +147,7 @@ def accuracy_by_views(
 ) -> list[ViewsAccuracy]:
     """Return the accuracies, with intervals, from the results of `right_by_views`."""
     replicates = bootstrap_mean(right, samples, learning.resamples)
-    values = right.mean(axis=(1, 2))
+    values = np.nanmean(right, axis=(1, 2))
     return [
         ViewsAccuracy(
             learning.strategy, v, Estimate(float(mean), *accuracy_interval(r, learning.resamples))

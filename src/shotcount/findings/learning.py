@@ -80,8 +80,8 @@ def learn_all(
     ----------
     scores : DataFrame
         With the columns `SCORES` of scoring.scores.
-    hits : mapping of (strategy, samples, angles) to ndarray of shape (seeds, photos), bool
-        Whether each seed predicted each test photo correctly.
+    hits : mapping of (strategy, samples, angles) to ndarray of shape (seeds, photos)
+        Whether each seed predicted each test photo correctly, as scoring.predictions.hits gives it.
     shown : ndarray of shape (photos,)
         The sample that each test photo shows.
     replicates : int
@@ -89,7 +89,8 @@ def learn_all(
     rng : numpy.random.Generator
     """
     seeds = scores.drop_duplicates("strategy").set_index("strategy")["seeds"]
-    resamples = resample(len(np.unique(shown)), list(seeds), replicates, rng)
+    folds = any(np.isnan(right).any() for right in hits.values())
+    resamples = resample(len(np.unique(shown)), list(seeds), replicates, rng, folds)
     return [
         learn(scores[scores["strategy"] == strategy], hits, shown, own)
         for strategy, own in zip(seeds.index, resamples, strict=True)
@@ -109,7 +110,9 @@ def learn(
     strategy = str(cells["strategy"].iloc[0])
     samples, angles, photos = (cells[name].to_numpy() for name in ("samples", "angles", "photos"))
     right = np.stack([hits[strategy, n, k] for n, k in zip(samples, angles, strict=True)])
-    error = np.vstack([1 - right.mean(axis=(1, 2)), 1 - bootstrap_mean(right, shown, resamples).T])
+    error = np.vstack(
+        [1 - np.nanmean(right, axis=(1, 2)), 1 - bootstrap_mean(right, shown, resamples).T]
+    )
     curves = fit_families(error, samples, angles)
     return Learning(strategy, samples, angles, photos, error, resamples, curves)
 

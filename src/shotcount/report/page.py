@@ -181,10 +181,10 @@ def _confusions(confusion: pd.DataFrame) -> Iterator[Confusion]:
     for strategy, own in confusion.groupby("strategy", sort=False):
         largest = own[own["photos"] == own["photos"].max()]
         largest = largest[largest["samples"] == largest["samples"].max()]
-        matrix = largest.pivot(index="actual", columns="predicted", values="photos_per_seed")
+        matrix = largest.pivot(index="actual", columns="predicted", values="test_photos")
         errors = largest[largest["actual"] != largest["predicted"]]
-        errors = errors[errors["photos_per_seed"] > 0]
-        commonest = errors.sort_values("photos_per_seed", ascending=False, kind="stable").head(15)
+        errors = errors[errors["test_photos"] > 0]
+        commonest = errors.sort_values("test_photos", ascending=False, kind="stable").head(15)
         yield Confusion(
             strategy=LOOKS[strategy].method,
             photos=int(largest["photos"].iloc[0]),
@@ -194,7 +194,7 @@ def _confusions(confusion: pd.DataFrame) -> Iterator[Confusion]:
                 [f"{count:.1f}".removesuffix(".0") for count in row] for row in matrix.to_numpy()
             ],
             commonest=[
-                (printable(row.actual), printable(row.predicted), f"{row.photos_per_seed:.1f}")
+                (printable(row.actual), printable(row.predicted), f"{row.test_photos:.1f}")
                 for row in commonest.itertuples()
             ],
         )

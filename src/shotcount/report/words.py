@@ -92,7 +92,7 @@ def _enough(a: Answer) -> str:
     )
     if enough.loss.high > a.tolerance:
         text += (
-            f" This test split can't rule out a loss of up to {points(enough.loss.high)}, more "
+            f" The test samples can't rule out a loss of up to {points(enough.loss.high)}, more "
             f"than the {points(a.tolerance)} asked for."
         )
     return text

@@ -7,23 +7,25 @@ from shotcount.core.study import StudySettings, sample_count
 
 
 def check_sizes(train: pd.DataFrame, study: StudySettings) -> None:
-    """Refuse sizes that the training split can't fill.
+    """Refuse sizes that the training splits (`core.tables.SPLIT`) can't fill.
 
     Raises
     ------
     UserError
         If there are such sizes; the message names each, and how much is available.
     """
-    angles_of = train.groupby("sample").size()
-    classes, available = train["label"].nunique(), len(angles_of)
+    angles_of = train.groupby(["seed", "sample"]).size()
+    most_angles = angles_of.groupby("seed").max().min()
+    available = angles_of.groupby("seed").size().min()
+    classes = train["label"].nunique()
     largest = max(sample_count(size, available) for size in study.samples)
     counts: dict[int, int | float] = {}
     faults = []
     for name, grid in (("study", study), ("study.frozen_grid", study.frozen_grid)):
-        if absent := [str(angles) for angles in grid.angles if angles > angles_of.max()]:
+        if absent := [str(angles) for angles in grid.angles if angles > most_angles]:
             faults.append(
                 f"{name}.angles: {', '.join(absent)} angles asked, but no training sample has more "
-                f"than {angles_of.max()}: lower it or photograph more"
+                f"than {most_angles}: lower it or photograph more"
             )
         elif (most := max(grid.angles, default=0)) > max(study.angles):
             faults.append(

@@ -8,27 +8,35 @@ import pandas as pd
 
 from shotcount.core.errors import UserError
 from shotcount.core.seeds import seed_for
+from shotcount.sampling.settings import SplitSettings
+
+PARTS = ["train", "val", "test"]
 
 
 def split_samples(
-    photos: pd.DataFrame, val: float | str, test: float | str, seed: int
+    photos: pd.DataFrame, wanted: SplitSettings, draws: int
 ) -> dict[str, pd.DataFrame]:
-    """Split a collection by sample, stratified by class.
+    """Split a collection by sample, stratified by class, once for each training seed.
+
+    With folds, seed s tests on fold s of a random partition of the samples, so `wanted.folds` seeds
+    test every sample once; further seeds use the folds of a new partition. Without, all seeds test
+    on the same samples. Each seed draws its own validation split, unless that is ready-made.
 
     Parameters
     ----------
     photos : DataFrame
         The manifest.
-    val, test : float or str
-        A fraction of each class's samples, or the name that the pattern's group `split` gives
-        to the photos of a ready-made split. Fractions refer to all other samples.
-    seed : int
-        Decides which samples go where.
+    wanted : SplitSettings
+        `val` and `test` are fractions of each class's samples, or the names that the pattern's
+        group `split` gives to the photos of a ready-made split. Fractions refer to all other
+        samples.
+    draws : int
+        Number of training seeds.
 
     Returns
     -------
     dict of str to DataFrame
-        train, val, test: the rows of `photos` in each, in their order.
+        train, val, test: the rows of `photos` in each, in their order, and the column `seed`.
 
     Raises
     ------
@@ -45,38 +53,65 @@ def split_samples(
             f"data.pattern: sample {given_splits.idxmax()!r} has photos in two ready-made splits: "
             "photos of one sample must stay together"
         )
-    home = _assign(samples, {"val": val, "test": test}, seed)
-    counts = pd.crosstab(samples["label"], home).reindex(columns=["train", "val", "test"])
-    for label, row in counts.fillna(0).iterrows():
-        for split, count in row.items():
-            if count < 1:
-                raise UserError(
-                    f"split: class {label!r} ({int(row.sum())} sample(s)) has none for {split}: "
-                    "photograph more samples of it, or change split.val and split.test"
-                )
-    homes = photos["sample"].map(home)
-    return {split: photos[homes == split] for split in ("train", "val", "test")}
+    given = _given(samples, wanted)
+    rows: dict[str, list[pd.DataFrame]] = {part: [] for part in PARTS}
+    for seed in range(draws):
+        home = _assign(samples, given, wanted, seed)
+        _check_classes(samples["label"], home, wanted)
+        homes = photos["sample"].map(home)
+        for part, own in rows.items():
+            own.append(photos[homes == part].assign(seed=seed))
+    return {part: pd.concat(own, ignore_index=True) for part, own in rows.items()}
 
 
-def _assign(samples: pd.DataFrame, parts: dict[str, float | str], seed: int) -> pd.Series:
-    """Return the split of every sample: ready-made splits first, then fractions of the others."""
+def _given(samples: pd.DataFrame, wanted: SplitSettings) -> pd.Series:
+    """Return the ready-made split of every sample: val, test or, if it has none, train."""
     home = pd.Series("train", index=samples.index)
-    for split, part in parts.items():
-        if isinstance(part, str):
-            given = samples["given_split"] == part
-            if not given.any():
+    for part, name in (("val", wanted.val), ("test", wanted.test)):
+        if isinstance(name, str):
+            own = samples["given_split"] == name
+            if not own.any():
                 raise UserError(
-                    f"split.{split}: no photo's `split` group reads {part!r}: "
+                    f"split.{part}: no photo's `split` group reads {name!r}: "
                     "give a fraction, or fix data.pattern"
                 )
-            home[given] = split
-    for label, members in samples[home == "train"].groupby("label"):
-        rng = np.random.default_rng(seed_for("split", seed, str(label)))
-        order = rng.permutation(members.index.to_numpy())
-        start = 0
-        for split, part in parts.items():
-            if isinstance(part, float):
-                count = max(1, round(part * len(members)))
-                home[order[start : start + count]] = split
-                start += count
+            home[own] = part
     return home
+
+
+def _assign(samples: pd.DataFrame, given: pd.Series, wanted: SplitSettings, seed: int) -> pd.Series:
+    """Return the split of every sample for one training seed."""
+    home = given.copy()
+    partition, fold = divmod(seed, wanted.folds) if wanted.folds else (0, 0)
+    for label, members in samples[home == "train"].groupby("label"):
+        rng = np.random.default_rng(seed_for("test", wanted.seed, partition, str(label)))
+        order = rng.permutation(members.index.to_numpy())
+        place, share = np.arange(len(order)), wanted.test
+        if wanted.folds:  # classes begin at different folds: small classes don't fill the same one
+            held_out = (place + rng.integers(wanted.folds)) % wanted.folds == fold
+        else:
+            held_out = place < (
+                max(1, round(share * len(order))) if isinstance(share, float) else 0
+            )
+        home[order[held_out]] = "test"
+        if isinstance(wanted.val, float):
+            rng = np.random.default_rng(seed_for("val", wanted.seed, seed, str(label)))
+            count = max(1, round(wanted.val * len(order)))
+            home[rng.permutation(order[~held_out])[:count]] = "val"
+    return home
+
+
+def _check_classes(labels: pd.Series, home: pd.Series, wanted: SplitSettings) -> None:
+    counts = pd.crosstab(labels, home).reindex(columns=PARTS).fillna(0).astype(int)
+    for label, row in counts.iterrows():
+        if wanted.folds and row.sum() < wanted.folds:
+            raise UserError(
+                f"split.folds: class {label!r} has {row.sum()} sample(s), fewer than the "
+                f"{wanted.folds} folds: photograph more samples of it, or lower split.folds"
+            )
+        for part, count in row.items():
+            if count < 1:
+                raise UserError(
+                    f"split: class {label!r} ({row.sum()} sample(s)) has none for {part}: "
+                    "photograph more samples of it, or change split.val and split.test"
+                )

@@ -48,8 +48,8 @@ def stratified_order(labels: pd.Series, rng: np.random.Generator) -> np.ndarray:
     return share.where(rank > 0, -1.0).sort_values(kind="stable").index.to_numpy()
 
 
-def nested_subsets(train: pd.DataFrame, angle_order: str, draws: int, seed: int) -> pd.DataFrame:
-    """Order the training samples, and the angles of each, independently for every draw.
+def nested_subsets(train: pd.DataFrame, angle_order: str, seed: int) -> pd.DataFrame:
+    """Order each training seed's samples, and the angles of each, independently of other seeds.
 
     The subset of n samples x k angles has the first n samples and the first k angles of each:
     larger subsets contain smaller ones, and adding a size to the study changes no other.
@@ -57,44 +57,50 @@ def nested_subsets(train: pd.DataFrame, angle_order: str, draws: int, seed: int)
     Parameters
     ----------
     train : DataFrame
-        The training split, angles of a sample in the order they were shot. They are assumed to
-        go round the sample.
+        The training split of every seed (`core.tables.SPLIT`), angles of a sample in the order they
+        were shot. They are assumed to go round the sample.
     angle_order : {"spread", "random"}
         Whether a sample's first angles are far apart on the circle or drawn at random.
-    draws : int
-        Number of draws: one for each training seed.
+    seed : int
+        The study's.
 
     Returns
     -------
     DataFrame
-        The columns of `core.tables.SUBSETS`.
+        The columns of `core.tables.SUBSETS`. All seeds have equally many samples: folds differ by
+        a few, so the last ones of some seeds are left out.
     """
-    labels = train.drop_duplicates("sample").set_index("sample")["label"]
+    available = train.groupby("seed")["sample"].nunique().min()
+    drawn = [
+        _order(own, angle_order, available, seed, int(draw)) for draw, own in train.groupby("seed")
+    ]
+    return pd.concat(drawn, ignore_index=True)
+
+
+def _order(
+    train: pd.DataFrame, angle_order: str, available: int, seed: int, draw: int
+) -> pd.DataFrame:
+    """Order the training split of one training seed, `draw`."""
     rows_of = train.groupby("sample").indices  # rows of each sample
 
-    def angles(sample: str, draw: int) -> np.ndarray:
-        rng, count = (
-            np.random.default_rng(seed_for("angles", seed, draw, sample)),
-            len(rows_of[sample]),
-        )
+    def angles(sample: str) -> np.ndarray:
+        rng = np.random.default_rng(seed_for("angles", seed, draw, sample))
+        count = len(rows_of[sample])
         if angle_order == "spread":
             return np.array(farthest_first(count, start=int(rng.integers(count))))
         return rng.permutation(count)
 
-    tables = []
-    for draw in range(draws):
-        rng = np.random.default_rng(seed_for("samples", seed, draw))
-        samples = stratified_order(labels, rng)
-        orders = [angles(sample, draw) for sample in samples]
-        rows = [rows_of[sample][order] for sample, order in zip(samples, orders, strict=True)]
-        counts = [len(order) for order in orders]
-        tables.append(
-            train[["photo", "label", "sample"]]
-            .iloc[np.concatenate(rows)]
-            .assign(
-                seed=draw,
-                sample_position=np.repeat(np.arange(len(samples)), counts),
-                angle_position=np.concatenate([np.arange(count) for count in counts]),
-            )
+    rng = np.random.default_rng(seed_for("samples", seed, draw))
+    labels = train.drop_duplicates("sample").set_index("sample")["label"]
+    samples = stratified_order(labels, rng)[:available]
+    orders = [angles(sample) for sample in samples]
+    rows = [rows_of[sample][order] for sample, order in zip(samples, orders, strict=True)]
+    counts = [len(order) for order in orders]
+    return (
+        train[["seed", "photo", "label", "sample"]]
+        .iloc[np.concatenate(rows)]
+        .assign(
+            sample_position=np.repeat(np.arange(len(samples)), counts),
+            angle_position=np.concatenate([np.arange(count) for count in counts]),
         )
-    return pd.concat(tables, ignore_index=True)
+    )

@@ -29,7 +29,7 @@ def probability(label: str) -> str:
 
 
 def hits(predictions: pd.DataFrame, labels: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return whether each seed predicted each photo correctly, and which sample it shows.
+    """Return whether each seed predicted each photo correctly, and which sample each photo shows.
 
     Parameters
     ----------
@@ -38,15 +38,17 @@ def hits(predictions: pd.DataFrame, labels: list[str]) -> tuple[np.ndarray, np.n
 
     Returns
     -------
-    correct : ndarray of shape (seeds, photos), bool
+    correct : ndarray of shape (seeds, photos), float32
+        1 or 0; NaN where the photo is not in the seed's test split.
     samples : ndarray of shape (photos,)
         Both arrays are in ascending order of `photo`.
     """
-    order = np.lexsort((predictions["photo"], predictions["seed"]))
     chosen = probabilities(predictions, labels).argmax(axis=1)
     right = chosen == class_indices(predictions["label"], labels)
-    correct = right[order].reshape(predictions["seed"].nunique(), -1)
-    return correct, predictions["sample"].to_numpy()[order[: correct.shape[1]]]
+    photos, first, place = np.unique(predictions["photo"], return_index=True, return_inverse=True)
+    correct = np.full((predictions["seed"].max() + 1, len(photos)), np.nan, np.float32)
+    correct[predictions["seed"], place] = right
+    return correct, predictions["sample"].to_numpy()[first]
 
 
 def class_indices(column: pd.Series, labels: list[str]) -> np.ndarray:

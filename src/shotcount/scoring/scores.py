@@ -5,7 +5,7 @@ import pandas as pd
 from sklearn import metrics
 
 from shotcount.core.tables import CELL, Table
-from shotcount.scoring.predictions import class_indices, hits, probabilities
+from shotcount.scoring.predictions import class_indices, probabilities
 
 SCORES: Table = CELL | {
     "seeds": "int64",
@@ -15,32 +15,30 @@ SCORES: Table = CELL | {
     "log_loss": "float64",  # nats
     "ece": "float64",  # expected calibration error
 }
-CONFUSION: Table = CELL | {"actual": "str", "predicted": "str", "photos_per_seed": "float64"}
+CONFUSION: Table = CELL | {
+    "actual": "str",
+    "predicted": "str",
+    "test_photos": "float64",  # each counts once, divided between the seeds that tested it
+}
 
 
 def score(predictions: pd.DataFrame, labels: list[str]) -> dict[str, float]:
-    """Score one cell: each metric is the mean over seeds.
+    """Score one cell on the predictions of all its seeds together.
 
     Balanced accuracy is the mean recall of the classes, macro F1 the unweighted mean of their F1.
-    Log loss is in nats. For ECE see `calibration_error`.
+    Log loss is in nats. For ECE see `calibration_error`. They are not means over seeds, since a
+    fold may hold few photos of a class (Forman and Scholz, "Apples-to-apples in cross-validation
+    studies", SIGKDD Explorations 2010).
     """
-    correct, _ = hits(predictions, labels)
-    per_seed, classes = [], range(len(labels))
-    for _, run in predictions.groupby("seed"):
-        truth, p = class_indices(run["label"], labels), probabilities(run, labels)
-        chosen = p.argmax(axis=1)
-        per_seed.append(
-            {
-                "balanced_accuracy": metrics.balanced_accuracy_score(truth, chosen),
-                "macro_f1": metrics.f1_score(truth, chosen, labels=classes, average="macro"),
-                "log_loss": metrics.log_loss(truth, p, labels=classes),
-                "ece": calibration_error(p.max(axis=1), chosen == truth),
-            }
-        )
+    truth, p = class_indices(predictions["label"], labels), probabilities(predictions, labels)
+    chosen, classes = p.argmax(axis=1), range(len(labels))
     return {
-        "seeds": len(correct),
-        "accuracy": float(correct.mean()),
-        **pd.DataFrame(per_seed).mean().to_dict(),
+        "seeds": predictions["seed"].nunique(),
+        "accuracy": float(np.mean(chosen == truth)),
+        "balanced_accuracy": metrics.balanced_accuracy_score(truth, chosen),
+        "macro_f1": metrics.f1_score(truth, chosen, labels=classes, average="macro"),
+        "log_loss": metrics.log_loss(truth, p, labels=classes),
+        "ece": calibration_error(p.max(axis=1), chosen == truth),
     }
 
 
@@ -63,12 +61,12 @@ def calibration_error(confidence: np.ndarray, correct: np.ndarray, bins: int = 1
 
 
 def confusion(predictions: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
-    """Count test photos by actual and predicted class, averaged over the seeds.
+    """Count test photos by actual and predicted class.
 
     Returns
     -------
     DataFrame
-        actual, predicted, photos_per_seed: one row per pair of classes.
+        actual, predicted, test_photos: one row per pair of classes.
     """
     chosen = probabilities(predictions, labels).argmax(axis=1)
     truth = class_indices(predictions["label"], labels)
@@ -77,6 +75,6 @@ def confusion(predictions: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
         {
             "actual": np.repeat(labels, len(labels)),
             "predicted": np.tile(labels, len(labels)),
-            "photos_per_seed": counts.ravel() / predictions["seed"].nunique(),
+            "test_photos": counts.ravel() * predictions["photo"].nunique() / len(predictions),
         }
     )

@@ -28,23 +28,27 @@ def right_by_views(
     -------
     right : ndarray of shape (views, seeds, samples), float64
         Share of the orders in which the first 1, 2, … photos give the sample's class, up to the
-        number of photos that every sample has.
+        number of photos that every sample has. NaN where the seed didn't test the sample.
     samples : ndarray of shape (samples,)
     """
     ordered = predictions.sort_values(["seed", "sample", "photo"])
-    counts = ordered.groupby(["seed", "sample"]).size().to_numpy()  # photos of each
+    sizes = ordered.groupby(["seed", "sample"]).size()
+    counts = sizes.to_numpy()  # photos of each
     starts, most = np.cumsum(counts) - counts, counts.min()
     log_p = np.log(np.clip(probabilities(ordered, labels), 1e-15, None))
     truth = class_indices(ordered["label"], labels)
-    seeds, samples = ordered["seed"].nunique(), ordered["sample"].unique()
-    right = np.empty((most, seeds * len(samples)))
+    right = np.empty((most, len(counts)))
     for own in _equal_neighbours(counts, VIEWED):
         rows = np.tile(np.arange(counts[own[0]]), (len(own) * orders, 1))
         rows = rng.permuted(rows, axis=1)[:, :most].reshape(len(own), orders, most)
         summed = log_p[rows + starts[own][:, None, None]].cumsum(axis=2)
         hit = summed.argmax(axis=3) == truth[starts[own]][:, None, None]  # (own, orders, views)
         right[:, own] = hit.mean(axis=1).T
-    return right.reshape(most, seeds, len(samples)), samples
+    seeds = sizes.index.get_level_values("seed")
+    samples, place = np.unique(sizes.index.get_level_values("sample"), return_inverse=True)
+    result = np.full((most, seeds.max() + 1, len(samples)), np.nan)
+    result[:, seeds, place] = right
+    return result, samples
 
 
 def _equal_neighbours(counts: np.ndarray, most: int) -> Iterator[np.ndarray]:

@@ -15,7 +15,7 @@ import torch
 from shotcount.core import files, tables
 from shotcount.core.progress import Meter
 from shotcount.core.seeds import seed_for
-from shotcount.core.study import sample_count, take_subset
+from shotcount.core.study import available_samples, sample_count, take_subset
 from shotcount.networks.devices import (
     describe,
     exempt_depthwise,
@@ -46,7 +46,7 @@ def train_cell(
     if (folder / "model.json").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    samples = sample_count(size, setup.subsets["sample"].nunique())
+    samples = sample_count(size, available_samples(setup.subsets))
     seeds, compute = setup.settings.seeds, setup.compute
     subset = take_subset(setup.subsets, samples, angles)
     subset = subset[subset["seed"] < seeds]
@@ -63,9 +63,8 @@ def train_cell(
     if STRATEGIES[setup.strategy].pretrained:
         import_module("sklearn.linear_model")  # here, not in each forked process
     steps = dict.fromkeys(ended, most_steps) | dict.fromkeys(waiting, 0)
-    with Meter(
-        f"{setup.strategy} {samples}x{angles}", seeds * most_steps, "step", at_most=True
-    ) as meter:
+    title, most = f"{setup.strategy} {samples}x{angles}", seeds * most_steps
+    with Meter(title, most, "step", at_most=True) as meter:
 
         def show(job: int, report: tuple[int, str]) -> None:
             steps[waiting[job]], note = report
@@ -81,7 +80,7 @@ def train_cell(
             if not meter.live and not isinstance(setup.settings, FrozenSettings):
                 _tell(_key(setup, cell, waiting[job]), photos, history, seconds)
         kept = pd.concat(done).query("kept")
-        meter.show(seeds * most_steps, note=f"val_accuracy {kept['val_accuracy'].mean():.3f}")
+        meter.show(most, note=f"val_accuracy {kept['val_accuracy'].mean():.3f}")
     model = {
         "seeds": seeds,
         "network": setup.network,
@@ -92,7 +91,7 @@ def train_cell(
         "precision": str(compute.precision).removeprefix("torch."),
         "processes": processes,
         "most_steps": most_steps,
-        "samples_seen": sorted({*subset["sample"], *setup.val["sample"]}),
+        "samples_seen": [_samples_seen(setup, subset, seed) for seed in range(seeds)],
     }
     files.write_json(folder / "model.json", cell | model)
 
@@ -103,7 +102,7 @@ def build_run(setup: Setup, cell: Mapping[str, Any], subset: pd.DataFrame, seed:
     return Run(
         key=_key(setup, cell, seed),
         train=_photos(setup, subset, seed),
-        val=Examples.of(setup.val, setup.classes),
+        val=_validation(setup, seed),
         settings=setup.settings,
         rates=setup.rates,
         precision=setup.compute.precision,
@@ -116,10 +115,19 @@ def _key(setup: Setup, cell: Mapping[str, Any], seed: int) -> tuple[str | int, .
 
 
 def _photos(setup: Setup, subset: pd.DataFrame, seed: int) -> Examples:
-    rows = subset[subset["seed"] == seed]
+    rows = tables.of_seed(subset, seed)
     if len(rows) > WINDOW:  # in the order of the array, so that a window holds neighbours
         rows = rows.sort_values("photo")
     return Examples.of(rows, setup.classes)
+
+
+def _samples_seen(setup: Setup, subset: pd.DataFrame, seed: int) -> list[str]:
+    own = (tables.of_seed(rows, seed)["sample"] for rows in (subset, setup.val))
+    return sorted(set().union(*own))
+
+
+def _validation(setup: Setup, seed: int) -> Examples:
+    return Examples.of(tables.of_seed(setup.val, seed), setup.classes)
 
 
 def _most_steps(setup: Setup, photos: int) -> int:
@@ -155,7 +163,7 @@ def _train_seed(
     start = time.perf_counter()
     weights = folder / f"seed{seed}.safetensors"
     if isinstance(setup.settings, FrozenSettings):
-        solved = solve(setup, _photos(setup, subset, seed))
+        solved = solve(setup, _photos(setup, subset, seed), _validation(setup, seed))
         _save(weights, solved.state)
         return pd.DataFrame([solved.look()]), time.perf_counter() - start
     run = build_run(setup, cell, subset, seed)
@@ -168,9 +176,9 @@ def _train_seed(
     return history, time.perf_counter() - start
 
 
-def solve(setup: Setup, train: Examples) -> Solved:
+def solve(setup: Setup, train: Examples, val: Examples) -> Solved:
     """Solve a head on the cached features of `train`."""
-    val, features = Examples.of(setup.val, setup.classes), setup.arrays.features
+    features = setup.arrays.features
     known, unseen = ((features[e.rows], e.targets) for e in (train, val))
     return solve_head(known, unseen, len(setup.classes))
 
@@ -190,7 +198,7 @@ def fit(
     """Train one network, in pieces that fit the memory; return its state and its history."""
     head = None
     if isinstance(run.settings, FineTuningSettings) and run.settings.init_head == "frozen":
-        head = solve(setup, run.train).state
+        head = solve(setup, run.train, run.val).state
     lean = setup
     if processes > 1:  # don't send processes data that they don't use
         lean = replace(setup, subsets=setup.subsets[:0])

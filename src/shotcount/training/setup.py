@@ -64,7 +64,7 @@ class Setup:
     arrays: Arrays
     pretrained: Mapping[str, torch.Tensor] | None  # weights of the backbone
     subsets: pd.DataFrame  # tables.SUBSETS
-    val: pd.DataFrame  # tables.SPLIT
+    val: pd.DataFrame  # tables.SPLIT; like subsets, of every seed
 
     @property
     def classes(self) -> list[str]:

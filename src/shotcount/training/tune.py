@@ -17,7 +17,7 @@ import pandas as pd
 
 from shotcount.core import tables
 from shotcount.core.progress import Meter
-from shotcount.core.study import StudySettings, largest_size, take_subset
+from shotcount.core.study import StudySettings, available_samples, largest_size, take_subset
 from shotcount.parallel.side_by_side import Report, network_count, run_side_by_side
 from shotcount.training.budgets import Rates, training_steps
 from shotcount.training.cells import build_run, fit
@@ -131,7 +131,7 @@ def _trial(
     setup: Setup, study: StudySettings, steps: int, checkpoints: Path, rates: Rates, report: Report
 ) -> dict[str, Any]:
     assert isinstance(setup.settings, TrainingSettings)
-    samples, angles = largest_size(study, setup.subsets["sample"].nunique())
+    samples, angles = largest_size(study, available_samples(setup.subsets))
     subset = take_subset(setup.subsets, samples, angles)
     own = setup.settings
     photos = int((subset["seed"] == 0).sum())

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 PIECE = 2**28  # bytes of weights computed at once
+IN_FOLDS = 0.5  # chosen by calibration (docs/calibration.md)
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,28 @@ class Resamples:
 
 
 def resample(
-    samples: int, seeds: Sequence[int], replicates: int, rng: np.random.Generator
+    samples: int,
+    seeds: Sequence[int],
+    replicates: int,
+    rng: np.random.Generator,
+    folds: bool = False,
 ) -> list[Resamples]:
     """Resample the test samples, once for all strategies, and the seeds of each strategy.
 
-    `samples` is the number of test samples, `seeds` the number of seeds of each strategy.
+    Parameters
+    ----------
+    samples : int
+        Number of samples that are tested.
+    seeds : sequence of int
+        Number of seeds of each strategy.
+    replicates : int
+    rng : numpy.random.Generator
+    folds : bool
+        Whether each seed tests other samples than the seeds before. Then a seed's result varies
+        with its samples, too, which are resampled already; so seeds are resampled with `IN_FOLDS`
+        of their spread.
     """
+    spread = IN_FOLDS if folds else 1.0
 
     def times(count: int, replicates: int) -> np.ndarray:
         return rng.multinomial(max(count - 1, 1), np.full(count, 1 / count), replicates)
@@ -45,7 +62,11 @@ def resample(
     shared = np.empty((replicates, samples), np.uint8)
     for piece in _pieces(shared):
         shared[piece] = times(samples, len(shared[piece]))
-    return [Resamples(shared, (times(count, replicates) / max(count - 1, 1),)) for count in seeds]
+    drawn = []
+    for count in seeds:
+        shares = times(count, replicates) / max(count - 1, 1)
+        drawn.append(Resamples(shared, (1 / count + spread * (shares - 1 / count),)))
+    return drawn
 
 
 def bootstrap_mean(hits: np.ndarray, samples: np.ndarray, resamples: Resamples) -> np.ndarray:
@@ -57,7 +78,8 @@ def bootstrap_mean(hits: np.ndarray, samples: np.ndarray, resamples: Resamples) 
     Parameters
     ----------
     hits : ndarray of shape (cells, seeds, photos), bool or float
-        Whether (or how often) each seed of each cell predicted each photo correctly.
+        Whether (or how often) each seed of each cell predicted each photo correctly. NaN where the
+        seed didn't test the photo, in all cells.
     samples : ndarray of shape (photos,)
         The sample that each photo shows.
     resamples : Resamples
@@ -69,13 +91,18 @@ def bootstrap_mean(hits: np.ndarray, samples: np.ndarray, resamples: Resamples) 
     """
     _, cluster, photos = np.unique(samples, return_inverse=True, return_counts=True)
     order, starts = np.argsort(cluster, kind="stable"), np.cumsum(photos) - photos
-    per_sample = np.add.reduceat(hits[..., order], starts, axis=-1, dtype=np.float64)
+
+    def by_sample(values: np.ndarray) -> np.ndarray:
+        return np.add.reduceat(values[..., order], starts, axis=-1, dtype=np.float64)
+
+    right = by_sample(np.nan_to_num(hits))
+    tested = by_sample(~np.isnan(hits[0]))  # (seeds, samples) photos
     replicates = []
     for piece in _pieces(resamples.samples):
-        weights = resamples.samples[piece] / resamples.samples[piece].sum(axis=1, keepdims=True)
-        per_seed = per_sample @ weights.T  # (cells, seeds, replicates)
-        mean = np.einsum("csr,rs->cr", per_seed, resamples.seeds[0][piece])
-        replicates.append(mean / (weights @ photos.astype(np.float64)))
+        weights = resamples.samples[piece].astype(np.float64).T  # (samples, replicates)
+        seeds = resamples.seeds[0][piece]
+        total = np.einsum("csr,rs->cr", right @ weights, seeds)
+        replicates.append(total / np.einsum("sr,rs->r", tested @ weights, seeds))
     return np.concatenate(replicates, axis=1)
 
 
