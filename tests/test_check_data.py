@@ -47,7 +47,7 @@ def test_a_sound_collection_is_counted_and_has_no_problems(params: Any, tmp_path
     assert "blue/00/0.png → class blue, sample 00, angle 0" in text
     assert "  red: 12, 48, 4" in text
     assert "sizes: 40 × 36 px (96)" in text
-    assert re.search(r"test: 8 samples \(blue 4, red 4\), 32 photos", text)
+    assert re.search(r"test: 4 samples \(blue 2, red 2\), 16 photos", text)
 
 
 def test_what_would_stop_the_study_is_all_told_at_once(params: Any, tmp_path: Path) -> None:
