@@ -21,7 +21,7 @@ def split_samples(
         The manifest.
     val, test : float or str
         A fraction of each class's samples, or the name that the pattern's group `split` gives
-        to the photos of a ready-made split. Fractions refer to all other samples.
+        to the photos of a ready-made split, in any case. Fractions refer to all other samples.
     seed : int
         Decides which samples go where.
 
@@ -63,11 +63,12 @@ def _assign(samples: pd.DataFrame, parts: dict[str, float | str], seed: int) -> 
     home = pd.Series("train", index=samples.index)
     for split, part in parts.items():
         if isinstance(part, str):
-            given = samples["given_split"] == part
+            given = samples["given_split"].str.lower() == part.lower()
             if not given.any():
+                read = ", ".join(sorted(set(samples["given_split"]) - {""})) or "nothing"
                 raise UserError(
-                    f"split.{split}: no photo's `split` group reads {part!r}: "
-                    "give a fraction, or fix data.pattern"
+                    f"split.{split}: no photo's `split` group reads {part!r}, but {read}: give one "
+                    "of these, a fraction, or fix data.pattern"
                 )
             home[given] = split
     for label, members in samples[home == "train"].groupby("label"):
