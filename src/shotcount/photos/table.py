@@ -121,10 +121,10 @@ def _parse(text: str, paths: Sequence[str], where: str) -> pd.DataFrame:
     heads = {separator: _heads(first, separator) for separator in SEPARATORS}
     usable = [separator for separator, names in heads.items() if _key(names)]
     if len(usable) != 1:
-        shown = printable(", ".join(max(heads.values(), key=lambda names: len(names))))
+        most = max(heads.values(), key=len)
         raise UserError(
-            f"{where} has the columns {shown or '(none)'}: it needs path (or sample), and one or more of "
-            "label, sample, angle, split"
+            f"{where} has the columns {printable(', '.join(most)) or '(none)'}: it needs path (or "
+            "sample), and one or more of label, sample, angle, split"
         )
     columns = heads[usable[0]]
     if twice := [name for name in columns if name in COLUMNS and columns.count(name) > 1]:
