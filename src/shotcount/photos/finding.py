@@ -62,23 +62,25 @@ def find_photos(root: Path, pattern: str | None, table: str | None = None) -> pd
     if not rows:
         raise UserError(_nothing_fits(root, paths, pattern, table))
     written = pd.DataFrame(rows, dtype=object)  # pandas' own strings must be UTF-8; names may not
-    where = "data.table" if "label" in known else "data.path"
-    names.refuse_variants(where, written["label"], written["label"] + "/" + written["sample"])
-    label = written["label"].map(names.clean)
-    photos = pd.DataFrame(
-        {
-            "path": written["path"],
-            "label": label,
-            "sample": label + "/" + written["sample"].map(names.clean),
-            "angle": written["angle"],
-            "given_split": written["split"].map(names.clean),
-        },
-        dtype=object,
-    )
+    photos = _tidy(written, "data.table" if "label" in known else "data.path")
     if "split" not in {*regex.groupindex, *known} and "label" not in known:
         _check_classes_are_no_splits(photos["label"], paths)
     _check_names(photos)
     return photos
+
+
+def _tidy(written: pd.DataFrame, where: str) -> pd.DataFrame:
+    """Return the columns of `find_photos`, names in one form; refuse names that become the same."""
+    names.refuse_variants(where, written["label"], written["label"] + "/" + written["sample"])
+    label = written["label"].map(names.clean)
+    columns = {
+        "path": written["path"],
+        "label": label,
+        "sample": label + "/" + written["sample"].map(names.clean),
+        "angle": written["angle"],
+        "given_split": written["split"].map(names.clean),
+    }
+    return pd.DataFrame(columns, dtype=object)
 
 
 def _check_all_are_there(wanted: pd.Index, paths: list[str], root: Path, table: str | None) -> None:
