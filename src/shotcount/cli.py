@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from shotcount.core.errors import UserError
+from shotcount.core.errors import UserError, print_in_any_encoding
 
 CHECK = """\
 Show how the params.yaml in this folder reads the photos: classes, samples and angles with examples;
@@ -49,6 +49,7 @@ MODEL = "the folder that the stage `classifier` makes, data/classifier, or a cop
 
 def run() -> None:
     """Run the command line and exit."""
+    print_in_any_encoding()
     status = main()
     if status == 130:
         os._exit(status)  # at once: a thread may still wait for a photo from a slow disk

@@ -1,5 +1,6 @@
 """Find the photos below a folder and read class, sample and angle from their paths."""
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -137,7 +138,7 @@ def list_photos(root: Path) -> list[str]:
     Raises
     ------
     UserError
-        If `root` is not a folder, or a folder below it is a link.
+        If `root` is not a folder, or a folder below it is a link or can't be read.
     """
     if not root.is_dir():
         raise UserError(f"data.path: {root} is not a folder: name the folder that holds the photos")
@@ -154,13 +155,25 @@ def walk_photos(root: Path) -> Iterator[Path]:
     """Yield every photo below a folder, and every link to a folder, which is not followed.
 
     A photo is recognised by its suffix; only decoding checks its content.
+
+    Raises
+    ------
+    UserError
+        If a folder can't be read.
     """
-    for path in root.rglob("*"):
-        if path.is_dir():
-            if path.is_symlink():
+    for place, folders, files in os.walk(root, onerror=_refuse):
+        yield from (path for name in folders if (path := Path(place, name)).is_symlink())
+        for path in (Path(place, name) for name in files):
+            if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
                 yield path
-        elif path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
-            yield path
+
+
+def _refuse(error: OSError) -> None:
+    """Stop at a folder that can't be read, which os.walk would leave out without a word."""
+    raise UserError(
+        f"the folder {printable(error.filename)} can't be read ({error.strerror}): let this user "
+        "read it, or move it away"
+    ) from None
 
 
 def _nothing_fits(root: Path, paths: list[str], pattern: str | None, table: str | None) -> str:
