@@ -260,6 +260,34 @@ def test_comment_without_a_common_history_says_what_to_fetch(original: Existing)
     assert "no common history with nowhere: fetch all of it" in shown
 
 
+def test_comment_on_a_study_in_a_subfolder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a larger repository, whose root has other metrics. Nothing is trained."""
+    house = tmp_path / "a house"
+    (house / "metrics").mkdir(parents=True)
+    clone = Clone(house / "the study", locked=True)
+    shutil.rmtree(clone.folder / ".git")
+    (house / "metrics/study.md").write_text("Of another project.\n", encoding="utf-8")
+    clone.run("git", "init", "--quiet", "--initial-branch=main", "..")
+    clone.run("git", "config", "user.name", "Test")
+    clone.run("git", "config", "user.email", "test@example.org")
+    clone.commit()
+    clone.run("git", "switch", "--quiet", "--create", "trial")
+    metrics = clone.folder / "metrics/metrics.json"
+    made = json.loads(metrics.read_text(encoding="utf-8"))
+    before, made["frozen"]["seeds"] = made["frozen"]["seeds"], 3
+    metrics.write_text(json.dumps(made, indent=2), encoding="utf-8")
+    answer = (clone.folder / "metrics/study.md").read_text(encoding="utf-8")
+    (clone.folder / "metrics/study.md").write_text(f"New.\n\n{answer}", encoding="utf-8")
+    clone.commit()
+    monkeypatch.setenv("RAW_URL", "https://example.org/raw/abc")
+    told = comment(clone)
+    assert "none to compare with" not in told
+    assert rows(told, "Metrics")["frozen.seeds"][:2] == [str(before), "3"]
+    assert f"<summary>Before</summary>\n\n{answer.partition(chr(10))[0]}" in told
+    assert "another project" not in told
+    assert "(https://example.org/raw/abc/the%20study/metrics/accuracy_vs_size.png)" in told
+
+
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_workflows_are_valid_and_safe(path: Path) -> None:
     schema = ["check-jsonschema", "--builtin-schema", "vendor.github-workflows", str(path)]
