@@ -161,13 +161,13 @@ def test_the_blogs_study_runs_on_own_photos(tmp_path: Path) -> None:
     clone = Clone(tmp_path / "the blog")
     make_collection(clone.folder / "photos", samples=10, angles=2)
     torch.manual_seed(0)
-    torch.save(torchvision.models.resnet18().state_dict(), clone.folder / "resnet18.pth")
+    torch.save(torchvision.models.resnet18().state_dict(), clone.folder / "weights/resnet18.pth")
     (clone.folder / "params.yaml").write_bytes((clone.folder / "studies/blog.yaml").read_bytes())
     clone.set_params(
         study__angles=[1, 2],
         study__frozen_grid={"samples": [], "angles": []},
         data__size=32,
-        model__weights="resnet18.pth",
+        model__weights="weights/resnet18.pth",
         split__test=0.3,
         train__scratch__seeds=1,
         train__finetune__seeds=1,
