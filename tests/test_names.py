@@ -61,6 +61,13 @@ def test_folders_named_as_splits_stop_the_run_with_a_pattern_that_reads_them(
         assert name.lower().replace("brain_", "").replace("my_", "").startswith(part)
 
 
+def test_photos_of_one_name_in_two_splits_are_two_samples(tmp_path: Path) -> None:
+    touch(tmp_path, "train/a/1.jpg", "test/a/1.jpg", "test/b/1.jpg")
+    found = find_photos(tmp_path, refused(tmp_path, None).split("'")[1])
+    assert list(found["sample"]) == ["a/test/a/1", "b/test/b/1", "a/train/a/1"]
+    assert list(found["given_split"]) == ["test", "test", "train"]
+
+
 def test_a_pattern_that_reads_splits_as_classes_is_refused(tmp_path: Path) -> None:
     touch(tmp_path, "Train/1.jpg", "Test/2.jpg", "other/3.jpg")
     assert "Test, Train read as classes" in refused(tmp_path, ONE_A_SAMPLE)

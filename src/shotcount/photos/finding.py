@@ -40,7 +40,7 @@ def find_photos(root: Path, pattern: str | None, table: str | None = None) -> pd
     ------
     UserError
         If `root`, the pattern or the table is unusable, two photos have the same angle of a
-        sample, or a folder is a link.
+        sample, names look alike, ready-made splits are read as classes, or a folder is a link.
     """
     paths = list_photos(root)
     empty = pd.DataFrame(index=pd.Index([], name="sample"))

@@ -115,29 +115,41 @@ def splits_in_paths(paths: Sequence[str]) -> str | None:
         # exactly.
         whole = len({tuple(folders[:level]) for folders in inside}) > 1
         if found := find_splits((folders[level] for folders in inside), whole):
-            own = [folders for folders in inside if folders[level] in found.values()]
-            return _as_splits(found, own, level)
+            said = (
+                f"the folders {printable(', '.join(sorted(found.values())))} look like ready-made"
+            )
+            pattern = _split_pattern(found, paths, level)
+            if pattern is None:
+                return f"{said} splits, but no folder names a class: give the labels in data.table"
+            roles = [role for role in ("val", "test") if role in found]
+            parts = ", ".join(f"split.{role}: {printable(found[role])}" for role in roles)
+            quoted = pattern.replace("'", "''")
+            return f"{said} splits: set data.pattern: '{quoted}' and {parts} (or fractions)"
     return None
 
 
-def _as_splits(found: dict[str, str], parents: list[list[str]], level: int) -> str:
-    said = f"the folders {printable(', '.join(sorted(found.values())))} look like ready-made splits"
-    twice = [folders[level : level + 2] for folders in parents]
-    repeated = all(len(pair) == 2 and pair[0] == pair[1] for pair in twice)  # train/train/...
-    depths = Counter(len(folders) - level - 1 - repeated for folders in parents)
+def _split_pattern(found: dict[str, str], paths: Sequence[str], level: int) -> str | None:
+    """Return a pattern that reads splits from the folders at this level; None without classes."""
+    parents = [path.split("/")[:-1] for path in paths]
+    own = [p for p in parents if len(p) > level and p[level] in found.values()]
+    repeated = all(len(p) > level + 1 and p[level] == p[level + 1] for p in own)  # train/train/...
+    depths = Counter(len(p) - level - 1 - repeated for p in own)
     below = depths.most_common(1)[0][0]
-    if below == level == 0:
-        return f"{said}, but no folder names a class: give the labels in data.table"
     names = "|".join(re.escape(name) for name in sorted(found.values()))
     split = f"(?P<split>{names})/" + "[^/]+/" * repeated
-    label, sample = "(?P<label>[^/]+)/", r"(?P<sample>[^/]+)\.\w+$"
+    label, any_folder = "(?P<label>[^/]+)/", "[^/]+/"
+    if below == level == 0:
+        return None
     if below == 0:
-        pattern = f"^{'[^/]+/' * (level - 1)}{label}{split}{sample}"
-    elif below == 1:
-        pattern = f"^{'[^/]+/' * level}{split}{label}{sample}"
+        folders = f"{any_folder * (level - 1)}{label}{split}"
     else:
-        angle = r"/(?P<angle>.+)\.\w+$"
-        pattern = f"^{'[^/]+/' * level}{split}{label}(?P<sample>[^/]+){angle}"
-    quoted = pattern.replace("'", "''")
-    parts = [f"split.{part}: {printable(found[part])}" for part in ("val", "test") if part in found]
-    return f"{said}: set data.pattern: '{quoted}' and {', '.join(parts)} (or fractions)"
+        folders = f"{any_folder * level}{split}{label}"
+    if below > 1:
+        return f"^{folders}(?P<sample>[^/]+)/(?P<angle>.+)\\.\\w+$"
+    pattern = f"^{folders}(?P<sample>[^/]+)\\.\\w+$"
+    samples = Counter(
+        match.group("label", "sample") for p in paths if (match := re.search(pattern, p))
+    )
+    if max(samples.values(), default=0) > 1:  # each split has its own 1.jpg
+        pattern = f"^(?P<sample>{folders}[^/]+)\\.\\w+$"
+    return pattern
