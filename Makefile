@@ -4,6 +4,14 @@ ready := .venv/ready
 run := . .venv/bin/activate &&
 pin := uv pip compile --quiet --no-deps --no-header --no-annotate pyproject.toml
 
+# In a container: DVC asks for the user's name, Matplotlib for a folder that it can write.
+ifeq ($(LOGNAME)$(USER),)
+export USER := $(shell id -u)
+endif
+ifneq ($(shell test -w "$$HOME" || echo no),)
+export MPLCONFIGDIR ?= $(CURDIR)/data/unfinished/matplotlib
+endif
+
 .PHONY: help check-data study cluster test test-faults bench lint requirements clean
 
 help:

@@ -5,7 +5,7 @@
 #
 # BASE is a branch, tag or commit; the study is compared with the commit where this branch left BASE.
 # Needs git and DVC, but neither photos nor models. The link to the chart is the local file, or below
-# the URL in $RAW_URL.
+# the URL in $RAW_URL, which is that of the git repository: the study may be in a subfolder of it.
 # shellcheck disable=SC2016  # backticks in single quotes are Markdown
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -46,7 +46,7 @@ fi
 printf '### Answer\n\n'
 if [ -f metrics/study.md ]; then
     now=$(answer < metrics/study.md)
-    before=$(git show "$fork:metrics/study.md" 2> /dev/null | answer) || before=''
+    before=$(git show "$fork:./metrics/study.md" 2> /dev/null | answer) || before=''
     printf '%s\n\n' "$now"
     if [ -n "$before" ] && [ "$before" != "$now" ]; then folded "Before" "$before"; fi
 else
@@ -54,7 +54,7 @@ else
 fi
 
 printf '### Metrics\n\n'
-if git cat-file -e "$fork:metrics/metrics.json" 2> /dev/null; then
+if git cat-file -e "$fork:./metrics/metrics.json" 2> /dev/null; then
     metrics=$(dvc metrics diff --md --no-path "$base")
     brief=$(grep -vE '_(low|high) +\|' <<< "$metrics")
     if filled "$brief"; then printf '%s\n\n' "$brief"; fi
@@ -72,6 +72,8 @@ params=$(dvc params diff --md --no-path "$base")
 if filled "$params"; then printf '%s\n\n' "$params"; else printf 'No change.\n\n'; fi
 
 if [ -f metrics/accuracy_vs_size.png ]; then
+    prefix=$(git rev-parse --show-prefix) # of this folder in the repository
+    below=${RAW_URL:+$RAW_URL/${prefix// /%20}}
     printf '### Chart\n\n![Test accuracy against the number of training photos](%s)\n' \
-        "${RAW_URL:-.}/metrics/accuracy_vs_size.png"
+        "${below:-./}metrics/accuracy_vs_size.png"
 fi

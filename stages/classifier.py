@@ -25,8 +25,14 @@ class AnswerPart(Part):
     replicates: Annotated[int, Field(ge=100)]
 
 
+class DataPart(Part):
+    pattern: str | None
+    table: str | None
+
+
 class Params(StudyParams):
     answer: AnswerPart
+    data: DataPart
 
 
 def main() -> None:
@@ -47,6 +53,7 @@ def main() -> None:
     model = json.loads((folder / "model.json").read_bytes())
     model |= {"seed": seed, "samples_seen": model["samples_seen"][seed]}
     del model["seeds"]
+    model["layout"] = params.data.model_dump()  # for predict --by-sample
     model["manifest_sha256"] = files.sha256(tables.table_file(MANIFEST))
 
     test = keep.read_predictions(Path("data/evaluation"), model)

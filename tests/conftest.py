@@ -269,7 +269,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     clone = Clone(tmp_path_factory.mktemp("a study"))
     clone.set_params(
         **QUICK,
-        demo__samples=16,
+        demo__samples=18,
         demo__angles=3,
         demo__size=32,
         data__size=32,

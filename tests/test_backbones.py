@@ -1,13 +1,20 @@
+import shutil
+from argparse import Namespace
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
+import numpy as np
 import pytest
 import safetensors.torch
+import timm
 import torch
 import torchvision
+from conftest import Clone, make_classifier
+from torch import nn
 
 from shotcount.core.errors import UserError
-from shotcount.networks.backbones import build_backbone, input_size
+from shotcount.networks.backbones import build_backbone, find_network, input_size
 from shotcount.networks.weights import fetch_weights
 
 SMALL = ["resnet18", "squeezenet1_1", "mobilenet_v3_small", "densenet121", "tf_efficientnet_lite0"]
@@ -69,15 +76,97 @@ def test_unusable_weights_say_why(tmp_path: Path) -> None:
             fetch_weights(name, weights, tmp_path)
 
 
-def test_pickled_code_is_not_run(tmp_path: Path) -> None:
-    class Bomb:
-        def __reduce__(self) -> tuple:
-            return (Path.touch, (tmp_path / "exploded",))
+WANTED = torchvision.models.resnet18().state_dict()
 
-    torch.save({"conv1.weight": Bomb()}, tmp_path / "bomb.pth")
-    with pytest.raises(UserError, match="not a readable state dict"):
+
+def other_head() -> dict[str, torch.Tensor]:
+    return WANTED | {"fc.weight": torch.zeros(7, 512), "fc.bias": torch.zeros(7)}
+
+
+def prefixed(prefix: str) -> dict[str, torch.Tensor]:
+    return {prefix + key: value for key, value in other_head().items()}
+
+
+class AttributeDict(dict):
+    """As Lightning has one in its checkpoints."""
+
+
+CHECKPOINTS: dict[str, Any] = {
+    "another head": other_head(),
+    "in parallel": prefixed("module."),
+    "compiled": prefixed("_orig_mod."),
+    "compiled, in parallel": prefixed("module._orig_mod."),
+    "state_dict": {"epoch": 3, "loss": torch.zeros(1), "state_dict": prefixed("module.")},
+    "model": {"model": other_head(), "optimizer": {"state": {0: {"step": torch.ones(1)}}}},
+    "model_state_dict": {"model_state_dict": other_head(), "args": Namespace(lr=0.1)},
+    "Lightning": {
+        "state_dict": prefixed("model.net."),
+        "hyper_parameters": AttributeDict(lr=np.float64(0.1), folder=Path("runs")),
+        "callbacks": {"ModelCheckpoint": {"best": torch.zeros(1)}},
+    },
+    "an old file without counters": {k: v for k, v in WANTED.items() if "num_batches" not in k},
+}
+
+
+@pytest.mark.parametrize("kind", [*CHECKPOINTS, "the format before 2020"])
+def test_weights_are_found_in_what_trainers_save(tmp_path: Path, kind: str) -> None:
+    content = CHECKPOINTS.get(kind, {"state_dict": prefixed("module.")})
+    torch.save(content, tmp_path / "w.ckpt", _use_new_zipfile_serialization=kind in CHECKPOINTS)
+    fetched = fetch_weights("resnet18", "w.ckpt", tmp_path)
+    assert len(fetched) == len(WANTED) - 2  # without the classifier
+    assert all(torch.equal(v, WANTED[k.removeprefix("network.")]) for k, v in fetched.items())
+
+
+def test_a_studys_classifier_gives_weights(tmp_path: Path) -> None:
+    made = make_classifier(tmp_path / "mine", "resnet18", 32, ["a", "b", "c"])
+    fetched = fetch_weights("resnet18", "mine", tmp_path)
+    kept = safetensors.torch.load_file(made / "weights.safetensors")
+    assert all(torch.equal(value, kept[f"backbone.{key}"]) for key, value in fetched.items())
+    assert len(fetched) == len(kept) - 2  # without the head
+
+
+def test_two_networks_in_one_file_are_told(tmp_path: Path) -> None:
+    torch.save(prefixed("student.") | prefixed("teacher."), tmp_path / "w.pth")
+    with pytest.raises(UserError, match=r"2 networks that .*'student\.', 'teacher\.'"):
+        fetch_weights("resnet18", "w.pth", tmp_path)
+
+
+@pytest.mark.parametrize("content", [torchvision.models.resnet18(), {"model": nn.Linear(1, 1)}])
+def test_a_whole_pickled_network_is_told_in_one_line(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "w.pth")
+    with pytest.raises(UserError, match=r"w\.pth holds a whole pickled network") as raised:
+        fetch_weights("resnet18", "w.pth", tmp_path)
+    assert "torch.save(model.state_dict(), 'weights.pth')" in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+class Bomb:
+    """Copies a file when code in a pickle is run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple:
+        return shutil.copy, (self.folder / "bomb.pth", self.folder / "exploded")
+
+
+@pytest.mark.parametrize("place", ["weights", "args", "whole"])
+def test_pickled_code_is_not_run(tmp_path: Path, place: str) -> None:
+    bomb = Bomb(tmp_path)
+    content = {
+        "weights": {"conv1.weight": bomb},
+        "args": {"state_dict": WANTED, "args": bomb},
+        "whole": bomb,
+    }
+    torch.save(content[place], tmp_path / "bomb.pth")
+    if place == "args":
         fetch_weights("resnet18", "bomb.pth", tmp_path)
+    else:
+        with pytest.raises(UserError, match=r"bomb\.pth"):
+            fetch_weights("resnet18", "bomb.pth", tmp_path)
     assert not (tmp_path / "exploded").exists()
+    torch.load(tmp_path / "bomb.pth", weights_only=False)
+    assert (tmp_path / "exploded").exists()  # so it is a bomb
 
 
 @pytest.mark.parametrize("name", ["resnet18", "tf_efficientnet_lite1"])
@@ -94,16 +183,109 @@ def test_download_that_fails_names_the_ways_out(name: str, monkeypatch, tmp_path
         fetch_weights(name, "default", tmp_path)
 
 
-def test_downloaded_weights_are_the_librarys_default(monkeypatch, tmp_path: Path) -> None:
-    """The library's own loading code runs; only the transfer itself is replaced by a file."""
-    torch.manual_seed(5)
-    state = torchvision.models.resnet18().state_dict()
-    cached = tmp_path / "hub/checkpoints/resnet18-f37072fd.pth"
-    cached.parent.mkdir(parents=True)
-    torch.save(state, cached)
+@pytest.fixture
+def cached(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Weights of resnet18 in torchvision's cache. The transfer alone is replaced by a file."""
+    path = tmp_path / "hub/checkpoints/resnet18-f37072fd.pth"
+    path.parent.mkdir(parents=True)
+    torch.save(WANTED, path)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    fetched = fetch_weights("resnet18", "default", tmp_path)
-    assert torch.equal(fetched["network.layer4.1.bn2.weight"], state["layer4.1.bn2.weight"])
+    return path
+
+
+def test_downloaded_weights_are_the_librarys_default(monkeypatch, cached: Path) -> None:
+    monkeypatch.setattr("shotcount.core.files.sha256", lambda _: "f37072fd" + 56 * "0")
+    for weights in ("default", "IMAGENET1K_V1", "ResNet18_Weights.DEFAULT"):
+        fetched = fetch_weights("ResNet18", weights, Path())
+        assert torch.equal(fetched["network.layer4.1.bn2.weight"], WANTED["layer4.1.bn2.weight"])
+
+
+def test_a_damaged_download_is_named(cached: Path) -> None:
+    with pytest.raises(UserError, match=f"{cached}, an earlier download, is .* instead of f37072f"):
+        fetch_weights("resnet18", "default", Path())
+
+
+def test_a_damaged_download_from_the_hub_is_named(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    repository = tmp_path / "models--timm--resnet18.a1_in1k"
+    blob = repository / "blobs" / (64 * "a")
+    link = repository / "snapshots" / (40 * "b") / "model.safetensors"
+    for path, content in ((blob, "cut off"), (repository / "refs/main", 40 * "b")):
+        path.parent.mkdir(parents=True)
+        path.write_text(content)
+    link.parent.mkdir(parents=True)
+    link.symlink_to(blob)
+    with pytest.raises(UserError, match=f"{blob}, an earlier .* instead of aaaaaaaa.: delete this"):
+        fetch_weights("timm/resnet18.a1_in1k", "default", Path())
+
+
+# ---- names --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("resnet50", ("torchvision", "resnet50")),
+        ("ResNet50", ("torchvision", "resnet50")),
+        ("timm/resnet50", ("timm", "resnet50")),
+        ("timm/resnet50.a1_in1k", ("timm", "resnet50.a1_in1k")),
+        ("hf_hub:timm/resnet50.a1_in1k", ("timm", "resnet50.a1_in1k")),
+        ("hf-hub:timm/resnet50.a1_in1k", ("timm", "resnet50.a1_in1k")),
+        ("resnet50.a1_in1k", ("timm", "resnet50.a1_in1k")),
+        ("timm/tf_efficientnet_lite0", ("timm", "tf_efficientnet_lite0")),
+    ],
+)
+def test_networks_are_found_by_the_names_that_hubs_write(name: str, found: tuple) -> None:
+    assert find_network(name) == found
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("ResNet-50", "resnet50"),
+        ("efficientnet-b0", "efficientnet_b0"),
+        ("vit-base-patch16-224", "vit_base_patch16_224"),
+        ("timm/resnet50.a1_in2k", "resnet50.a1_in1k"),
+        ("hf-hub:somebody/resnet50", "resnet50"),
+    ],
+)
+def test_an_unknown_network_is_told_the_nearest_names(name: str, nearest: str) -> None:
+    with pytest.raises(UserError, match=f"a network named '{name}': did you mean .*") as raised:
+        find_network(name)
+    hint = str(raised.value).partition("did you mean ")[2].partition("?")[0]
+    assert nearest in hint.split(" or ")
+
+
+def test_hub_names_build_the_same_network_with_shipped_weights() -> None:
+    state = fetch_weights("hf-hub:timm/tf_efficientnet_lite0.in1k", "shipped", Path())
+    build_backbone("timm/tf_efficientnet_lite0").load_state_dict(state)
+
+
+def test_unknown_names_of_weights_are_told_the_right_ones() -> None:
+    with pytest.raises(UserError, match="no weights IMAGENET1K_V9 in torchvision: use"):
+        fetch_weights("resnet18", "IMAGENET1K_V9", Path())
+    with pytest.raises(UserError, match="in torchvision's list, but lcnet_050 is timm's"):
+        fetch_weights("lcnet_050", "IMAGENET1K_V2", Path())
+
+
+# ---- reruns -------------------------------------------------------------------------
+
+
+def test_a_replaced_weights_file_makes_its_stage_run_again(tmp_path: Path) -> None:
+    clone = Clone(tmp_path / "clone")
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        network = timm.create_model("test_resnet")
+        torch.save(network.state_dict(), clone.folder / "weights/mine.pth")
+        if seed == 0:
+            clone.set_params(model__name="test_resnet", model__weights="weights/mine.pth")
+        assert clone.repro("--single-item", "backbone") == ["backbone"]
+        assert clone.repro("--single-item", "backbone") == []
+        made = safetensors.torch.load_file(clone.folder / "data/backbone.safetensors")
+        assert torch.equal(made["network.conv1.0.weight"], network.state_dict()["conv1.0.weight"])
+
+
+# ---- sizes --------------------------------------------------------------------------
 
 
 def test_size_is_what_the_weights_were_trained_at_or_one_that_the_network_can_take() -> None:

@@ -327,7 +327,10 @@ LAYOUTS: dict[str, tuple[Callable[[], object], str]] = {
         sets(split__folds=7),
         r"split.folds: class 'blue' has 6 sample\(s\), fewer than the 7 folds",
     ),
-    "no such split": (sets(split__folds=None, split__test="holdout"), "no photo's `split` group reads 'holdout'"),
+    "no such split": (
+        sets(split__folds=None, split__test="holdout"),
+        "no photo's `split` group reads 'holdout'",
+    ),
     "a sample in two splits": (
         sets(data__pattern=GIVEN, split__folds=None, split__test="2"),
         "has photos in two ready-made splits: photos of one sample must stay together",
@@ -379,8 +382,9 @@ class Malice:
         return os.system, ("touch malice-was-here",)
 
 
-def weights(content: object, name: str = "weights.pth") -> None:
+def weights(content: object, name: str = "weights/weights.pth") -> None:
     """Write bytes as they are, and anything else as PyTorch does."""
+    Path(name).parent.mkdir(exist_ok=True)
     if isinstance(content, bytes):
         Path(name).write_bytes(content)
     else:
@@ -401,17 +405,27 @@ MODELS: dict[str, tuple[Callable[[], object], str]] = {
         sets(model__name="inception_v3", data__size=60),
         "data.size: inception_v3 can't take photos of 60 px .*: change data.size, or name another",
     ),
-    "no weights": (sets(model__weights="weights.pth"), "model.weights: there is no file weights"),
+    "no weights": (
+        sets(model__weights="weights/w.pth"),
+        "model.weights: there is no file weights/w.pth",
+    ),
+    "weights that DVC doesn't watch": (
+        sets(model__weights="../w.pth"),
+        r"model.weights: '../w.pth' is outside .* and write weights/w.pth \(params.yaml",
+    ),
     "text for weights": (lambda: weights(b"x"), "weights.pth is not a readable state dict"),
     "a damaged safetensors file": (
-        lambda: weights(bytes(20), "w.safetensors"),
+        lambda: weights(bytes(20), "weights/w.safetensors"),
         "w.safetensors is not a readable state dict",
     ),
     "weights of another network": (
         lambda: weights({"a": torch.zeros(1)}),
         "weights.pth doesn't fit resnet18: 102 of its 122 tensors|doesn't fit resnet18: .* missing",
     ),
-    "a whole model": (lambda: weights(torch.nn.Linear(1, 1)), "not a readable state dict"),
+    "a whole model": (
+        lambda: weights(torch.nn.Linear(1, 1)),
+        "a whole pickled network, .*: save its state dict with torch.save",
+    ),
     "a pickle that runs a program": (lambda: weights({"a": Malice()}), "not a readable state dict"),
 }
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -22,8 +23,9 @@ from safetensors.torch import load_file
 
 from shotcount.classifier import keep
 from shotcount.cli import main
-from shotcount.commands import export, predict
+from shotcount.commands import export, grouping, predict
 from shotcount.core import tables
+from shotcount.photos import finding
 from shotcount.scoring import predictions, views
 
 CLASSES = ["blue", 'red, "dark"', "=1+1\n"]
@@ -155,6 +157,8 @@ def test_the_studys_classifier_works_anywhere(study: Clone, tmp_path: Path) -> N
     rows = shown.splitlines()
     assert rows[0] == "path,label,probability,p(natural),p(plastic)"
     assert [row.split(",")[0] for row in rows[1:]] == [f"photos/0{n}.jpg" for n in range(3)]
+    made = json.loads((tmp_path / "copied/model.json").read_text(encoding="utf-8"))
+    assert made["layout"] == {"pattern": None, "table": None}
 
 
 # ---- predict: what it prints --------------------------------------------------------
@@ -258,8 +262,60 @@ def test_photos_whose_sample_a_pattern_doesnt_tell_are_named(
     status, rows, complaints = run(model, photos, "--by-sample", "--pattern", pattern)
     assert status == 2
     assert [row["sample"] for row in rows] == ["red/00", "red/01"]
+    assert "note: 6 photos are grouped into 2 samples by --pattern\n" in complaints
     assert "6 of the 12 photos can't be used" in complaints
     assert "photos/blue/00/0.png: --pattern doesn't match its path" in complaints
+
+
+def studied(model: Path, pattern: str | None, table: str | None = None) -> Path:
+    """A copy of the classifier, from a study with this pattern and table."""
+    folder = Path(f"{pattern is None} {table}").absolute()
+    shutil.copytree(model, folder)
+    set_key(folder, "layout", {"pattern": pattern, "table": table})
+    return folder
+
+
+def test_the_studys_pattern_names_samples_wherever_the_photos_are(
+    model: Path, photos: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flat = Path("flat")
+    for path in photos.rglob("0?/[01].png"):
+        label, sample, angle = path.relative_to(photos).parts
+        (flat / label).mkdir(parents=True, exist_ok=True)
+        path.rename(flat / label / f"{sample}-{angle}")
+    made = studied(model, finding.ONE_A_SAMPLE)
+    names = [f"{n}-{k}" for n in ("00", "01") for k in (0, 1)]
+    for arguments in ([flat], [Path.cwd() / "flat/.."], [flat / "blue", *flat.glob("red/*")]):
+        _, rows, told = run(made, *arguments, "--by-sample")
+        samples = {row["sample"] for row in rows}
+        assert {f"{label}/{name}" for label in ("blue", "red") for name in names} <= samples
+        assert re.search(r"^note: .* by the study's data\.pattern, '\^\(\?P<label>", told, re.M)
+    monkeypatch.chdir(flat / "blue")
+    _, rows, _ = run(made, "00-0.png", "--by-sample")
+    assert [row["sample"] for row in rows] == ["blue/00-0"]
+
+
+def test_samples_are_folders_where_the_study_cannot_name_them_and_that_is_told(
+    model: Path, photos: Path, run: Run
+) -> None:
+    folders = ["photos/blue/00", "photos/blue/01", "photos/red/00", "photos/red/01"]
+    for used, told in (
+        (model, "by folder, since the classifier has no record of its study's paths"),
+        (studied(model, None, "t.csv"), "by folder, since the classifier has no data.pattern that"),
+        (
+            studied(model, "IMG(?P<sample>x)", "u.csv"),
+            "by folder, since the study's data.pattern, 'IMG(?P<",
+        ),
+    ):
+        _, rows, notes = run(used, photos, "--by-sample")
+        assert [row["sample"] for row in rows] == folders
+        assert f"12 photos are grouped into 4 samples {told}" in notes
+    status, rows, notes = run(
+        studied(model, r"(?P<label>red)/(?P<sample>\d+)"), photos, "--by-sample"
+    )
+    assert (status, [row["sample"] for row in rows]) == (2, ["red/00", "red/01"])
+    assert "photos/blue/00/0.png: the study's data.pattern" in notes
+    assert "doesn't match its path" in notes
 
 
 # ---- predict: what goes wrong -------------------------------------------------------
@@ -313,6 +369,7 @@ def test_a_name_that_is_not_utf8_is_told(model: Path, photos: Path, run: Run) ->
         (lambda f: (f / "model.json").write_text("[]"), "network must be of type str"),
         (lambda f: (f / "model.json").write_bytes(b"\xff"), "model.json is damaged"),
         (lambda f: set_key(f, "classes", [1, 2, 3]), "classes must be text"),
+        (lambda f: set_key(f, "layout", []), "layout must have pattern and table"),
         (lambda f: set_key(f, "network", "resnet"), "has a network named 'resnet'"),
         (lambda f: set_key(f, "network", "resnet34"), "doesn't fit model.json"),
         (lambda f: set_key(f, "classes", ["a", "b"]), "doesn't fit model.json"),
@@ -470,7 +527,7 @@ def test_samples_average_as_the_study_does() -> None:
         seed=0, photo=range(60), sample=[f"s{n // 4:02d}" for n in range(60)], label="a"
     )
     right, samples = views.right_by_views(frame, ["a", "b", "c"], rng)
-    made = predict.Samples()
+    made = grouping.Samples()
     for sample, row in zip(frame["sample"], p, strict=True):
         made.add(sample, row)
     assert [(s, count) for s, count, _ in made] == [(s, 4) for s in samples]

@@ -72,7 +72,7 @@ def test_charts_have_a_line_and_a_band_for_each_strategy(
     original.run("dvc", "plots", "show", "--out", str(tmp_path))
     accuracy, *training = specs(tmp_path / "index.html")
     assert (lines(accuracy, "line"), lines(accuracy, "area")) == (3, 3)
-    assert [lines(spec, "line") for spec in training] == [14 * 2, 14 * 2]  # cells x seeds
+    assert [lines(spec, "line") for spec in training] == [14 * 3, 14 * 3]  # cells x seeds
     assert [spec["title"]["text"] for spec in training] == [
         "validation accuracy while training",
         "validation loss while training",
@@ -94,7 +94,7 @@ def test_metrics_are_few_and_rounded(original: Existing) -> None:
 def test_an_experiment_runs_what_it_changes_and_shows_in_every_diff(
     clone: Existing, tmp_path: Path
 ) -> None:
-    more_seeds = ["-S", "train.frozen.seeds=3"]
+    more_seeds = ["-S", "train.frozen.seeds=6"]
     ran = clone.stages(clone.run("dvc", "exp", "run", "--name", "more", *more_seeds))
     assert len(ran) == 1 + 1 + 4 + 1 + 1 + 1 + 1 + 1
     assert {stage.split("-")[0] for stage in ran} == {
@@ -102,22 +102,22 @@ def test_an_experiment_runs_what_it_changes_and_shows_in_every_diff(
         "gallery", "plot",
     }  # fmt: skip
     difference = clone.run("dvc", "metrics", "diff")
-    assert re.search(r"frozen\.seeds +2 +3 +1$", difference, re.M)
+    assert re.search(r"frozen\.seeds +3 +6 +3$", difference, re.M)
     assert "finetune." not in difference
     assert "| frozen.seeds" in clone.run("dvc", "metrics", "diff", "--md", "--no-path")
     changed = clone.run("dvc", "params", "diff").splitlines()
     assert [line.split() for line in changed[1:] if line] == [
-        ["params.yaml", "train.frozen.seeds", "2", "3"]
+        ["params.yaml", "train.frozen.seeds", "3", "6"]
     ]
     clone.run("dvc", "plots", "diff", "HEAD", "workspace", "--out", str(tmp_path))
     accuracy, training, _ = specs(tmp_path / "index.html")
     assert (lines(accuracy, "line"), lines(accuracy, "area")) == (3 * 2, 3 * 2)
-    assert lines(training, "line") == 2 * 14 * 2 + 6  # one more seed of frozen's cells
+    assert lines(training, "line") == 2 * 14 * 3 + 6 * 3  # three more seeds of frozen's cells
 
     clone.run("git", "reset", "--quiet", "--hard")
     clone.run("dvc", "checkout", "--quiet")
     clone.run("dvc", "exp", "apply", "more")
-    assert "seeds: 3" in (clone.folder / "params.yaml").read_text(encoding="utf-8")
+    assert "seeds: 6" in (clone.folder / "params.yaml").read_text(encoding="utf-8")
     assert clone.repro() == []
     clone.run("dvc", "exp", "remove", "more")
 
@@ -184,13 +184,13 @@ def comment(clone: Clone, base: str = "main") -> str:
 
 
 def test_comment_on_a_changed_parameter(clone: Existing, tmp_path: Path) -> None:
-    clone.set_params(train__frozen__seeds=3)
+    clone.set_params(train__frozen__seeds=6)
     stale = comment(clone)
     assert "**Out of step**" in stale
     assert "commit `dvc.lock`" in stale
     assert "- `train@frozen-0.5-1`: train.frozen" in stale
     assert "train@finetune" not in stale
-    assert rows(stale, "Parameters") == {"train.frozen.seeds": ["2", "3"]}
+    assert rows(stale, "Parameters") == {"train.frozen.seeds": ["3", "6"]}
     assert rows(stale, "Metrics") == {}
 
     clone.repro()
@@ -199,8 +199,8 @@ def test_comment_on_a_changed_parameter(clone: Existing, tmp_path: Path) -> None
     clone.commit()
     told = comment(clone)
     assert "[!WARNING]" not in told
-    assert rows(told, "Parameters") == {"train.frozen.seeds": ["2", "3"]}
-    assert rows(told, "Metrics")["frozen.seeds"] == ["2", "3", "1"]
+    assert rows(told, "Parameters") == {"train.frozen.seeds": ["3", "6"]}
+    assert rows(told, "Metrics")["frozen.seeds"] == ["3", "6", "3"]
     assert not any(name.startswith("finetune.") for name in rows(told, "Metrics"))
     study = (clone.folder / "metrics/study.md").read_text(encoding="utf-8")
     answer = study.partition("\n\n## ")[0]
@@ -258,6 +258,34 @@ def test_comment_links_the_chart_where_it_is_told(
 def test_comment_without_a_common_history_says_what_to_fetch(original: Existing) -> None:
     shown = original.run("bash", ".github/comment.sh", "nowhere", code=2)
     assert "no common history with nowhere: fetch all of it" in shown
+
+
+def test_comment_on_a_study_in_a_subfolder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a larger repository, whose root has other metrics. Nothing is trained."""
+    house = tmp_path / "a house"
+    (house / "metrics").mkdir(parents=True)
+    clone = Clone(house / "the study", locked=True)
+    shutil.rmtree(clone.folder / ".git")
+    (house / "metrics/study.md").write_text("Of another project.\n", encoding="utf-8")
+    clone.run("git", "init", "--quiet", "--initial-branch=main", "..")
+    clone.run("git", "config", "user.name", "Test")
+    clone.run("git", "config", "user.email", "test@example.org")
+    clone.commit()
+    clone.run("git", "switch", "--quiet", "--create", "trial")
+    metrics = clone.folder / "metrics/metrics.json"
+    made = json.loads(metrics.read_text(encoding="utf-8"))
+    before, made["frozen"]["seeds"] = made["frozen"]["seeds"], 6
+    metrics.write_text(json.dumps(made, indent=2), encoding="utf-8")
+    answer = (clone.folder / "metrics/study.md").read_text(encoding="utf-8")
+    (clone.folder / "metrics/study.md").write_text(f"New.\n\n{answer}", encoding="utf-8")
+    clone.commit()
+    monkeypatch.setenv("RAW_URL", "https://example.org/raw/abc")
+    told = comment(clone)
+    assert "none to compare with" not in told
+    assert rows(told, "Metrics")["frozen.seeds"][:2] == [str(before), "6"]
+    assert f"<summary>Before</summary>\n\n{answer.partition(chr(10))[0]}" in told
+    assert "another project" not in told
+    assert "(https://example.org/raw/abc/the%20study/metrics/accuracy_vs_size.png)" in told
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)

@@ -83,8 +83,12 @@ def test_table_and_pattern_complete_each_other(tmp_path: Path) -> None:
     ("pattern", "content", "message"),
     [
         (None, None, r"data\.table: there is no file .*t\.csv"),
-        (None, "", r"t\.csv is not a readable CSV file: No columns"),
-        (None, "path,label\n\xff,x\n", r"t\.csv is not a readable CSV file: .*utf-8"),
+        (None, "", r"t\.csv has the columns \(none\): it needs path"),
+        (
+            None,
+            "path,label,sample\n\xff,x,1\n",
+            r"not in UTF-8, and line 2 fits no photo",
+        ),
         (
             None,
             "file,label\na.jpg,x\n",
@@ -122,7 +126,7 @@ def test_one_photo_a_sample_is_told_its_pattern(tmp_path: Path) -> None:
 
 def test_ready_made_splits_are_not_taken_for_classes(tmp_path: Path) -> None:
     touch(tmp_path, "train/ants/a.jpg", "val/bees/b.jpg")
-    with pytest.raises(UserError, match="train, val read as classes, but look like") as raised:
+    with pytest.raises(UserError, match="train, val look like ready-made splits") as raised:
         find_photos(tmp_path, None)
     found = find_photos(tmp_path, str(raised.value).split("'")[1])
     assert list(found["given_split"]) == ["train", "val"]

@@ -221,6 +221,8 @@ def stage(study: Clone, tmp_path: Path) -> Clone:
     clone.set_params(  # of the study as it may be by now, too
         study__strategies=["finetune"],
         study__angles=[1, 3],
+        split__folds=None,
+        split__test=0.3,
         train__finetune__seeds=1,
         train__finetune__batch_size=8,  # of which a subset has more than one
         train__finetune__min_steps=40,

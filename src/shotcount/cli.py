@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from shotcount.core.errors import UserError
+from shotcount.core.errors import UserError, print_in_any_encoding
 
 CHECK = """\
 Show how the params.yaml in this folder reads the photos: classes, samples and angles with examples;
@@ -49,6 +49,7 @@ MODEL = "the folder that the stage `classifier` makes, data/classifier, or a cop
 
 def run() -> None:
     """Run the command line and exit."""
+    print_in_any_encoding()
     status = main()
     if status == 130:
         os._exit(status)  # at once: a thread may still wait for a photo from a slow disk
@@ -151,12 +152,12 @@ def _add_predict(commands: Any) -> None:
     add("--by-sample", action="store_true",
         help="print one line per sample instead of per photo, at the end: sample, photos, label, "
         "probabilities. The log-probabilities of its photos are averaged, as in the study's table "
-        "'accuracy for samples, by the angles averaged'. A sample's photos are those in one "
-        "folder")  # fmt: skip
+        "'accuracy for samples, by the angles averaged'. The study's data.pattern names a photo's "
+        "sample; where it matches no photo, a sample's photos are those in one folder")  # fmt: skip
     add("--pattern", metavar="REGEX",
         help="with --by-sample: its group `sample` (and `label`, if it has one) names a photo's "
-        "sample instead of the folder; searched in the path below the folder given, or in a file's "
-        "path as given. data.pattern of the study works here")  # fmt: skip
+        "sample instead; searched in the path below the folder given, or in a file's "
+        "path as given")  # fmt: skip
     add("--format", choices=["csv", "jsonl"], default="csv",
         help="csv with a header (default), or one JSON object per line, with the same names",
         )  # fmt: skip

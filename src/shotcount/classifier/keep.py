@@ -178,4 +178,7 @@ def _read_model(path: Path) -> dict[str, Any]:
             )
     if not all(isinstance(label, str) for label in content["classes"]):
         raise UserError(f"{path} is damaged: copy it again: classes must be text")
+    layout = content.get("layout", {"pattern": None, "table": None})  # absent in older ones
+    if not isinstance(layout, dict) or not {"pattern", "table"} <= set(layout):
+        raise UserError(f"{path} is damaged: copy it again: layout must have pattern and table")
     return content

@@ -5,7 +5,6 @@ import csv
 import io
 import json
 import os
-import re
 import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ import torch
 from tqdm import tqdm
 
 from shotcount.classifier.keep import load
+from shotcount.commands import grouping
 from shotcount.core.errors import UserError, printable
 from shotcount.networks.devices import pick_device
 from shotcount.networks.heads import Network
@@ -40,10 +40,14 @@ def run(given: argparse.Namespace) -> int:
     """Print the prediction of every photo, or of every sample."""
     if given.pattern is not None and not given.by_sample:
         raise UserError("--pattern is for --by-sample: give --by-sample too, or leave it out")
-    pattern = None if given.pattern is None else compile_pattern(given.pattern)
+    pattern = None if given.pattern is None else grouping.compile_pattern(given.pattern)
     network, model = load(given.model, pick_device(given.device))
     photos = find_files(given.photos)
-    classes, samples, bad = model["classes"], Samples(), []
+    classes, samples, bad = model["classes"], grouping.Samples(), []
+    groups = grouping.Groups([""] * len(photos), "")
+    if given.by_sample:
+        groups = grouping.group([(p.path, p.inside) for p in photos], pattern, model.get("layout"))
+        print(f"note: {groups.how}", file=sys.stderr)
 
     def write(made: Row) -> None:
         sys.stdout.write(as_json(made) if given.format == "jsonl" else as_csv([*made.values()]))
@@ -55,12 +59,12 @@ def run(given: argparse.Namespace) -> int:
     # No progress bar between rows in a terminal.
     hidden = True if sys.stdout.isatty() else None
     found = predict_files(network, photos, model["size"], given.batch_size)
-    for photo, made in tqdm(found, "predict", len(photos), unit="photo", disable=hidden):
-        sample = sample_of(photo, pattern) if given.by_sample else ""
+    watched = tqdm(found, "predict", len(photos), unit="photo", disable=hidden)
+    for (photo, made), sample in zip(watched, groups.samples, strict=True):
         if isinstance(made, str):
             bad.append((photo, made))
         elif sample is None:
-            bad.append((photo, "--pattern doesn't match its path"))
+            bad.append((photo, f"{groups.by} doesn't match its path"))
         elif given.by_sample:
             samples.add(sample, made)
         else:
@@ -171,62 +175,6 @@ def predict_files(
             found = iter(predict(network, load, np.arange(len(x)), batch_size))
         for photo, made in batch:
             yield photo, made if isinstance(made, str) else next(found)
-
-
-# ---------------------------------------------------------------------------- whole samples
-
-
-def compile_pattern(pattern: str) -> re.Pattern[str]:
-    """Compile the pattern that finds a photo's sample in its path.
-
-    Raises
-    ------
-    UserError
-        If it is not a regular expression, or has no group `sample`.
-    """
-    try:
-        regex = re.compile(pattern)
-    except re.error as error:
-        raise UserError(f"--pattern: not a regular expression: {error}") from None
-    if "sample" not in regex.groupindex:
-        raise UserError("--pattern: lacks the group sample: write (?P<sample>...)")
-    return regex
-
-
-def sample_of(photo: PhotoFile, pattern: re.Pattern[str] | None) -> str | None:
-    """Return the sample that a photo shows; None if the pattern doesn't match.
-
-    It is the folder, or the pattern's group `sample`, after the group `label` if there is one:
-    sample 7 of one class is not sample 7 of another.
-    """
-    if pattern is None:
-        return str(photo.path.parent)
-    match = pattern.search(photo.inside)
-    if match is None or not match["sample"]:
-        return None
-    label = match.groupdict().get("label")
-    return f"{label}/{match['sample']}" if label else match["sample"]
-
-
-class Samples:
-    """Averages log-probabilities over the photos of each sample, as in scoring.views."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, tuple[int, np.ndarray]] = {}  # photos, summed log-probabilities
-
-    def add(self, sample: str, p: np.ndarray) -> None:
-        """Add a photo's probabilities (classes,)."""
-        photos, total = self._sums.get(sample, (0, np.zeros(len(p))))
-        self._sums[sample] = photos + 1, total + np.log(np.clip(p, 1e-15, None))
-
-    def __iter__(self) -> Iterator[tuple[str, int, np.ndarray]]:
-        """Yield sample, number of photos and probabilities (classes,), in order of appearance.
-
-        The probabilities are the geometric means over the photos, scaled to a sum of 1.
-        """
-        for sample, (photos, total) in self._sums.items():
-            p = np.exp(total / photos)
-            yield sample, photos, p / p.sum()
 
 
 # ---------------------------------------------------------------------------- printing

@@ -1,4 +1,7 @@
-"""Errors that a user can fix, and names that are safe to print in them."""
+"""Errors that a user can fix, and text that is safe to print."""
+
+import io
+import sys
 
 
 class UserError(Exception):
@@ -14,3 +17,10 @@ def printable(path: object) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def print_in_any_encoding() -> None:
+    """Escape what this process prints and its terminal or log can't show: é as \\xe9 in ASCII."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

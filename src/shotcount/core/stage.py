@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from shotcount.core import files
-from shotcount.core.errors import UserError
+from shotcount.core.errors import UserError, print_in_any_encoding
 
 SECONDS = Path("data/seconds")  # how long each stage took: for the report, not a metric
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -19,6 +19,7 @@ def run_stage(stage: Callable[[], None]) -> None:
 
     A second process of the same stage is refused: both would write the same files.
     """
+    print_in_any_encoding()
     name = "-".join([Path(sys.argv[0]).stem, *sys.argv[1:]])
     try:
         with files.alone(files.UNFINISHED / f"{name}.lock"):

@@ -1,5 +1,7 @@
 """Build a backbone by its torchvision or timm name."""
 
+import difflib
+import re
 from typing import Any, Literal
 
 import timm
@@ -42,33 +44,54 @@ class Backbone(nn.Module):
 def build_backbone(name: str) -> Backbone:
     """Build a network, without its classifier, by its torchvision or timm name.
 
-    It is initialised from torch's global generator. If both libraries know the name,
-    torchvision's network is built.
+    It is initialised from torch's global generator.
 
     Raises
     ------
     UserError
         If neither library knows the name.
     """
-    if name in torchvision.models.list_models(module=torchvision.models):
-        preset = torchvision.models.get_model_weights(name).DEFAULT.transforms()
+    library, own = find_network(name)
+    if library == "torchvision":
+        preset = torchvision.models.get_model_weights(own).DEFAULT.transforms()
         size = preset.crop_size[0]
-        network: Any = torchvision.models.get_model(name, **_torchvision_options(name, size))
+        network: Any = torchvision.models.get_model(own, **_torchvision_options(own, size))
         features = _take_off_classifier(network)
         backbone = Backbone(network, features, tuple(preset.mean), tuple(preset.std), size)
-    elif timm.is_model(name):
-        network = timm.create_model(name, num_classes=0)
+    else:
+        network = timm.create_model(own, num_classes=0)
         config = network.pretrained_cfg
         size = config["input_size"][-1]
         # num_features ignores the layer that MobileNetV3 and others have between pooling and head.
         features = getattr(network, "head_hidden_size", network.num_features)
         backbone = Backbone(network, features, config["mean"], config["std"], size)
-    else:
-        raise UserError(
-            f"model.name: neither torchvision nor timm has a network named {name!r}: see "
-            "torchvision.models.list_models() and timm.list_models()"
-        )
     return backbone.to(memory_format=torch.channels_last)
+
+
+def find_network(name: str) -> tuple[str, str]:
+    """Return the library of a network, "torchvision" or "timm", and its name there.
+
+    If both libraries know the name, it is torchvision's. The name may be in any case, and timm's
+    as the Hugging Face hub writes it: timm/resnet50.a1_in1k, hf-hub:timm/resnet50.a1_in1k.
+
+    Raises
+    ------
+    UserError
+        If neither library knows the name; the message has the nearest ones.
+    """
+    own = re.sub(r"^(hf[-_]hub:)?(timm/)?", "", name.strip()).lower()
+    torchvisions = torchvision.models.list_models(module=torchvision.models)
+    if own in torchvisions and own == name.strip().lower():
+        return "torchvision", own
+    if timm.is_model(own) and ("." not in own or own in timm.list_pretrained()):
+        return "timm", own
+    known = [*torchvisions, *timm.list_models(), *timm.list_pretrained()]
+    nearest = difflib.get_close_matches(own.rpartition("/")[2], dict.fromkeys(known), n=3)
+    hint = f"did you mean {' or '.join(nearest)}? All are in" if nearest else "see"
+    raise UserError(
+        f"model.name: neither torchvision nor timm has a network named {name!r}: {hint} "
+        "torchvision.models.list_models() and timm.list_models(pretrained=True)"
+    )
 
 
 def input_size(name: str, size: int | Literal["auto"]) -> int:

