@@ -4,6 +4,8 @@ import json
 from functools import partial
 from pathlib import Path
 
+import pandas as pd
+
 from shotcount.core import files, tables
 from shotcount.core.params import load_params
 from shotcount.core.progress import watch
@@ -26,6 +28,7 @@ def main() -> None:
         )
         columns = list(tables.MANIFEST)
         tables.write(Path("data/manifest"), manifest[columns], tables.MANIFEST)
+        left_out = pd.concat([left_out, preparing.other_files(root)])
         tables.write(Path("data/left_out.csv"), left_out, tables.LEFT_OUT)
     samples, classes = manifest["sample"].nunique(), manifest["label"].nunique()
     print(f"{len(manifest)} photos of {samples} samples in {classes} classes")

@@ -300,7 +300,7 @@ LAYOUTS: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "an empty folder": (
         lambda: [Path("void").mkdir(), set_params(data__path="void")],
-        "none of the 0 photos below void, fits <class>/<sample>/<angle>.jpg",
+        "there are no photos below void: name the folder",
     ),
     "no sample folders": (
         without_sample_folders,

@@ -21,7 +21,7 @@ from shotcount.classifier.keep import load
 from shotcount.core import files
 from shotcount.core.errors import UserError
 from shotcount.networks.heads import Network
-from shotcount.photos.decoding import read_photo
+from shotcount.photos.reading import read_photo
 
 SAME_PIXELS = 1e-4  # largest difference of a probability: float32, summed in another order
 RESAMPLED = 0.01  # the same, where some pixels are a grey level away from Pillow's
@@ -211,6 +211,6 @@ def _original(classifier: Network, photos: np.ndarray, size: int) -> np.ndarray:
     for photo in photos:
         file = io.BytesIO()
         Image.fromarray(photo).save(file, "PNG")
-        squares.append(read_photo(file, size)[0])
+        squares.append(read_photo(file.getvalue(), size).pixels)
     x = torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2)
     return classifier(x).double().softmax(dim=1).numpy()

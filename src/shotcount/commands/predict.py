@@ -21,12 +21,13 @@ from shotcount.classifier.keep import load
 from shotcount.core.errors import UserError, printable
 from shotcount.networks.devices import pick_device
 from shotcount.networks.heads import Network
-from shotcount.photos.decoding import read_photo, why
-from shotcount.photos.finding import natural, walk_photos
+from shotcount.photos.reading import read_photo, why
+from shotcount.photos.walking import count_kinds, natural, walk
 from shotcount.scoring.predictions import probability
 from shotcount.training.strategies import predict
 
 Row = dict[str, str | int | float]
+LINK = "a link to a folder: name the folder itself"
 
 
 @dataclass(frozen=True)
@@ -86,18 +87,17 @@ def find_files(places: Sequence[Path]) -> list[PhotoFile]:
     photos = []
     for place in places:
         if place.is_dir():
-            below = [_found(path, place) for path in walk_photos(place)]
+            tree = walk(place)
+            below = [PhotoFile(place / path, path) for path in tree.photos]
+            below += [PhotoFile(place / path, path, LINK) for path in tree.links]
             photos += sorted(below, key=lambda photo: natural(photo.inside))
             if not below:
-                photos.append(PhotoFile(place, "", "a folder without photos"))
+                fault = "a folder without photos"
+                fault += f", but {count_kinds(tree.others)}" if tree.others else ""
+                photos.append(PhotoFile(place, "", fault))
         else:
             photos.append(PhotoFile(place, place.as_posix()))
     return photos
-
-
-def _found(path: Path, folder: Path) -> PhotoFile:
-    fault = "a link to a folder: name the folder itself" if path.is_dir() else ""
-    return PhotoFile(path, path.relative_to(folder).as_posix(), fault)
 
 
 # ---------------------------------------------------------------------------- predicting
@@ -109,8 +109,7 @@ def _read(photo: PhotoFile, size: int) -> np.ndarray | str:
         return photo.fault
     try:
         str(photo.path).encode()  # raises for a path that can't be printed
-        # Read whole, since the file may be a pipe and Pillow seeks.
-        return read_photo(io.BytesIO(photo.path.read_bytes()), size)[0]
+        return read_photo(photo.path.read_bytes(), size).pixels
     except MemoryError:
         raise
     except Exception as error:

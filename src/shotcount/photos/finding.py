@@ -1,14 +1,13 @@
 """Find the photos below a folder and read class, sample and angle from their paths."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 
 from shotcount.core.errors import UserError, printable
+from shotcount.photos.walking import list_photos
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 LAYOUT = r"^(?P<label>[^/]+)/(?P<sample>[^/]+)/(?P<angle>[^/]+)\.\w+$"
 ONE_A_SAMPLE = r"^(?P<label>[^/]+)/(?P<sample>[^/]+)\.\w+$"
 READY_SPLITS = r"^(?P<split>[^/]+)/(?P<label>[^/]+)/(?P<sample>[^/]+)\.\w+$"
@@ -145,40 +144,7 @@ def read_table(root: Path, name: str) -> pd.DataFrame:
     ]
 
 
-def list_photos(root: Path) -> list[str]:
-    """List the photos below `root`, by their paths relative to it, in natural order.
-
-    Raises
-    ------
-    UserError
-        If `root` is not a folder, or a folder below it is a link.
-    """
-    if not root.is_dir():
-        raise UserError(f"data.path: {root} is not a folder: name the folder that holds the photos")
-    paths = list(walk_photos(root))
-    if links := [path for path in paths if path.is_dir()]:
-        raise UserError(
-            f"data.path: {printable(links[0])} is a link to a folder, and only data.path itself "
-            "may be one: copy the folder"
-        )
-    return sorted((path.relative_to(root).as_posix() for path in paths), key=natural)
-
-
-def walk_photos(root: Path) -> Iterator[Path]:
-    """Yield every photo below a folder, and every link to a folder, which is not followed.
-
-    A photo is recognised by its suffix; only decoding checks its content.
-    """
-    for path in root.rglob("*"):
-        if path.is_dir():
-            if path.is_symlink():
-                yield path
-        elif path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
-            yield path
-
-
 def _nothing_fits(root: Path, paths: list[str], pattern: str | None, table: str | None) -> str:
-    example = f", for example {printable(paths[0])}" if paths else ""
     wanted = pattern or "<class>/<sample>/<angle>.jpg"
     if table:
         wanted += f" and {table}"
@@ -186,12 +152,6 @@ def _nothing_fits(root: Path, paths: list[str], pattern: str | None, table: str 
     if pattern is None and any(path.count("/") == 1 for path in paths):
         hint = f"for one photo a sample, <class>/<sample>.jpg, set data.pattern: '{ONE_A_SAMPLE}'"
     return (
-        f"data.path: none of the {len(paths)} photos below {root}{example}, fits {wanted}: {hint}"
+        f"data.path: none of the {len(paths)} photos below {root}, for example "
+        f"{printable(paths[0])}, fits {wanted}: {hint}"
     )
-
-
-def natural(text: str) -> list[tuple[int, str]]:
-    """Return a sort key that puts angle 2 before angle 10."""
-    return [
-        (int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)
-    ]

@@ -11,6 +11,7 @@ from shotcount.core import files
 from shotcount.core.errors import UserError, printable
 from shotcount.core.pixels import write_shards
 from shotcount.photos.decoding import Facts, decode
+from shotcount.photos.walking import count_kinds, walk
 
 
 def prepare(
@@ -103,9 +104,21 @@ def judge(
     return table[table["fault"] == ""].reset_index(drop=True), left_out
 
 
+def other_files(root: Path) -> pd.DataFrame:
+    """Return a row of `core.tables.LEFT_OUT` that counts the files that aren't photos, if any."""
+    others = walk(root).others
+    rows = [{"path": "", "reason": count_kinds(others)}] if others else []
+    return pd.DataFrame(rows, columns=["path", "reason"])
+
+
 def remarks(manifest: pd.DataFrame, left_out: pd.DataFrame, size: int) -> list[str]:
     """List what is worth a look but doesn't stop the study."""
-    made = [f"left out: {row.path}: {row.reason}" for row in left_out.itertuples()]
+    made = [
+        f"left out: {row.path}: {row.reason}" if row.path else f"left out: {row.reason}"
+        for row in left_out.itertuples()
+    ]
+    for note, own in manifest[manifest["note"] != ""].groupby("note", sort=False):
+        made.append(f"{len(own):,} photos: {note}: {printable(own['path'].iloc[0])} first")
     small = manifest[manifest[["width", "height"]].min(axis=1) < size]
     if len(small):
         made.append(
