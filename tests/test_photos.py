@@ -69,7 +69,6 @@ def test_files_that_are_no_photos_are_counted_by_suffix(tmp_path: Path) -> None:
         find_photos(tmp_path, None)
     left_out = other_files(tmp_path)
     assert list(left_out.itertuples(index=False)) == [("", counts)]
-    assert remarks(pd.DataFrame({"note": []}), left_out, 20)[0] == f"left out: {counts}"
     assert other_files(tmp_path / "elsewhere").empty
 
 
