@@ -94,7 +94,7 @@ def measure_photo(times: int = 64) -> str:
     network = build_backbone(NETWORK)  # beside which a head takes no time
 
     def decode() -> None:
-        read_photo(file.getvalue(), 224)
+        read_photo(file.getvalue(), 224, "crop")
 
     def look() -> None:
         with torch.inference_mode():

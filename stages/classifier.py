@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from shotcount.classifier import card, figures, keep
 from shotcount.core import files, tables
-from shotcount.core.params import Part, load_params
+from shotcount.core.params import Fit, Part, load_params
 from shotcount.core.seeds import seed_for
 from shotcount.core.stage import run_stage
 from shotcount.core.study import StudyParams, cell_name, take_subset
@@ -25,7 +25,12 @@ class AnswerPart(Part):
     replicates: Annotated[int, Field(ge=100)]
 
 
+class DataPart(Part):
+    fit: Fit
+
+
 class Params(StudyParams):
+    data: DataPart
     answer: AnswerPart
 
 
@@ -44,7 +49,8 @@ def main() -> None:
     )
     strategy, seed = keep.choose(history)
     folder = history.loc[history["strategy"] == strategy, "folder"].iloc[0]
-    model = json.loads((folder / "model.json").read_bytes()) | {"seed": seed}
+    model = json.loads((folder / "model.json").read_bytes())
+    model |= {"seed": seed, "fit": params.data.fit}
     del model["seeds"]
     model["manifest_sha256"] = files.sha256(tables.table_file(MANIFEST))
 

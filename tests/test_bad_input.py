@@ -536,5 +536,5 @@ def test_any_bytes_as_a_photo_are_read_or_refused(tmp_path_factory, content: byt
     (folder / "photo.png").write_bytes(content)
     work = tmp_path_factory.mktemp("work")
     found = finding.find_photos(folder, r"(?P<label>p)(?P<sample>.*)\.png")
-    (facts,) = decoding.decode(folder, found, 16, work)
+    (facts,) = decoding.decode(folder, found, 16, "crop", work)
     assert (facts.place == 0) != bool(facts.fault)

@@ -21,12 +21,14 @@ def prepared(root: Path, tmp_path: Path) -> tuple[np.ndarray, pd.DataFrame, pd.D
     """The pixels, the manifest, what was left out."""
     (tmp_path / "work").mkdir(exist_ok=True)
     folder = tmp_path / "pixels"
-    made = prepare(root, find_photos(root, None), 20, "error", tmp_path / "work", folder)
+    found = find_photos(root, None)
+    facts = decoding.decode(root, found, 20, "crop", tmp_path / "work")
+    made = prepare(found, facts, 20, "error", tmp_path / "work", folder)
     return Pixels.open(folder)[:], *made
 
 
 def pixels_of(path: Path) -> np.ndarray:
-    return read_photo(path.read_bytes(), 20).pixels
+    return read_photo(path.read_bytes(), 20, "crop").pixels
 
 
 # ---- finding ------------------------------------------------------------------------
@@ -213,9 +215,21 @@ def test_what_could_not_be_read_is_noted(tmp_path: Path) -> None:
     with Image.open(root / "red/01/0.png") as image:
         image.save(root / "red/01/0.png", icc_profile=b"no profile")
     _, table, left_out = prepared(root, tmp_path)
-    (note,) = remarks(table, left_out, 20)
+    (note,) = remarks(table, left_out, 20, "crop")
     assert note.startswith("1 photos: the colour profile can't be read, so its colours are taken")
     assert note.endswith(": red/01/0.png first")
+
+
+def test_photos_that_lose_much_to_the_crop_are_counted(tmp_path: Path) -> None:
+    sizes = [("four to three", 400, 300), ("panorama", 900, 100), ("document", 100, 200)]
+    table = pd.DataFrame(sizes, columns=["path", "width", "height"])
+    table = table.assign(note="", sample="", sha256=table["path"])
+    left_out = pd.DataFrame(columns=["path", "reason"])
+    (remark,) = remarks(table, left_out, 20, "crop")
+    assert "2 photos lose more than a quarter of their area to the crop, up to 89%" in remark
+    assert "(panorama)" in remark
+    assert "data.fit: pad" in remark
+    assert remarks(table, left_out, 20, "pad") == []
 
 
 # ---- going on -----------------------------------------------------------------------
@@ -240,7 +254,7 @@ def test_only_what_is_new_is_decoded_after_an_interruption(
     for stop in (1, 4, 6):
         work = tmp_path / f"work{stop}"
         work.mkdir()
-        facts = decoding.decode(root, find_photos(root, None), 20, work)
+        facts = decoding.decode(root, find_photos(root, None), 20, "crop", work)
         for _ in range(stop):
             next(facts)
         facts.close()
@@ -248,7 +262,8 @@ def test_only_what_is_new_is_decoded_after_an_interruption(
             with (work / name).open("ab") as file:
                 file.write(b"[half a line")
         decoded.clear()
-        again, _ = prepare(root, find_photos(root, None), 20, "error", work, tmp_path / "again")
+        facts = decoding.decode(root, find_photos(root, None), 20, "crop", work)
+        again, _ = prepare(find_photos(root, None), facts, 20, "error", work, tmp_path / "again")
         assert len(decoded) == 12 - 4 * -(-stop // 4)
         assert np.array_equal(Pixels.open(tmp_path / "again")[:], whole)
         assert again["sha256"].equals(table["sha256"])

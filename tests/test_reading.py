@@ -17,7 +17,7 @@ from shotcount.photos.reading import Photo, read_photo, read_whole
 
 
 def read(path: Path, size: int) -> Photo:
-    return read_photo(path.read_bytes(), size)
+    return read_photo(path.read_bytes(), size, "crop")
 
 
 def saved(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -38,6 +38,22 @@ def test_photo_is_scaled_to_the_shorter_side_and_cropped_in_the_centre(tmp_path:
     assert (width, height) == (100, 50)
     assert pixels.shape == (25, 25, 3)
     assert (pixels[:, 2:-2] == 200).all()  # the outermost pixels see across the edge
+
+
+def test_padding_keeps_what_lies_at_the_edge(tmp_path: Path) -> None:
+    tall = np.zeros((100, 50, 3), np.uint8)
+    tall[:20] = 255
+    Image.fromarray(tall).save(tmp_path / "tall.png")
+    pixels, width, height, _ = read_photo((tmp_path / "tall.png").read_bytes(), 40, "pad")
+    assert (width, height, pixels.shape) == (50, 100, (40, 40, 3))
+    assert (pixels[:, :10] == 128).all() and (pixels[:, 30:] == 128).all()
+    assert (pixels[:6, 10:30] > 250).all() and (pixels[12:, 10:30] < 5).all()
+    assert read(tmp_path / "tall.png", 40).pixels[:6].max() < 5  # the crop loses it
+
+
+def test_a_very_long_photo_can_be_padded() -> None:
+    pixels = read_photo(saved(Image.new("RGB", (5000, 16)), "PNG"), 40, "pad").pixels
+    assert (pixels == 0).all((1, 2)).sum() == 1
 
 
 def test_orientation_is_applied(tmp_path: Path) -> None:
@@ -127,14 +143,14 @@ def heic(image: Image.Image, **info: bytes) -> bytes:
 @pytest.mark.parametrize("kind", ["HEIC", "AVIF", "JPEG2000", "JPEG", "MPO", "WEBP", "TIFF", "BMP"])
 def test_every_format_of_cameras_and_phones_is_read(kind: str) -> None:
     content = heic(ramp()) if kind == "HEIC" else saved(ramp(), kind)
-    photo = read_photo(content, 20)
+    photo = read_photo(content, 20, "crop")
     assert (photo.width, photo.height, photo.note) == (60, 40, "")
-    expected = read_photo(saved(ramp(), "PNG"), 20).pixels
+    expected = read_photo(saved(ramp(), "PNG"), 20, "crop").pixels
     assert np.abs(photo.pixels.astype(int) - expected).max() <= 8  # of 255 grey levels
 
 
 def test_an_iphones_photo_is_turned_once() -> None:
-    photo = read_photo(heic(ramp(), exif=exif(TURNED)), 20)
+    photo = read_photo(heic(ramp(), exif=exif(TURNED)), 20, "crop")
     assert (photo.width, photo.height) == (40, 60)
     assert photo.pixels[0].mean() < 60 < 190 < photo.pixels[-1].mean()
 
@@ -157,11 +173,11 @@ def test_every_mode_is_read_alike_or_refused(mode: str) -> None:
     content = saved(in_mode(mode), "TIFF")
     if mode in ("I", "F"):
         with pytest.raises(ValueError, match="32 bits a pixel: save it with 8 or 16"):
-            read_photo(content, 20)
+            read_photo(content, 20, "crop")
         return
-    made = read_photo(content, 20).pixels.astype(int)
+    made = read_photo(content, 20, "crop").pixels.astype(int)
     whole = read_whole(content, 30)
-    expected = read_photo(saved(ramp(), "PNG"), 20).pixels
+    expected = read_photo(saved(ramp(), "PNG"), 20, "crop").pixels
     assert np.abs(made.mean((0, 2)) - expected.mean((0, 2))).max() <= (40 if mode == "1" else 6)
     assert (whole.mode, whole.size) == ("RGB", (30, 20))
 
@@ -192,7 +208,7 @@ TURNED = (0x0112, 3, 1, b"\6\0\0\0")  # orientation 6: turned left
     ids=["signed rational", "text as a place", "cut off", "text", "rational"],
 )
 def test_the_orientation_is_read_beside_damaged_tags(kind: str, block: bytes) -> None:
-    photo = read_photo(saved(ramp(), kind, exif=block), 20)
+    photo = read_photo(saved(ramp(), kind, exif=block), 20, "crop")
     assert (photo.width, photo.height, photo.note) == (40, 60, "")
     assert photo.pixels[0].mean() < 60 < 190 < photo.pixels[-1].mean()
 
@@ -204,7 +220,7 @@ def test_the_orientation_is_read_beside_damaged_tags(kind: str, block: bytes) ->
     ids=["no TIFF", "bytes", "99"],
 )
 def test_an_unreadable_orientation_costs_a_note_but_not_the_photo(kind: str, block: bytes) -> None:
-    photo = read_photo(saved(ramp(), kind, exif=block), 20)
+    photo = read_photo(saved(ramp(), kind, exif=block), 20, "crop")
     assert (photo.width, photo.height) == (60, 40)
     assert photo.note == "the EXIF orientation can't be read, so it is taken as stored"
 
@@ -249,7 +265,7 @@ def test_wide_colours_become_srgb(kind: str, stored: tuple[int, ...], made: byte
     options = {"quality": 100} if kind in ("JPEG", "AVIF") else {"lossless": True}
     options = options if kind in ("JPEG", "AVIF", "WEBP") else {}
     image = Image.new("RGB", (30, 30), stored)
-    photo = read_photo(saved(image, kind, icc_profile=made, **options), 20)
+    photo = read_photo(saved(image, kind, icc_profile=made, **options), 20, "crop")
     assert np.abs(photo.pixels[10, 10] - np.array([230, 60, 40])).max() <= 4
     assert photo.note == ""
 
@@ -258,7 +274,7 @@ def test_wide_colours_become_srgb(kind: str, stored: tuple[int, ...], made: byte
 def test_colour_profiles_fit_every_mode(mode: str) -> None:
     image = Image.new("RGB", (30, 30), (120, 120, 120))
     image = image.quantize(4) if mode == "P" else image.convert(mode)
-    photo = read_photo(saved(image, "PNG", icc_profile=profile(P3, SRGB)), 20)
+    photo = read_photo(saved(image, "PNG", icc_profile=profile(P3, SRGB)), 20, "crop")
     assert photo.note == ""
     assert np.abs(photo.pixels.astype(int) - 120).max() <= 2
 
@@ -266,14 +282,14 @@ def test_colour_profiles_fit_every_mode(mode: str) -> None:
 def test_srgb_stays_as_it_is() -> None:
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     plain, tagged = saved(ramp(), "PNG"), saved(ramp(), "PNG", icc_profile=srgb)
-    difference = read_photo(tagged, 20).pixels.astype(int) - read_photo(plain, 20).pixels
-    assert np.abs(difference).max() <= 1
+    first, second = (read_photo(made, 20, "crop").pixels.astype(int) for made in (plain, tagged))
+    assert np.abs(first - second).max() <= 1
 
 
 @pytest.mark.parametrize("mode", ["RGB", "CMYK"])
 def test_a_profile_that_does_not_fit_costs_a_note_but_not_the_photo(mode: str) -> None:
     made = b"no profile" if mode == "RGB" else profile(P3, SRGB)
-    photo = read_photo(saved(ramp().convert(mode), "JPEG", icc_profile=made), 20)
+    photo = read_photo(saved(ramp().convert(mode), "JPEG", icc_profile=made), 20, "crop")
     assert photo.note == "the colour profile can't be read, so its colours are taken as sRGB"
 
 
@@ -284,8 +300,8 @@ def test_a_profile_that_does_not_fit_costs_a_note_but_not_the_photo(mode: str) -
 def test_few_bits_in_16_are_refused(bits: int) -> None:
     levels = np.tile(np.linspace(0, 2**bits - 1, 60).astype(np.uint16), (40, 1))
     with pytest.raises(ValueError, match=rf"no value above {2**bits - 1:,} of 65,535: .*scale all"):
-        read_photo(saved(Image.fromarray(levels), "PNG"), 20)
-    photo = read_photo(saved(Image.fromarray(levels << (16 - bits)), "PNG"), 40)
+        read_photo(saved(Image.fromarray(levels), "PNG"), 20, "crop")
+    photo = read_photo(saved(Image.fromarray(levels << (16 - bits)), "PNG"), 40, "crop")
     assert len(np.unique(photo.pixels)) == 40
 
 
@@ -301,8 +317,8 @@ def test_12_bits_that_a_tiff_declares_are_scaled() -> None:
     )
     content = b"II*\0" + struct.pack("<I", 8 + len(packed)) + packed
     content += struct.pack("<H", len(tags)) + entries + bytes(4)
-    photo = read_photo(content, 40)
-    expected = read_photo(saved(ramp(), "PNG"), 40).pixels
+    photo = read_photo(content, 40, "crop")
+    expected = read_photo(saved(ramp(), "PNG"), 40, "crop").pixels
     assert np.abs(photo.pixels.astype(int) - expected).max() <= 2
 
 
@@ -313,7 +329,7 @@ def test_a_phones_200_megapixels_are_read_without_a_warning() -> None:
     content = saved(Image.new("L", (16320, 12240), 120), "JPEG", quality=50)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        photo = read_photo(content, 224)
+        photo = read_photo(content, 224, "crop")
     assert (photo.width, photo.height) == (16320, 12240)
     assert np.abs(photo.pixels.astype(int) - 120).max() <= 2
 
@@ -322,7 +338,7 @@ def test_108_megapixels_of_another_format_are_read_without_a_warning() -> None:
     program = (
         "import io, sys; from PIL import Image; from shotcount.photos.reading import read_photo; "
         "file = io.BytesIO(); Image.new('1', (12000, 9000)).save(file, 'PNG'); "
-        "print(read_photo(file.getvalue(), 64)[1:3])"
+        "print(read_photo(file.getvalue(), 64, 'crop')[1:3])"
     )
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (shown.stdout, shown.stderr) == ("(12000, 9000)\n", "")
@@ -336,7 +352,7 @@ def announcing(content: bytes, frame: bytes, width: int, height: int) -> bytes:
 
 def test_a_bomb_of_another_format_is_refused() -> None:
     with pytest.raises(Image.DecompressionBombError):
-        read_photo(saved(Image.new("1", (16320, 12240)), "PNG"), 224)
+        read_photo(saved(Image.new("1", (16320, 12240)), "PNG"), 224, "crop")
 
 
 @pytest.mark.parametrize("kind", ["progressive", "one channel a scan", "larger than any camera's"])
@@ -348,4 +364,4 @@ def test_a_jpeg_that_fills_the_memory_at_any_scale_is_refused(kind: str) -> None
         scan = content.index(b"\xff\xda")
         content = content[: scan + 2] + b"\0\x08\1" + content[scan + 5 :]
     with pytest.raises(ValueError, match=f"{size[0]} x {size[1]} px: too large to decode safely"):
-        read_photo(announcing(content, frame, *size), 224)
+        read_photo(announcing(content, frame, *size), 224, "crop")

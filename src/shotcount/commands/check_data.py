@@ -66,7 +66,7 @@ def survey(params: Params) -> tuple[list[str], list[str]]:
     found = finding.find_photos(root, data.pattern, data.table)
     with TemporaryDirectory() as work:
         watched = watch(
-            decoding.decode(root, found, LOOK, Path(work)), "reading", len(found), "photo"
+            decoding.decode(root, found, LOOK, data.fit, Path(work)), "reading", len(found), "photo"
         )
         manifest, left_out = preparing.judge(found, list(watched), "skip")
         decoded = np.memmap(Path(work, "pixels"), np.uint8, mode="r").reshape(-1, LOOK, LOOK, 3)
@@ -88,7 +88,8 @@ def survey(params: Params) -> tuple[list[str], list[str]]:
         problems.append(str(error))
     size = data.size if isinstance(data.size, int) else reading.SMALLEST
     left_out = pd.concat([left_out, preparing.other_files(root)])
-    remarks = [*preparing.remarks(manifest, left_out, size), *alike, *_looks(root, manifest)]
+    remarks = preparing.remarks(manifest, left_out, size, data.fit)
+    remarks += [*alike, *_looks(root, manifest)]
     return [*lines, "", "worth a look:", *(f"  {r}" for r in remarks or ["nothing"])], problems
 
 

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from tqdm import tqdm
 
 from shotcount.classifier.keep import load
 from shotcount.core.errors import UserError, printable
+from shotcount.core.params import Fit
 from shotcount.networks.devices import pick_device
 from shotcount.networks.heads import Network
 from shotcount.photos.reading import read_photo, why
@@ -55,7 +57,7 @@ def run(given: argparse.Namespace) -> int:
         sys.stdout.write(as_csv([*heads, "label", "probability", *map(probability, classes)]))
     # No progress bar between rows in a terminal.
     hidden = True if sys.stdout.isatty() else None
-    found = predict_files(network, photos, model["size"], given.batch_size)
+    found = predict_files(network, photos, model["size"], model["fit"], given.batch_size)
     for photo, made in tqdm(found, "predict", len(photos), unit="photo", disable=hidden):
         sample = sample_of(photo, pattern) if given.by_sample else ""
         if isinstance(made, str):
@@ -103,13 +105,13 @@ def find_files(places: Sequence[Path]) -> list[PhotoFile]:
 # ---------------------------------------------------------------------------- predicting
 
 
-def _read(photo: PhotoFile, size: int) -> np.ndarray | str:
+def _read(photo: PhotoFile, size: int, fit: Fit) -> np.ndarray | str:
     """Decode a photo as in training, or return why it can't be decoded."""
     if photo.fault:
         return photo.fault
     try:
         str(photo.path).encode()  # raises for a path that can't be printed
-        return read_photo(photo.path.read_bytes(), size).pixels
+        return read_photo(photo.path.read_bytes(), size, fit).pixels
     except MemoryError:
         raise
     except Exception as error:
@@ -117,7 +119,7 @@ def _read(photo: PhotoFile, size: int) -> np.ndarray | str:
 
 
 def _decode(
-    photos: Sequence[PhotoFile], size: int, batch_size: int
+    photos: Sequence[PhotoFile], size: int, fit: Fit, batch_size: int
 ) -> Iterator[list[tuple[PhotoFile, np.ndarray | str]]]:
     """Yield decoded batches; all cores decode one batch ahead."""
     # Threads suffice: Pillow releases the GIL while it decodes and resizes.
@@ -126,7 +128,7 @@ def _decode(
         ahead: deque[tuple[Sequence[PhotoFile], Iterator[np.ndarray | str]]] = deque()
         for start in range(0, len(photos) + batch_size, batch_size):
             batch = photos[start : start + batch_size]
-            ahead.append((batch, pool.map(_read, batch, [size] * len(batch))))
+            ahead.append((batch, pool.map(partial(_read, size=size, fit=fit), batch)))
             if start:
                 yield list(zip(*ahead.popleft(), strict=True))
     finally:
@@ -134,7 +136,7 @@ def _decode(
 
 
 def predict_files(
-    network: Network, photos: Sequence[PhotoFile], size: int, batch_size: int
+    network: Network, photos: Sequence[PhotoFile], size: int, fit: Fit, batch_size: int
 ) -> Iterator[tuple[PhotoFile, np.ndarray | str]]:
     """Yield each photo with the probability of every class, or with why it can't be used.
 
@@ -145,8 +147,8 @@ def predict_files(
     network : Network
         In eval mode, as from `classifier.keep.load`.
     photos : sequence of PhotoFile
-    size : int
-        Side in pixels of the photos that the network was trained on.
+    size, fit
+        Side in pixels of the photos that the network was trained on, and how they were made square.
     batch_size : int
         Photos to compute on at once; only the last bits of a probability depend on it.
 
@@ -156,7 +158,7 @@ def predict_files(
     ndarray of shape (classes,), float64, or str
     """
     device = network.head.weight.device
-    for batch in _decode(photos, size, batch_size):
+    for batch in _decode(photos, size, fit, batch_size):
         pixels = [made for _, made in batch if not isinstance(made, str)]
         found: Iterator[np.ndarray] = iter(())
         if pixels:

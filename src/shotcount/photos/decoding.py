@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from shotcount.core import files
+from shotcount.core.params import Fit
 from shotcount.photos.reading import read_photo, why
 
 CHUNK = 256  # photos decoded before they are written to the disk
@@ -31,22 +32,24 @@ class Facts(NamedTuple):
     note: str = ""  # what can't be read, though the photo can be used
 
 
-def decode(root: Path, photos: pd.DataFrame, size: int, work: Path) -> Iterator[Facts]:
+def decode(root: Path, photos: pd.DataFrame, size: int, fit: Fit, work: Path) -> Iterator[Facts]:
     """Decode each photo once, on all cores, and yield its facts.
 
     Parameters
     ----------
     photos : DataFrame
         The table that `find_photos` returns.
+    size, fit
+        As for `read_photo`.
     work : Path
-        A folder that keeps the decoded photos. A photo in it is not decoded again while its path,
-        size and time of change stay the same.
+        A folder that keeps the decoded photos, of this size and fit. A photo in it is not decoded
+        again while its path, size and time of change stay the same.
     """
     known = _recall(work, size)
 
     def look(path: str) -> tuple[np.ndarray | None, Facts]:
         try:
-            return _load(root, path, size)
+            return _load(root, path, size, fit)
         except FileNotFoundError:
             return None, Facts(fault="a broken link, or removed meanwhile")
         except MemoryError:
@@ -77,7 +80,7 @@ def decode(root: Path, photos: pd.DataFrame, size: int, work: Path) -> Iterator[
                 yield found[n] if n in found else known[identity]
 
 
-def _load(root: Path, path: str, size: int) -> tuple[np.ndarray, "Facts"]:
+def _load(root: Path, path: str, size: int, fit: Fit) -> tuple[np.ndarray, "Facts"]:
     place = root / path
     path.encode()  # the tables are UTF-8
     if place.is_symlink():
@@ -87,7 +90,7 @@ def _load(root: Path, path: str, size: int) -> tuple[np.ndarray, "Facts"]:
     content = place.read_bytes()
     if not content:
         raise ValueError("the file is empty")
-    photo = read_photo(content, size)
+    photo = read_photo(content, size, fit)
     digest = hashlib.sha256(content).hexdigest()
     return photo.pixels, Facts(photo.width, photo.height, digest, note=photo.note)
 

@@ -23,6 +23,7 @@ from PIL import (
 )
 
 from shotcount.core.errors import printable
+from shotcount.core.params import Fit
 
 pi_heif.register_heif_opener()
 # What is wrong with a photo is said by us, as a note or a refusal. Pillow still refuses headers
@@ -33,6 +34,7 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 SMALLEST = 16  # px: smaller images show nothing
 LARGEST = 179_000_000  # pixels in memory, about where Pillow refuses other formats than JPEG
 LARGEST_JPEG = 600_000_000  # pixels on disk: three times the largest photos of phones
+PADDING = (128, 128, 128)  # near the mean of the photos that most weights were trained on
 FEWEST_LEVELS = 4096  # grey values: with fewer of 65,536, 8 bits keep 16 shades or fewer
 TURNS = {  # EXIF's orientation → how to turn the stored photo upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -56,8 +58,8 @@ class Photo(NamedTuple):
     note: str  # what can't be read, though the photo can be used
 
 
-def read_photo(content: bytes, size: int) -> Photo:
-    """Decode one photo: upright, sRGB, shorter side scaled to `size`, centre cropped square.
+def read_photo(content: bytes, size: int, fit: Fit) -> Photo:
+    """Decode one photo to a square of pixels: upright, sRGB.
 
     Transparent parts become white. Of several pictures in a phone's file (MPO, HEIF), the main one
     is read.
@@ -68,6 +70,9 @@ def read_photo(content: bytes, size: int) -> Photo:
         Of the file, in any format that Pillow or libheif reads.
     size : int
         Side of the square in pixels.
+    fit : {"crop", "pad"}
+        Scale the shorter side to `size` and cut out the centre, or scale the longer side to it and
+        fill the rest with grey.
 
     Raises
     ------
@@ -75,8 +80,13 @@ def read_photo(content: bytes, size: int) -> Photo:
         If it is not a usable photo. Pillow raises errors of any type for damaged files.
     """
     upright, (width, height), note = _upright(content, size)
-    square = ImageOps.fit(upright, (size, size), Image.Resampling.BICUBIC)
-    rgb, unread = _to_srgb(square, upright.info["icc_profile"])  # once scaled: few pixels
+    if fit == "crop":
+        scaled = ImageOps.fit(upright, (size, size), Image.Resampling.BICUBIC)
+    else:
+        scaled = upright.resize(contained(*upright.size, size), Image.Resampling.BICUBIC)
+    rgb, unread = _to_srgb(scaled, upright.info["icc_profile"])  # once scaled: few pixels
+    if fit == "pad":
+        rgb = _pad(rgb, size)
     return Photo(np.asarray(rgb), width, height, "; ".join(filter(None, [note, unread])))
 
 
@@ -85,6 +95,13 @@ def read_whole(content: bytes, size: int) -> Image.Image:
     upright, _, _ = _upright(content, size)
     upright.thumbnail((size, size), Image.Resampling.BICUBIC)
     return _to_srgb(upright, upright.info["icc_profile"])[0]
+
+
+def contained(width: int, height: int, size: int) -> tuple[int, int]:
+    """Return the size of a photo whose longer side is scaled to `size`, in whole pixels."""
+    longer = max(width, height)
+    across, down = ((2 * side * size + longer) // (2 * longer) for side in (width, height))
+    return max(across, 1), max(down, 1)
 
 
 def why(error: Exception) -> str:
@@ -190,6 +207,12 @@ def _opaque(image: Image.Image) -> Image.Image:
     if image.mode in ("CMYK", "LAB"):
         return image
     return image.convert("L" if grey else "RGB")
+
+
+def _pad(image: Image.Image, size: int) -> Image.Image:
+    square = Image.new("RGB", (size, size), PADDING)
+    square.paste(image, ((size - image.width) // 2, (size - image.height) // 2))
+    return square
 
 
 def _to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, str]:
