@@ -296,28 +296,39 @@ def test_a_profile_that_does_not_fit_costs_a_note_but_not_the_photo(mode: str) -
 # ---- depth --------------------------------------------------------------------------
 
 
+def tiff(packed: bytes, bits: int, channels: int) -> bytes:
+    """A TIFF of 60 x 40 px with any number of bits a channel."""
+    tags = {256: 60, 257: 40, 258: bits, 259: 1, 262: 2 if channels == 3 else 1, 273: 8}
+    tags |= {277: channels, 278: 40, 279: len(packed)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    start = struct.pack("<I", 8 + len(packed))
+    return b"II*\0" + start + packed + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("bits", [10, 12])
-def test_few_bits_in_16_are_refused(bits: int) -> None:
-    levels = np.tile(np.linspace(0, 2**bits - 1, 60).astype(np.uint16), (40, 1))
-    with pytest.raises(ValueError, match=rf"no value above {2**bits - 1:,} of 65,535: .*scale all"):
-        read_photo(saved(Image.fromarray(levels), "PNG"), 20, "crop")
-    photo = read_photo(saved(Image.fromarray(levels << (16 - bits)), "PNG"), 40, "crop")
+def test_few_bits_in_16_are_refused(bits: int, channels: int) -> None:
+    levels = np.tile(np.linspace(0, 2**bits - 1, 60).astype("<u2"), (40, 1))
+    levels = np.repeat(levels[..., None], channels, axis=-1)
+    with pytest.raises(ValueError, match=r"no value reaches 4,096 of 65,536: .*, scale all"):
+        read_photo(tiff(levels.tobytes(), 16, channels), 20, "crop")
+    scaled = levels << (16 - bits)
+    photo = read_photo(tiff(scaled.tobytes(), 16, channels), 40, "crop")
     assert len(np.unique(photo.pixels)) == 40
+
+
+def test_few_bits_in_a_png_of_16_are_refused() -> None:
+    levels = np.tile(np.linspace(0, 4095, 60).astype(np.uint16), (40, 1))
+    with pytest.raises(ValueError, match=r"no value reaches 4,096 of 65,536"):
+        read_photo(saved(Image.fromarray(levels), "PNG"), 20, "crop")
 
 
 def test_12_bits_that_a_tiff_declares_are_scaled() -> None:
     levels = np.tile(np.linspace(0, 4095, 60).astype(int), (40, 1))
     first, second = levels[:, ::2], levels[:, 1::2]
     pairs = [first >> 4, (first & 15) << 4 | second >> 8, second & 255]
-    tags = [(256, 3, 60), (257, 3, 40), (258, 3, 12), (259, 3, 1), (262, 3, 1), (277, 3, 1)]
-    tags += [(273, 4, 8), (278, 3, 40), (279, 4, 40 * 90)]
     packed = np.stack(pairs, axis=-1).astype(np.uint8).tobytes()
-    entries = b"".join(
-        struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in sorted(tags)
-    )
-    content = b"II*\0" + struct.pack("<I", 8 + len(packed)) + packed
-    content += struct.pack("<H", len(tags)) + entries + bytes(4)
-    photo = read_photo(content, 40, "crop")
+    photo = read_photo(tiff(packed, 12, 1), 40, "crop")
     expected = read_photo(saved(ramp(), "PNG"), 40, "crop").pixels
     assert np.abs(photo.pixels.astype(int) - expected).max() <= 2
 

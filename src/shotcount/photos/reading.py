@@ -35,7 +35,7 @@ SMALLEST = 16  # px: smaller images show nothing
 LARGEST = 179_000_000  # pixels in memory, about where Pillow refuses other formats than JPEG
 LARGEST_JPEG = 600_000_000  # pixels on disk: three times the largest photos of phones
 PADDING = (128, 128, 128)  # near the mean of the photos that most weights were trained on
-FEWEST_LEVELS = 4096  # grey values: with fewer of 65,536, 8 bits keep 16 shades or fewer
+FEWEST_LEVELS = 16  # of 256: what has fewer in all is no photo of 16 bits a channel
 TURNS = {  # EXIF's orientation → how to turn the stored photo upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -132,10 +132,10 @@ def _upright(content: bytes, size: int) -> tuple[Image.Image, tuple[int, int], s
             raise ValueError("32 bits a pixel: save it with 8 or 16")
         if isinstance(image, JpegImagePlugin.JpegImageFile):
             _reduce(image, content, size)
+        raw = str(image.tile)  # until it is loaded, says how many bits a channel has in the file
         image.load()
         orientation, note = _orientation(image)
-        upright = _eight_bits(image) if image.mode.startswith("I;16") else image
-        upright = _opaque(upright)
+        upright = _opaque(_eight_bits(image, raw))
     if orientation in TURNS:
         upright = upright.transpose(TURNS[orientation])
     if orientation >= 5:  # lies on its side
@@ -186,16 +186,24 @@ def _orientation(image: Image.Image) -> tuple[int, str]:
     return (orientation, "") if 0 <= orientation <= 8 else (1, NO_ORIENTATION)
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Scale 16-bit grey to 8 bits; Pillow would clip it at 255."""
-    levels = np.asarray(image)
-    bits = getattr(image, "tag_v2", {}).get(ExifTags.Base.BitsPerSample, (16,))[0]
+def _eight_bits(image: Image.Image, raw: str) -> Image.Image:
+    """Scale 16-bit grey to 8 bits, which Pillow would clip; it has scaled colours by itself.
+
+    Of a camera's 10 or 12 bits in 16, hardly a shade would be left: refuse them, since one photo
+    doesn't tell by which factor all of them have to be scaled.
+    """
+    grey = image.mode.startswith("I;16")
+    bits = 12 if ";12" in raw else 16 if grey or ";16" in raw else 8
+    if grey:
+        levels = (np.asarray(image) >> (bits - 8)).astype(np.uint8)
+    elif bits == 16:
+        levels = np.asarray(image.convert("RGB"))
     if bits == 16 and levels.max() < FEWEST_LEVELS:
         raise ValueError(
-            f"16-bit grey, but no value above {levels.max():,} of 65,535: if the camera has 10 or "
-            "12 bits, scale all photos by the same factor, or save them with 8 bits"
+            f"16 bits a channel, but no value reaches {256 * FEWEST_LEVELS:,} of 65,536: if the "
+            "camera has 10 or 12, scale all photos by the same factor, or save them with 8"
         )
-    return Image.fromarray((levels >> (bits - 8)).astype(np.uint8))
+    return Image.fromarray(levels) if grey else image
 
 
 def _opaque(image: Image.Image) -> Image.Image:
