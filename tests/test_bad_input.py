@@ -24,11 +24,12 @@ from PIL import Image
 
 from shotcount.core import tables
 from shotcount.core.errors import UserError
-from shotcount.core.params import load_params
+from shotcount.core.params import Fit, load_params
 from shotcount.core.pixels import Pixels
 from shotcount.core.stage import run_stage
 from shotcount.params import Params
 from shotcount.photos import decoding, finding
+from shotcount.photos.reading import read_photo
 
 
 @pytest.fixture
@@ -235,6 +236,27 @@ def test_skipping_leaves_bad_photos_out_and_lists_them(project: Path, capsys) ->
     assert len(manifest) == len(Pixels.open(Path("data/pixels"))) == 33
     assert not set(left_out["path"]) & set(manifest["path"])
     assert "note: left out: red/02/1.png: the file is empty" in capsys.readouterr().out
+
+
+def test_files_that_are_no_photos_are_counted_in_the_list(project: Path, capsys) -> None:
+    for name in ("a.mov", "b.MOV", "c.cr2", "c.xmp", ".d.mov"):
+        (Path("photos/red") / name).touch()
+    run("prepare")
+    counts = "3 files of kinds that aren't photos: 2 .mov, 1 .cr2"
+    left_out = tables.read(Path("data/left_out.csv"), tables.LEFT_OUT)
+    assert list(left_out.itertuples(index=False)) == [("", counts)]
+    assert f"note: left out: {counts}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad"])
+def test_photos_become_squares_as_asked(project: Path, fit: Fit) -> None:
+    make_photo(PLACE, np.random.default_rng(0), 0.5, (90, 40))
+    set_params(data__fit=fit)
+    run("prepare")
+    manifest = tables.read(Path("data/manifest"), tables.MANIFEST)
+    row = manifest[manifest["path"] == "red/02/1.png"]["photo"].item()
+    expected = read_photo(PLACE.read_bytes(), 32, fit).pixels
+    assert np.array_equal(Pixels.open(Path("data/pixels"))[row], expected)
 
 
 def test_nothing_left_to_use_is_told(project: Path, capsys) -> None:

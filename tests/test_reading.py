@@ -225,6 +225,11 @@ def test_an_unreadable_orientation_costs_a_note_but_not_the_photo(kind: str, blo
     assert photo.note == "the EXIF orientation can't be read, so it is taken as stored"
 
 
+def test_damaged_exif_does_not_matter_where_the_format_turns_the_photo() -> None:
+    photo = read_photo(heic(ramp(), exif=b"Exif\0\0no TIFF at all"), 20, "crop")
+    assert (photo.width, photo.height, photo.note) == (60, 40, "")
+
+
 # ---- colours ------------------------------------------------------------------------
 
 ADOBE = ((0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457))
