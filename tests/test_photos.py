@@ -71,7 +71,8 @@ def test_files_that_are_no_photos_are_counted_by_suffix(tmp_path: Path) -> None:
         find_photos(tmp_path, None)
     left_out = other_files(tmp_path)
     assert list(left_out.itertuples(index=False)) == [("", counts)]
-    assert other_files(tmp_path / "elsewhere").empty
+    (tmp_path / "empty").mkdir()
+    assert other_files(tmp_path / "empty").empty
 
 
 def test_pattern_reads_any_layout(tmp_path: Path) -> None:

@@ -38,9 +38,15 @@ class Tree(NamedTuple):
 
 
 def walk(root: Path) -> Tree:
-    """List what lies below a folder. Hidden files, hidden and system folders are left alone."""
+    """List what lies below a folder. Hidden files, hidden and system folders are left alone.
+
+    Raises
+    ------
+    UserError
+        If a folder can't be read.
+    """
     tree = Tree([], [], [])
-    for place, folders, names in os.walk(root):
+    for place, folders, names in os.walk(root, onerror=_refuse):
         folders[:] = [name for name in folders if not _is_hidden(name)]
         below = Path(place).relative_to(root)
         tree.links.extend(
@@ -55,6 +61,14 @@ def walk(root: Path) -> Tree:
     return Tree(*(sorted(paths, key=natural) for paths in tree))
 
 
+def _refuse(error: OSError) -> None:
+    """Stop at a folder that can't be read, which os.walk would leave out without a word."""
+    raise UserError(
+        f"the folder {printable(error.filename)} can't be read ({error.strerror}): let this user "
+        "read it, or move it away"
+    ) from None
+
+
 def _is_hidden(folder: str) -> bool:
     return folder.startswith(".") or folder.lower() in SYSTEM_FOLDERS
 
@@ -65,7 +79,8 @@ def list_photos(root: Path) -> list[str]:
     Raises
     ------
     UserError
-        If `root` is not a folder or holds no photos, or a folder below it is a link.
+        If `root` is not a folder or holds no photos, or a folder below it is a link or can't be
+        read.
     """
     if not root.is_dir():
         raise UserError(f"data.path: {root} is not a folder: name the folder that holds the photos")
