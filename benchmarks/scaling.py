@@ -29,7 +29,7 @@ from shotcount.networks.backbones import build_backbone
 from shotcount.networks.devices import pick_device
 from shotcount.parallel import ranks
 from shotcount.params import Params
-from shotcount.photos.decoding import read_photo
+from shotcount.photos.reading import read_photo
 from shotcount.training import batches
 from shotcount.training.strategies import Arrays
 from shotcount.uncertainty.writing import markdown_table
@@ -94,7 +94,7 @@ def measure_photo(times: int = 64) -> str:
     network = build_backbone(NETWORK)  # beside which a head takes no time
 
     def decode() -> None:
-        read_photo(BytesIO(file.getvalue()), 224)
+        read_photo(file.getvalue(), 224, "crop")
 
     def look() -> None:
         with torch.inference_mode():

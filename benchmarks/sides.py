@@ -31,6 +31,7 @@ from shotcount.networks import backbones, features, weights
 from shotcount.networks.devices import exempt_depthwise, seeded
 from shotcount.parallel.settings import ParallelSettings
 from shotcount.photos import preparing
+from shotcount.photos.decoding import decode
 from shotcount.sampling.subsets import nested_subsets
 from shotcount.training import budgets, cells, loop
 from shotcount.training.settings import FrozenSettings, TrainingSettings
@@ -150,7 +151,8 @@ def recipe_run(setting: Setting, name: str, epochs: int, seed: int) -> WholeRun:
 def fill(setting: Setting, folder: Path, needed: bool = True) -> tuple[Arrays, float, float]:
     """Decode all photos, compute features if needed; also return the photos/s of both steps."""
     start = time.perf_counter()
-    preparing.prepare(setting.root, setting.found, setting.px, "error", folder, folder / "shards")
+    facts = decode(setting.root, setting.found, setting.px, "crop", folder)
+    preparing.prepare(setting.found, facts, setting.px, "error", folder, folder / "shards")
     pixels, decoded = Pixels.open(folder / "shards"), time.perf_counter()
     computed = np.empty((len(pixels), 0), np.float32)
     if needed:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from shotcount.classifier import card, figures, keep
 from shotcount.core import files, tables
-from shotcount.core.params import Part, load_params
+from shotcount.core.params import Fit, Part, load_params
 from shotcount.core.seeds import seed_for
 from shotcount.core.stage import run_stage
 from shotcount.core.study import StudyParams, cell_name, take_subset
@@ -26,13 +26,14 @@ class AnswerPart(Part):
 
 
 class DataPart(Part):
+    fit: Fit
     pattern: str | None
     table: str | None
 
 
 class Params(StudyParams):
-    answer: AnswerPart
     data: DataPart
+    answer: AnswerPart
 
 
 def main() -> None:
@@ -42,18 +43,14 @@ def main() -> None:
         Path("data/models", strategy, cell_name(samples, angles))
         for strategy, samples, angles in product(study.strategies, study.samples, study.angles)
     ]
-    history = tables.largest_cell(
-        pd.concat(
-            tables.read(folder / "history.csv", tables.HISTORY).assign(folder=folder)
-            for folder in folders
-        )
-    )
+    every = (tables.read(f / "history.csv", tables.HISTORY).assign(folder=f) for f in folders)
+    history = tables.largest_cell(pd.concat(every))
     strategy, seed = keep.choose(history)
     folder = history.loc[history["strategy"] == strategy, "folder"].iloc[0]
     model = json.loads((folder / "model.json").read_bytes())
-    model |= {"seed": seed, "samples_seen": model["samples_seen"][seed]}
+    model |= {"seed": seed, "samples_seen": model["samples_seen"][seed], "fit": params.data.fit}
     del model["seeds"]
-    model["layout"] = params.data.model_dump()  # for predict --by-sample
+    model["layout"] = params.data.model_dump(exclude={"fit"})  # for predict --by-sample
     model["manifest_sha256"] = files.sha256(tables.table_file(MANIFEST))
 
     test = keep.read_predictions(Path("data/evaluation"), model)

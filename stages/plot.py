@@ -35,7 +35,7 @@ def main() -> None:
     left_out = read(Path("data/left_out.csv"), LEFT_OUT)
     data = {
         "photos": len(read(PHOTOS, MANIFEST)),
-        "photos_left_out": len(left_out),
+        "photos_left_out": int((left_out["path"] != "").sum()),
         "test_photos": len(test),
         "test_samples": test["sample"].nunique(),
         "manifest_sha256": files.sha256(table_file(PHOTOS))[:12],

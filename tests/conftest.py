@@ -95,7 +95,9 @@ def held_out(test: float | str = 0.2, val: float | str = 0.2, seed: int = 0) -> 
     return SplitSettings(folds=None, test=test, val=val, seed=seed)
 
 
-def make_classifier(folder: Path, network: str, size: int, classes: list[str]) -> Path:
+def make_classifier(
+    folder: Path, network: str, size: int, classes: list[str], fit: str = "crop"
+) -> Path:
     """Write a classifier of random weights whose probabilities differ from photo to photo."""
     with seeded(0), torch.inference_mode():
         backbone = build_backbone(network).eval()
@@ -106,7 +108,8 @@ def make_classifier(folder: Path, network: str, size: int, classes: list[str]) -
         weight *= 0.5 / ((features - features.mean(0)) @ weight.T).std()
         made.head.weight.copy_(weight)
         made.head.bias.copy_(-weight @ features.mean(0))
-    model = {"network": network, "size": size, "classes": classes, "samples_seen": ["a/1"]}
+    model = {"network": network, "size": size, "fit": fit, "classes": classes}
+    model["samples_seen"] = ["a/1"]
     keep.save(folder, made.state_dict(), model)
     return folder
 

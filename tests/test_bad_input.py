@@ -24,11 +24,12 @@ from PIL import Image
 
 from shotcount.core import tables
 from shotcount.core.errors import UserError
-from shotcount.core.params import load_params
+from shotcount.core.params import Fit, load_params
 from shotcount.core.pixels import Pixels
 from shotcount.core.stage import run_stage
 from shotcount.params import Params
 from shotcount.photos import decoding, finding
+from shotcount.photos.reading import read_photo
 
 
 @pytest.fixture
@@ -237,6 +238,27 @@ def test_skipping_leaves_bad_photos_out_and_lists_them(project: Path, capsys) ->
     assert "note: left out: red/02/1.png: the file is empty" in capsys.readouterr().out
 
 
+def test_files_that_are_no_photos_are_counted_in_the_list(project: Path, capsys) -> None:
+    for name in ("a.mov", "b.MOV", "c.cr2", "c.xmp", ".d.mov"):
+        (Path("photos/red") / name).touch()
+    run("prepare")
+    counts = "3 files of kinds that aren't photos: 2 .mov, 1 .cr2"
+    left_out = tables.read(Path("data/left_out.csv"), tables.LEFT_OUT)
+    assert list(left_out.itertuples(index=False)) == [("", counts)]
+    assert f"note: left out: {counts}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad"])
+def test_photos_become_squares_as_asked(project: Path, fit: Fit) -> None:
+    make_photo(PLACE, np.random.default_rng(0), 0.5, (90, 40))
+    set_params(data__fit=fit)
+    run("prepare")
+    manifest = tables.read(Path("data/manifest"), tables.MANIFEST)
+    row = manifest[manifest["path"] == "red/02/1.png"]["photo"].item()
+    expected = read_photo(PLACE.read_bytes(), 32, fit).pixels
+    assert np.array_equal(Pixels.open(Path("data/pixels"))[row], expected)
+
+
 def test_nothing_left_to_use_is_told(project: Path, capsys) -> None:
     for path in Path("photos").rglob("*.png"):
         path.write_bytes(b"")
@@ -300,7 +322,7 @@ LAYOUTS: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "an empty folder": (
         lambda: [Path("void").mkdir(), set_params(data__path="void")],
-        "none of the 0 photos below void, fits <class>/<sample>/<angle>.jpg",
+        "there are no photos below void: name the folder",
     ),
     "no sample folders": (
         without_sample_folders,
@@ -554,5 +576,5 @@ def test_any_bytes_as_a_photo_are_read_or_refused(tmp_path_factory, content: byt
     (folder / "photo.png").write_bytes(content)
     work = tmp_path_factory.mktemp("work")
     found = finding.find_photos(folder, r"(?P<label>p)(?P<sample>.*)\.png")
-    (facts,) = decoding.decode(folder, found, 16, work)
+    (facts,) = decoding.decode(folder, found, 16, "crop", work)
     assert (facts.place == 0) != bool(facts.fault)

@@ -86,6 +86,36 @@ def test_angles_of_one_sample_may_look_alike(params: Any, tmp_path: Path) -> Non
     assert "look alike" not in told(params)[0]
 
 
+MODES = ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "I;16", "I", "F"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_no_mode_of_pillow_ends_in_a_traceback(params: Any, tmp_path: Path, mode: str) -> None:
+    make_collection(tmp_path, samples=8)
+    photo = patterned(tmp_path / "red/00/0.png", seed=0)
+    (tmp_path / "red/00/0.png").unlink()
+    if mode == "LAB":
+        photo = Image.frombytes("LAB", (96, 96), photo.tobytes())
+    elif mode == "I;16":
+        photo = Image.fromarray(np.asarray(photo.convert("L")).astype(np.uint16) * 257)
+    else:
+        photo = photo.convert("P").convert("PA") if mode == "PA" else photo.convert(mode)
+    photo.save(tmp_path / "red/00/0.tif")
+    text, problems = told(params)
+    refused = mode in ("I", "F")
+    assert ("left out: red/00/0.tif: 32 bits a pixel" in text) == refused
+    assert len(problems) == refused
+
+
+def test_files_that_are_no_photos_are_counted(params: Any, tmp_path: Path) -> None:
+    make_collection(tmp_path)
+    (tmp_path / "red/00/film.mov").touch()
+    (tmp_path / "red/00/0.xmp").touch()
+    text, problems = told(params)
+    assert "left out: 1 files of kinds that aren't photos: 1 .mov" in text
+    assert problems == []
+
+
 def test_a_folder_that_cannot_be_read_is_refused(params: Any) -> None:
     params["data"]["path"] = "nowhere"
     with pytest.raises(UserError, match="nowhere is not a folder"):

@@ -58,6 +58,17 @@ def test_the_first_of_equals_is_chosen() -> None:
 # ---- the folder ---------------------------------------------------------------------
 
 
+def test_how_photos_become_squares_is_kept(tmp_path: Path) -> None:
+    folder = make_classifier(tmp_path / "made", "resnet18", 32, ["a", "b"], "pad")
+    model = keep.load(folder, CPU)[1]
+    assert model["fit"] == "pad"
+    assert model["preprocessing"]["longer_side"] == 32
+    assert "crop" not in model["preprocessing"]
+    del model["fit"]  # as before there was a choice
+    (folder / "model.json").write_text(json.dumps(model), encoding="utf-8")
+    assert keep.load(folder, CPU)[1]["fit"] == "crop"
+
+
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     folder = make_classifier(tmp_path / "made", "resnet18", 32, ["a", "b"])
     first, model = keep.load(folder, CPU)
@@ -65,6 +76,7 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     assert model == json.loads((folder / "model.json").read_text(encoding="utf-8"))
     assert model["preprocessing"]["mean"] == [0.485, 0.456, 0.406]
     assert model["preprocessing"]["std"] == [0.229, 0.224, 0.225]
+    assert model["preprocessing"]["crop"] == "centre, square"
     assert model["versions"]["torch"] == torch.__version__
     x = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
     again, _ = keep.load(shutil.copytree(folder, tmp_path / "copied"), CPU)

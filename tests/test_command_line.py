@@ -25,7 +25,9 @@ from shotcount.classifier import keep
 from shotcount.cli import main
 from shotcount.commands import export, grouping, predict
 from shotcount.core import tables
+from shotcount.core.params import Fit
 from shotcount.photos import finding
+from shotcount.photos.reading import read_photo
 from shotcount.scoring import predictions, views
 
 CLASSES = ["blue", 'red, "dark"', "=1+1\n"]
@@ -121,7 +123,7 @@ def test_predictions_are_those_that_the_study_tested(
     """Whatever strategy is chosen: to 1e-5, as batches of another size round differently."""
     monkeypatch.chdir(study.folder)
     folder = Path("data/models", strategy, "1.0x3")
-    made = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    made = json.loads((folder / "model.json").read_text(encoding="utf-8")) | {"fit": "crop"}
     trained = load_file(folder / "seed1.safetensors")
     state = keep.join(trained, lambda: load_file("data/backbone.safetensors"))
     keep.save(tmp_path / "made", state, made)
@@ -321,6 +323,31 @@ def test_samples_are_folders_where_the_study_cannot_name_them_and_that_is_told(
 # ---- predict: what goes wrong -------------------------------------------------------
 
 
+@pytest.mark.parametrize("fit", ["crop", "pad"])
+def test_photos_become_squares_as_the_classifiers_did(tmp_path: Path, run: Run, fit: Fit) -> None:
+    folder = make_classifier(tmp_path / "made", "resnet18", 32, ["a", "b"], fit)
+    Image.fromarray(export.draw_photo(120, 40, seed=0)).save(tmp_path / "tall.png")
+    network, _ = keep.load(folder, torch.device("cpu"))
+    expected = []
+    for either in ("crop", "pad"):
+        square = read_photo((tmp_path / "tall.png").read_bytes(), 32, either).pixels
+        with torch.inference_mode():
+            logits = network(torch.tensor(square).permute(2, 0, 1)[None])
+        expected.append(logits.softmax(dim=1)[0, 0].item())
+    _, rows, _ = run(folder, tmp_path / "tall.png")
+    assert expected[0] != pytest.approx(expected[1], abs=1e-3)
+    p = float(rows[0][predictions.probability("a")])
+    assert p == pytest.approx(expected[fit == "pad"], abs=1e-4)
+
+
+def test_a_folder_without_photos_says_what_it_holds(model: Path, tmp_path: Path, run: Run) -> None:
+    (tmp_path / "films").mkdir()
+    (tmp_path / "films/a.mov").touch()
+    status, rows, complaints = run(model, tmp_path / "films")
+    assert (status, rows) == (2, [])
+    assert "a folder without photos, but 1 files of kinds that aren't photos: 1 .mov" in complaints
+
+
 def test_bad_photos_are_named_at_the_end_and_good_ones_predicted(
     model: Path, photos: Path, run: Run
 ) -> None:
@@ -370,6 +397,7 @@ def test_a_name_that_is_not_utf8_is_told(model: Path, photos: Path, run: Run) ->
         (lambda f: (f / "model.json").write_bytes(b"\xff"), "model.json is damaged"),
         (lambda f: set_key(f, "classes", [1, 2, 3]), "classes must be text"),
         (lambda f: set_key(f, "layout", []), "layout must have pattern and table"),
+        (lambda f: set_key(f, "fit", "stretch"), "fit must be crop or pad"),
         (lambda f: set_key(f, "network", "resnet"), "has a network named 'resnet'"),
         (lambda f: set_key(f, "network", "resnet34"), "doesn't fit model.json"),
         (lambda f: set_key(f, "classes", ["a", "b"]), "doesn't fit model.json"),
@@ -462,14 +490,14 @@ def test_photos_stream_through_a_few_batches_of_memory(
 ) -> None:
     read = []
 
-    def note(photo: predict.PhotoFile, size: int) -> np.ndarray:
+    def note(photo: predict.PhotoFile, size: int, fit: str) -> np.ndarray:
         read.append(photo)
         return np.zeros((size, size, 3), dtype=np.uint8)
 
     monkeypatch.setattr(predict, "_read", note)
     network, _ = keep.load(model, torch.device("cpu"))
     many = [predict.PhotoFile(Path(f"{n}.png"), f"{n}.png") for n in range(10_000)]
-    stream = predict.predict_files(network, many, 32, batch_size=4)
+    stream = predict.predict_files(network, many, 32, "crop", batch_size=4)
     for n in range(10):
         photo, _ = next(stream)
         assert photo is many[n]

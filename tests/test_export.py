@@ -1,3 +1,4 @@
+import io
 import json
 from pathlib import Path
 
@@ -7,13 +8,21 @@ import onnxruntime
 import pytest
 import torch
 from conftest import make_classifier
-from PIL import Image, ImageOps
+from PIL import Image
 
 from shotcount.classifier import keep
 from shotcount.commands import export
 from shotcount.core.errors import UserError
+from shotcount.core.params import Fit
+from shotcount.photos.reading import read_photo
 
 CPU = torch.device("cpu")
+
+
+def png(photo: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(photo).save(file, "PNG")
+    return file.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -30,10 +39,11 @@ CPU = torch.device("cpu")
         (900, 35),
     ],
 )
-def test_photos_are_scaled_and_cropped_as_in_training(height: int, width: int) -> None:
+@pytest.mark.parametrize("fit", ["crop", "pad"])
+def test_photos_become_squares_as_in_training(height: int, width: int, fit: Fit) -> None:
     photo = export.draw_photo(height, width, seed=0)
-    expected = ImageOps.fit(Image.fromarray(photo), (32, 32), Image.Resampling.BICUBIC)
-    got = export.FitSquare(32)(torch.from_numpy(photo)[None])[0].permute(1, 2, 0).numpy()
+    expected = read_photo(png(photo), 32, fit).pixels
+    got = export.FitSquare(32, fit)(torch.from_numpy(photo)[None])[0].permute(1, 2, 0).numpy()
     off = np.abs(got - np.asarray(expected, dtype=float))
     assert off.max() <= 1  # grey level
     assert (off > 0).mean() < (0.1 if height > width else 0.01)  # Pillow may take rows first
@@ -42,22 +52,23 @@ def test_photos_are_scaled_and_cropped_as_in_training(height: int, width: int) -
 
 
 @pytest.mark.parametrize(
-    ("network", "size"),
+    ("network", "size", "fit"),
     [
-        ("resnet18", 32),
-        ("googlenet", 64),
-        ("inception_v3", 96),
-        ("tf_efficientnet_lite0", 32),
-        ("test_vit", 160),
+        ("resnet18", 32, "crop"),
+        ("resnet18", 32, "pad"),
+        ("googlenet", 64, "crop"),
+        ("inception_v3", 96, "crop"),
+        ("tf_efficientnet_lite0", 32, "pad"),
+        ("test_vit", 160, "crop"),
     ],
 )
 def test_an_exported_network_gives_the_originals_probabilities(
-    tmp_path: Path, network: str, size: int
+    tmp_path: Path, network: str, size: int, fit: Fit
 ) -> None:
-    folder = make_classifier(tmp_path / "made", network, size, ["a", 'b "ü"', "c\n"])
+    folder = make_classifier(tmp_path / "made", network, size, ["a", 'b "ü"', "c\n"], fit)
     original, model = keep.load(folder, CPU)
     exported = export.to_onnx(original, model)
-    same, resampled = export.differences(exported, original, size)
+    same, resampled = export.differences(exported, original, size, model["fit"])
     assert same <= export.SAME_PIXELS
     assert resampled <= export.RESAMPLED
 
@@ -70,10 +81,7 @@ def test_an_exported_network_gives_the_originals_probabilities(
     for count, height, width in [(1, size, size), (5, size, size), (2, 300, 401), (3, 450, 350)]:
         photos = np.stack([export.draw_photo(height, width, seed + 9) for seed in range(count)])
         got = session.run(None, {"photos": photos})[0]
-        squares = [
-            np.asarray(ImageOps.fit(Image.fromarray(p), (size, size), Image.Resampling.BICUBIC))
-            for p in photos
-        ]
+        squares = [read_photo(png(photo), size, fit).pixels for photo in photos]
         with torch.inference_mode():
             logits = original(torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2))
         tolerance = export.SAME_PIXELS if height == width else export.RESAMPLED
@@ -102,10 +110,10 @@ def test_another_networks_export_is_refused(tmp_path: Path) -> None:
     with torch.no_grad():
         other.head.bias += torch.tensor([0.01, 0.0])
     exported = export.to_onnx(first, model)
-    export.differences(exported, first, 32)
+    export.differences(exported, first, 32, "crop")
     with pytest.raises(UserError, match="nothing was written"):
-        export.differences(exported, other, 32)
+        export.differences(exported, other, 32, "crop")
     with torch.no_grad():
         other.head.bias.fill_(float("nan"))
     with pytest.raises(UserError, match="differ from the original's by nan"):
-        export.differences(exported, other, 32)
+        export.differences(exported, other, 32, "crop")

@@ -14,7 +14,7 @@ from shotcount import cli
 from shotcount.commands.predict import find_files
 from shotcount.core.errors import UserError
 from shotcount.core.stage import run_stage
-from shotcount.photos.finding import list_photos
+from shotcount.photos.walking import list_photos
 
 
 @pytest.fixture

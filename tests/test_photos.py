@@ -5,22 +5,30 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import make_collection, make_photo
-from PIL import Image, ImageOps
+from conftest import make_collection
+from PIL import Image
 
 from shotcount.core.errors import UserError
 from shotcount.core.pixels import Pixels
 from shotcount.photos import decoding
 from shotcount.photos.finding import find_photos
-from shotcount.photos.preparing import prepare
+from shotcount.photos.preparing import other_files, prepare, remarks
+from shotcount.photos.reading import read_photo
+from shotcount.photos.walking import walk
 
 
 def prepared(root: Path, tmp_path: Path) -> tuple[np.ndarray, pd.DataFrame, pd.DataFrame]:
     """The pixels, the manifest, what was left out."""
     (tmp_path / "work").mkdir(exist_ok=True)
     folder = tmp_path / "pixels"
-    made = prepare(root, find_photos(root, None), 20, "error", tmp_path / "work", folder)
+    found = find_photos(root, None)
+    facts = decoding.decode(root, found, 20, "crop", tmp_path / "work")
+    made = prepare(found, facts, 20, "error", tmp_path / "work", folder)
     return Pixels.open(folder)[:], *made
+
+
+def pixels_of(path: Path) -> np.ndarray:
+    return read_photo(path.read_bytes(), 20, "crop").pixels
 
 
 # ---- finding ------------------------------------------------------------------------
@@ -38,6 +46,33 @@ def test_layout_gives_label_sample_and_angle_in_natural_order(tmp_path: Path) ->
     assert list(found["path"]) == ["blue/1/1.JPG", "red/2/9.jpg", "red/2/10.jpg", "red/10/1.jpg"]
     assert list(found["sample"]) == ["blue/1", "red/2", "red/2", "red/10"]
     assert list(found["angle"]) == ["1", "9", "10", "1"]
+
+
+def test_photos_are_known_by_the_suffixes_of_phones_and_cameras(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"red/1/a.{kind}" for kind in ("HEIC", "avif", "jfif", "jp2", "MPO", "tif")))
+    touch(tmp_path, "red/1/b.mov", "red/1/a.xmp", "red/1/a.aae", "labels.csv", "red/Thumbs.db")
+    found = find_photos(tmp_path, r"(?P<label>red)/(?P<sample>\d)/(?P<angle>.+)")
+    assert len(found) == 6
+    assert walk(tmp_path).others == ["red/1/b.mov"]
+
+
+def test_hidden_and_system_folders_are_no_classes(tmp_path: Path) -> None:
+    touch(tmp_path, "red/1/a.jpg", "red/1/._a.jpg", "red/1/.git/x.jpg", "red/@eaDir/a.jpg")
+    folders = (".ipynb_checkpoints", ".thumbnails", "__MACOSX", "$RECYCLE.BIN", "lost+found")
+    touch(tmp_path, *(f"{folder}/1/a.{kind}" for folder in folders for kind in ("jpg", "mov")))
+    assert walk(tmp_path) == (["red/1/a.jpg"], [], [])
+    assert list(find_photos(tmp_path, None)["label"]) == ["red"]
+
+
+def test_files_that_are_no_photos_are_counted_by_suffix(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"red/1/{n}.MOV" for n in range(37)), "red/1/a.cr2", "red/1/README")
+    counts = "39 files of kinds that aren't photos: 37 .mov, 1 without suffix, 1 .cr2"
+    with pytest.raises(UserError, match=f"there are no photos below .* but {counts}: name the"):
+        find_photos(tmp_path, None)
+    left_out = other_files(tmp_path)
+    assert list(left_out.itertuples(index=False)) == [("", counts)]
+    (tmp_path / "empty").mkdir()
+    assert other_files(tmp_path / "empty").empty
 
 
 def test_pattern_reads_any_layout(tmp_path: Path) -> None:
@@ -152,81 +187,6 @@ def test_missing_folder_is_named(tmp_path: Path) -> None:
         find_photos(tmp_path / "nowhere", None)
 
 
-# ---- reading ------------------------------------------------------------------------
-
-
-def test_photo_is_scaled_to_the_shorter_side_and_cropped_in_the_centre(tmp_path: Path) -> None:
-    wide = np.zeros((50, 100, 3), np.uint8)
-    wide[:, 25:75] = 200  # exactly the centre square
-    Image.fromarray(wide).save(tmp_path / "wide.png")
-    pixels, width, height = decoding.read_photo(tmp_path / "wide.png", 25)
-    assert (width, height) == (100, 50)
-    assert pixels.shape == (25, 25, 3)
-    assert (pixels[:, 2:-2] == 200).all()  # the outermost pixels see across the edge
-
-
-def test_orientation_is_applied(tmp_path: Path) -> None:
-    upright = np.zeros((40, 40, 3), np.uint8)
-    upright[:20] = 255  # sky above
-    exif = Image.Exif()
-    exif[0x0112] = 6  # "turn right by 90° to view": stored turned left
-    stored = Image.fromarray(np.rot90(upright)).resize((60, 40))
-    stored.save(tmp_path / "turned.jpg", exif=exif, quality=95)
-    pixels, width, height = decoding.read_photo(tmp_path / "turned.jpg", 20)
-    assert (width, height) == (40, 60)
-    assert pixels[:8].mean() > 240
-    assert pixels[12:].mean() < 15
-
-
-@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "1"])
-def test_every_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
-    suffix = ".jpg" if mode == "CMYK" else ".png"
-    Image.new("RGB", (30, 30), (255, 255, 255)).convert(mode).save(tmp_path / f"photo{suffix}")
-    pixels, _, _ = decoding.read_photo(tmp_path / f"photo{suffix}", 16)
-    assert pixels.shape == (16, 16, 3)
-    assert pixels.min() > 250
-
-
-@pytest.mark.parametrize("suffix", [".png", ".tif"])
-def test_16_bit_grey_keeps_its_shades(tmp_path: Path, suffix: str) -> None:
-    ramp = np.linspace(0, 65535, 40).astype(np.uint16)
-    Image.fromarray(np.tile(ramp, (40, 1))).save(tmp_path / f"grey{suffix}")
-    pixels, _, _ = decoding.read_photo(tmp_path / f"grey{suffix}", 40)
-    assert np.abs(pixels[20, :, 0].astype(int) - ramp // 256).max() <= 1
-
-
-@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "P"])
-def test_what_is_transparent_becomes_white(tmp_path: Path, mode: str) -> None:
-    image = Image.new("RGBA", (30, 30), (0, 0, 0, 0))
-    image.paste((0, 0, 0, 255), (0, 0, 30, 10))
-    image = image.quantize(4) if mode == "P" else image.convert(mode)
-    image.save(tmp_path / ("photo.tif" if mode == "PA" else "photo.png"))
-    pixels, _, _ = decoding.read_photo(next(tmp_path.iterdir()), 30)
-    assert pixels[:8].max() < 20
-    assert pixels[12:].min() > 235
-
-
-def test_a_phones_file_of_several_pictures_is_its_first(tmp_path: Path) -> None:
-    first, second = (Image.new("RGB", (30, 30), colour) for colour in ("red", "blue"))
-    first.save(tmp_path / "phone.jpg", "MPO", save_all=True, append_images=[second])
-    pixels, _, _ = decoding.read_photo(tmp_path / "phone.jpg", 16)
-    assert pixels[..., 0].min() > 240
-    assert pixels[..., 2].max() < 15
-
-
-def test_reduced_scale_decoding_looks_the_same(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    coarse = Image.fromarray(rng.integers(0, 255, (24, 32, 3), dtype=np.uint8))
-    coarse.resize((1600, 1200), Image.Resampling.BICUBIC).save(tmp_path / "big.jpg", quality=95)
-    with Image.open(tmp_path / "big.jpg") as image:
-        whole = ImageOps.fit(image.convert("RGB"), (128, 128), Image.Resampling.BICUBIC)
-    pixels, width, height = decoding.read_photo(tmp_path / "big.jpg", 128)
-    difference = np.abs(pixels.astype(int) - np.asarray(whole).astype(int))
-    assert (width, height) == (1600, 1200)
-    assert difference.mean() < 1.5  # of 255 grey levels
-    assert difference.max() < 16
-
-
 # ---- preparing ----------------------------------------------------------------------
 
 
@@ -238,7 +198,7 @@ def test_pixel_rows_follow_the_manifest(tmp_path: Path) -> None:
     assert list(table["photo"]) == list(range(8))
     assert set(table["width"]) == {40}
     for row in table.itertuples():
-        assert np.array_equal(pixels[row.photo], decoding.read_photo(root / row.path, 20)[0])
+        assert np.array_equal(pixels[row.photo], pixels_of(root / row.path))
 
 
 def test_every_broken_photo_is_named(tmp_path: Path) -> None:
@@ -255,10 +215,26 @@ def test_every_broken_photo_is_named(tmp_path: Path) -> None:
     assert not (tmp_path / "pixels").exists()
 
 
-def test_a_photo_of_another_suffix_is_read_by_its_content(tmp_path: Path) -> None:
-    make_photo(tmp_path / "a.png", np.random.default_rng(0), 0.5, (30, 30))
-    (tmp_path / "a.png").rename(tmp_path / "a.jpg")
-    assert decoding.read_photo(tmp_path / "a.jpg", 16)[0].shape == (16, 16, 3)
+def test_what_could_not_be_read_is_noted(tmp_path: Path) -> None:
+    root = make_collection(tmp_path / "photos", samples=2, angles=2)
+    with Image.open(root / "red/01/0.png") as image:
+        image.save(root / "red/01/0.png", icc_profile=b"no profile")
+    _, table, left_out = prepared(root, tmp_path)
+    (note,) = remarks(table, left_out, 20, "crop")
+    assert note.startswith("1 photos: the colour profile can't be read, so its colours are taken")
+    assert note.endswith(": red/01/0.png first")
+
+
+def test_photos_that_lose_much_to_the_crop_are_counted(tmp_path: Path) -> None:
+    sizes = [("four to three", 400, 300), ("panorama", 900, 100), ("document", 100, 200)]
+    table = pd.DataFrame(sizes, columns=["path", "width", "height"])
+    table = table.assign(note="", sample="", sha256=table["path"])
+    left_out = pd.DataFrame(columns=["path", "reason"])
+    (remark,) = remarks(table, left_out, 20, "crop")
+    assert "2 photos lose more than a quarter of their area to the crop, up to 89%" in remark
+    assert "(panorama)" in remark
+    assert "data.fit: pad" in remark
+    assert remarks(table, left_out, 20, "pad") == []
 
 
 # ---- going on -----------------------------------------------------------------------
@@ -283,7 +259,7 @@ def test_only_what_is_new_is_decoded_after_an_interruption(
     for stop in (1, 4, 6):
         work = tmp_path / f"work{stop}"
         work.mkdir()
-        facts = decoding.decode(root, find_photos(root, None), 20, work)
+        facts = decoding.decode(root, find_photos(root, None), 20, "crop", work)
         for _ in range(stop):
             next(facts)
         facts.close()
@@ -291,7 +267,8 @@ def test_only_what_is_new_is_decoded_after_an_interruption(
             with (work / name).open("ab") as file:
                 file.write(b"[half a line")
         decoded.clear()
-        again, _ = prepare(root, find_photos(root, None), 20, "error", work, tmp_path / "again")
+        facts = decoding.decode(root, find_photos(root, None), 20, "crop", work)
+        again, _ = prepare(find_photos(root, None), facts, 20, "error", work, tmp_path / "again")
         assert len(decoded) == 12 - 4 * -(-stop // 4)
         assert np.array_equal(Pixels.open(tmp_path / "again")[:], whole)
         assert again["sha256"].equals(table["sha256"])
@@ -319,4 +296,4 @@ def test_mending_a_photo_decodes_that_one_alone(tmp_path: Path, decoded: list[st
     assert decoded == ["red/01/0.png"]
     assert len(pixels) == len(table) == 11
     row = table.index[table["path"] == "red/01/0.png"][0]
-    assert np.array_equal(pixels[row], decoding.read_photo(root / "red/01/0.png", 20)[0])
+    assert np.array_equal(pixels[row], pixels_of(root / "red/01/0.png"))

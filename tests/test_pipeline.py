@@ -79,7 +79,7 @@ def test_metrics_charts_and_report_are_there(study: Clone) -> None:
     metrics = json.loads((study.folder / "metrics/metrics.json").read_text())
     assert set(metrics) == {"scratch", "frozen", "finetune", "comparisons", "answer", "data"}
     assert len(metrics["comparisons"]) == 3
-    assert metrics["data"]["test_photos"] == 12
+    assert metrics["data"]["test_photos"] == 18 * 3
     report = (study.folder / "metrics/study.md").read_text(encoding="utf-8")
     sizes = report.split("## ")[1]
     assert len([line for line in sizes.splitlines() if line.startswith("|")]) == 2 + 6

@@ -17,6 +17,7 @@ from shotcount.core.pixels import Pixels
 from shotcount.core.study import take_subset
 from shotcount.networks.devices import exempt_depthwise, seeded
 from shotcount.networks.weights import fetch_weights
+from shotcount.photos.decoding import decode
 from shotcount.photos.finding import find_photos
 from shotcount.photos.preparing import prepare
 from shotcount.sampling.splits import split_samples
@@ -77,7 +78,8 @@ def test_frozen_features_tell_ants_from_bees() -> None:
 def test_fine_tuning_in_bfloat16_reaches_what_float32_does(tmp_path: Path) -> None:
     found = find_photos(folder("eth80"), ETH80)
     root, shards = COLLECTIONS / "eth80", tmp_path / "shards"
-    manifest, _ = prepare(root, found, 64, "error", tmp_path, shards)
+    facts = decode(root, found, 64, "crop", tmp_path)
+    manifest, _ = prepare(found, facts, 64, "error", tmp_path, shards)
     arrays = Arrays(Pixels.open(shards), features=np.empty(0))
     name, device = "tf_efficientnet_lite0", torch.device("cpu")
     pretrained = fetch_weights(name, "shipped", Path())

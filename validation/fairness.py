@@ -40,6 +40,7 @@ from shotcount.networks.features import extract
 from shotcount.networks.weights import fetch_weights
 from shotcount.parallel.side_by_side import Report, run_side_by_side
 from shotcount.params import Params
+from shotcount.photos.decoding import decode
 from shotcount.photos.finding import find_photos
 from shotcount.photos.preparing import prepare
 from shotcount.sampling.settings import SplitSettings
@@ -88,9 +89,8 @@ def read_collection(text: str, params: Params, work: Path) -> Collection:
     folder, size, *pattern = place.split(":", 2)
     (work / f"{name}-work").mkdir()
     found = find_photos(Path(folder), pattern[0] if pattern else None)
-    manifest, _ = prepare(
-        Path(folder), found, int(size), "skip", work / f"{name}-work", work / name
-    )
+    facts = decode(Path(folder), found, int(size), "crop", work / f"{name}-work")
+    manifest, _ = prepare(found, facts, int(size), "skip", work / f"{name}-work", work / name)
     backbone = build_backbone(params.model.name)
     backbone.load_state_dict(fetch_weights(params.model.name, params.model.weights, ROOT))
     pixels = Pixels.open(work / name)

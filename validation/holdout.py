@@ -33,6 +33,7 @@ from shotcount.networks.backbones import build_backbone
 from shotcount.networks.features import extract
 from shotcount.networks.heads import solve_head
 from shotcount.networks.weights import fetch_weights
+from shotcount.photos.decoding import decode
 from shotcount.photos.finding import find_photos
 from shotcount.photos.preparing import prepare
 from shotcount.sampling.settings import SplitSettings
@@ -68,7 +69,9 @@ def read_collection(root: Path, pattern: str | None, size: int) -> Collection:
     with TemporaryDirectory() as folder:
         work, made = Path(folder, "work"), Path(folder, "pixels")
         work.mkdir()
-        manifest, _ = prepare(root, find_photos(root, pattern), size, "error", work, made)
+        found = find_photos(root, pattern)
+        facts = decode(root, found, size, "crop", work)
+        manifest, _ = prepare(found, facts, size, "error", work, made)
         features = np.concatenate(list(extract(backbone, Pixels.open(made), CPU)))
     return Collection(manifest, features)
 

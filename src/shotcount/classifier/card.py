@@ -80,15 +80,18 @@ def _claim(figures: Figures) -> str:
 
 def _facts(model: Mapping[str, Any]) -> list[list[str]]:
     p = model["preprocessing"]
+    made_square = {
+        "crop": "shorter side scaled, centre cropped",
+        "pad": "longer side scaled, the rest filled with grey",
+    }[model["fit"]]
     facts = {
         "network": f"{model['network']} and a linear head",
         "strategy": model["strategy"],
         "trained on": f"{model['photos']:,} photos: {model['samples']:,} samples, up to "
         f"{model['angles']} angles each",
         "seed": str(model["seed"]),
-        "input": f"RGB, {model['size']} × {model['size']} px: shorter side scaled to "
-        f"{p['shorter_side']} px ({p['interpolation']}), centre cropped; mean {p['mean']}, "
-        f"std {p['std']} of values / 255",
+        "input": f"sRGB, {model['size']} × {model['size']} px: {made_square} "
+        f"({p['interpolation']}); mean {p['mean']}, std {p['std']} of values / 255",
         "versions": ", ".join(f"{name} {version}" for name, version in model["versions"].items()),
         "data": f"manifest sha256 `{model['manifest_sha256']}`",
     }

@@ -7,7 +7,7 @@ model.json (how to build the network, and what it was trained on) and README.md 
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 import safetensors.torch
@@ -16,6 +16,7 @@ import torch
 
 from shotcount.core import files, tables
 from shotcount.core.errors import UserError
+from shotcount.core.params import Fit
 from shotcount.networks.backbones import Backbone, build_backbone
 from shotcount.networks.heads import Network
 from shotcount.scoring.predictions import prediction_columns, predictions_of
@@ -88,17 +89,21 @@ def join(
     }
 
 
-def preprocessing(backbone: Backbone, size: int) -> dict[str, Any]:
+def preprocessing(backbone: Backbone, size: int, fit: Fit) -> dict[str, Any]:
     """Describe what happens to a photo before the network's first layer, for other programs.
 
     The network itself takes pixel values from 0 to 255 and normalises them.
     """
+    square = {
+        "crop": {"shorter_side": size, "crop": "centre, square"},  # px
+        "pad": {"longer_side": size, "padding": "grey 128, square"},
+    }[fit]
     return {
         "orientation": "EXIF",
         "mode": "RGB",
-        "shorter_side": size,  # px
+        "colours": "sRGB, by the ICC profile",
         "interpolation": "bicubic, antialiased, a = -0.5",
-        "crop": "centre, square",
+        **square,
         "mean": [round(float(m) / 255, 6) for m in backbone.mean.flatten()],  # of values / 255
         "std": [round(float(s) / 255, 6) for s in backbone.std.flatten()],
     }
@@ -115,7 +120,9 @@ def save(
         The content of model.json: `model` with preprocessing and versions added.
     """
     made = {
-        "preprocessing": preprocessing(build_backbone(model["network"]), model["size"]),
+        "preprocessing": preprocessing(
+            build_backbone(model["network"]), model["size"], model["fit"]
+        ),
         "versions": {"torch": torch.__version__, "timm": timm.__version__},
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -133,7 +140,8 @@ def load(folder: Path, device: torch.device) -> tuple[Network, dict[str, Any]]:
     network : Network
         In eval mode, on `device`: photos (B, 3, H, W), pixel values 0 to 255 → logits (B, classes).
     model : dict
-        The content of model.json; `classes` names the logits in order, `size` is H and W in pixels.
+        The content of model.json; `classes` names the logits in order, `size` is H and W in pixels,
+        `fit` is how photos are made square.
 
     Raises
     ------
@@ -170,7 +178,8 @@ def _read_model(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged: copy it again: {error}") from None
     wanted = {"network": str, "size": int, "classes": list}
-    content = model if isinstance(model, dict) else {}
+    # Before data.fit, every classifier was trained on crops.
+    content = {"fit": "crop"} | model if isinstance(model, dict) else {}
     for key, kind in wanted.items():
         if not isinstance(content.get(key), kind):
             raise UserError(
@@ -181,4 +190,6 @@ def _read_model(path: Path) -> dict[str, Any]:
     layout = content.get("layout", {"pattern": None, "table": None})  # absent in older ones
     if not isinstance(layout, dict) or not {"pattern", "table"} <= set(layout):
         raise UserError(f"{path} is damaged: copy it again: layout must have pattern and table")
+    if content["fit"] not in get_args(Fit):
+        raise UserError(f"{path} is damaged: copy it again: fit must be crop or pad")
     return content

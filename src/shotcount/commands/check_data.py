@@ -3,8 +3,9 @@
 import argparse
 import heapq
 import io
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext, redirect_stderr
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,7 +13,8 @@ from tempfile import TemporaryDirectory
 import imagehash
 import numpy as np
 import pandas as pd
-from cleanvision import Imagelab
+from cleanvision.dataset.base_dataset import Dataset
+from cleanvision.issue_managers.image_property_issue_manager import ImagePropertyIssueManager
 from PIL import Image
 
 from shotcount.core.errors import UserError, printable
@@ -20,12 +22,12 @@ from shotcount.core.params import load_params
 from shotcount.core.progress import watch
 from shotcount.core.tables import of_seed
 from shotcount.params import Params
-from shotcount.photos import decoding, finding, preparing
-from shotcount.photos.finding import natural
+from shotcount.photos import decoding, finding, preparing, reading, walking
 from shotcount.sampling import sizes, splits
 
 SHOWN = 5  # examples of each kind, at most
 LOOK = 64  # px: enough for a hash of 8 x 8 frequencies
+WHOLE = 1024  # px of the longer side: enough for brightness, contrast and blur
 ALIKE = 4  # bits: hashes that differ in at most so many of their 64 bits look alike
 LOOKS = {  # cleanvision's issues
     "dark": "very dark",
@@ -61,11 +63,11 @@ def survey(params: Params) -> tuple[list[str], list[str]]:
         If data.path, data.pattern or data.table can't be used at all.
     """
     data, root = params.data, Path(params.data.path)
-    everything = finding.list_photos(root)
+    everything = walking.list_photos(root)
     found = finding.find_photos(root, data.pattern, data.table)
     with TemporaryDirectory() as work:
         watched = watch(
-            decoding.decode(root, found, LOOK, Path(work)), "reading", len(found), "photo"
+            decoding.decode(root, found, LOOK, data.fit, Path(work)), "reading", len(found), "photo"
         )
         manifest, left_out = preparing.judge(found, list(watched), "skip")
         decoded = np.memmap(Path(work, "pixels"), np.uint8, mode="r").reshape(-1, LOOK, LOOK, 3)
@@ -83,8 +85,10 @@ def survey(params: Params) -> tuple[list[str], list[str]]:
         sizes.check_sizes(parts["train"], params.study)
     except UserError as error:
         problems.append(str(error))
-    size = data.size if isinstance(data.size, int) else decoding.SMALLEST
-    remarks = [*preparing.remarks(manifest, left_out, size), *alike, *_looks(root, manifest)]
+    size = data.size if isinstance(data.size, int) else reading.SMALLEST
+    left_out = pd.concat([left_out, preparing.other_files(root)])
+    remarks = preparing.remarks(manifest, left_out, size, data.fit)
+    remarks += [*alike, *_looks(root, manifest)]
     return [*lines, "", "worth a look:", *(f"  {r}" for r in remarks or ["nothing"])], problems
 
 
@@ -106,7 +110,7 @@ def _reading(root: Path, everything: list[str], found: pd.DataFrame) -> list[str
             + (printable(f", angle {row.angle}") if row.angle else "")
             + (printable(f", split {row.given_split}") if row.given_split else "")
         )
-    ignored = sorted(set(everything) - set(found["path"]), key=natural)
+    ignored = sorted(set(everything) - set(found["path"]), key=walking.natural)
     if ignored:
         lines += ["", f"not part of the collection: {_some(ignored)}"]
     return lines
@@ -134,18 +138,40 @@ def _parts(parts: dict[str, pd.DataFrame]) -> list[str]:
     return lines
 
 
+class _Whole(Dataset):
+    """Photos below `root` for cleanvision, read as in the study."""
+
+    def __init__(self, root: Path, paths: Iterable[str]) -> None:
+        super().__init__()
+        self.root, self.index = root, list(paths)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, path: str | int) -> Image.Image:
+        return reading.read_whole((self.root / str(path)).read_bytes(), WHOLE)
+
+    def __reduce__(self) -> tuple[type, tuple[Path, tuple[()]]]:
+        return _Whole, (self.root, ())  # cleanvision sends the dataset along with every photo
+
+
 def _looks(root: Path, manifest: pd.DataFrame) -> list[str]:
     """List photos with issues, as found by cleanvision with its default thresholds."""
-    places = {str(root / path): n for n, path in enumerate(manifest["path"])}
-    lab = Imagelab(filepaths=list(places), verbose=False)
+    manager = ImagePropertyIssueManager()
     # Show its progress bars in a terminal only.
     with nullcontext() if sys.stderr.isatty() else redirect_stderr(io.StringIO()):
-        lab.find_issues({kind: {} for kind in LOOKS}, verbose=False)
+        manager.find_issues(
+            params={kind: {} for kind in LOOKS},
+            dataset=_Whole(root, manifest["path"]),
+            imagelab_info={},
+            n_jobs=os.cpu_count(),
+            verbose=False,
+        )
     said = []
     for kind, words in LOOKS.items():
-        marked = lab.issues.index[lab.issues[f"is_{kind}_issue"]]
+        marked = manager.issues.index[manager.issues[f"is_{kind}_issue"]]
         if len(marked):
-            said.append(f"{words}: {_some(manifest['path'].iloc[[places[p] for p in marked]])}")
+            said.append(f"{words}: {_some(marked)}")
     return said
 
 

@@ -20,8 +20,9 @@ from torch import nn
 from shotcount.classifier.keep import load
 from shotcount.core import files
 from shotcount.core.errors import UserError
+from shotcount.core.params import Fit
 from shotcount.networks.heads import Network
-from shotcount.photos.decoding import read_photo
+from shotcount.photos import reading
 
 SAME_PIXELS = 1e-4  # largest difference of a probability: float32, summed in another order
 RESAMPLED = 0.01  # the same, where some pixels are a grey level away from Pillow's
@@ -33,7 +34,7 @@ def run(given: argparse.Namespace) -> int:
         raise UserError(f"{given.file} is a folder: name a file in it")
     network, model = load(given.model, torch.device("cpu"))
     exported = to_onnx(network, model)
-    same, resampled = differences(exported, network, model["size"])
+    same, resampled = differences(exported, network, model["size"], model["fit"])
     files.write_bytes(given.file, exported)
     print(
         f"{given.file}: {len(exported) / 1e6:.1f} MB. Largest difference of a probability from the "
@@ -44,41 +45,60 @@ def run(given: argparse.Namespace) -> int:
 
 
 class FitSquare(nn.Module):
-    """Scale and crop photos of any size to squares, like Pillow's ``ImageOps.fit``.
+    """Make squares of photos of any size, like `reading.read_photo`.
 
     Takes a Tensor (B, H, W, 3), uint8; returns (B, 3, size, size), whole numbers from 0 to 255 as
-    float32. The shorter side is scaled to `size` by antialiased bicubic interpolation, then the
-    centre is cropped. Each axis is a matrix product, since few ONNX runtimes have the antialiased
-    Resize operator. As in Pillow, values are rounded to whole grey levels after each axis, so the
-    result is that of training except for one level in a few pixels. (Tall photos of few pixels
-    differ in more pixels, since Pillow scales their vertical axis first; and by more levels where
-    clipping after that axis cuts overshoot at an edge between black and white.)
+    float32. Photos are scaled by antialiased bicubic interpolation, then cropped or padded. Each
+    axis is a matrix product, since few ONNX runtimes have the antialiased Resize operator. As in
+    Pillow, values are rounded to whole grey levels after each axis, so the result is that of
+    training except for one level in a few pixels. (Tall photos of few pixels differ in more pixels,
+    since Pillow scales their vertical axis first; and by more levels where clipping after that axis
+    cuts overshoot at an edge between black and white.)
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, fit: Fit) -> None:
         super().__init__()
-        self.size = size
+        self.size, self.fit = size, fit
 
     def forward(self, photos: torch.Tensor) -> torch.Tensor:
         height, width = photos.shape[1], photos.shape[2]
-        side = torch.sym_min(height, width)
         x = photos.permute(0, 3, 1, 2).float()  # (B, 3, H, W)
-        x = _grey_levels(x @ _bicubic(width, side, self.size).T)  # (B, 3, H, size)
-        return _grey_levels(_bicubic(height, side, self.size) @ x)  # (B, 3, size, size)
+        if self.fit == "crop":
+            side = torch.sym_min(height, width)
+            across, down = (_bicubic(length, side, self.size) for length in (width, height))
+            return _grey_levels(down @ _grey_levels(x @ across.T))  # (B, 3, size, size)
+        side = torch.sym_max(height, width)
+        across, inside = _contain(width, side, self.size)
+        down, below = _contain(height, side, self.size)
+        x = _grey_levels(down @ _grey_levels(x @ across.T))
+        return torch.where(below[:, None] & inside, x, float(reading.PADDING[0]))
 
 
 def _grey_levels(x: torch.Tensor) -> torch.Tensor:
     return torch.floor(x + 0.5).clamp(0, 255)
 
 
-def _bicubic(length: Any, side: Any, size: int) -> torch.Tensor:
+def _contain(length: Any, longer: Any, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return weights (size, length) that scale a side and put it in the middle, and where it is.
+
+    The photo's longer side becomes `size`. As `reading.contained`.
+    """
+    scaled = torch.sym_max((2 * length * size + longer) // (2 * longer), 1)
+    place = torch.arange(size) - (size - scaled) // 2
+    inside = (place >= 0) & (place < scaled)
+    weight = _bicubic(length, length, scaled, place)
+    return torch.where(inside[:, None], weight, 0.0), inside
+
+
+def _bicubic(length: Any, side: Any, size: Any, place: torch.Tensor | None = None) -> torch.Tensor:
     """Return weights (size, length) that scale the middle `side` of `length` pixels to `size`.
 
     Keys' cubic convolution with a = -0.5 (IEEE Transactions on Acoustics, Speech, and Signal
     Processing 1981), stretched by the scale if that is above 1. `length` and `side` are ints,
-    symbolic ones during export.
+    symbolic ones during export. `place` are the pixels that are wanted, by default all.
     """
-    pixel, place = torch.arange(length), torch.arange(size)
+    pixel = torch.arange(length)
+    place = torch.arange(size) if place is None else place
     # Distances are integers, 2 · size per pixel: exact for photos of any size.
     centre = (2 * place + 1) * side + (length - side) * size
     distance = ((2 * pixel + 1) * size - centre[:, None]).abs()  # (size, length)
@@ -92,9 +112,9 @@ def _bicubic(length: Any, side: Any, size: int) -> torch.Tensor:
 class Deployed(nn.Module):
     """Photos (B, H, W, 3), uint8, of any size → probabilities (B, classes), float32."""
 
-    def __init__(self, classifier: Network, size: int) -> None:
+    def __init__(self, classifier: Network, size: int, fit: Fit) -> None:
         super().__init__()
-        self.fit = FitSquare(size)
+        self.fit = FitSquare(size, fit)
         self.classifier = classifier
 
     def forward(self, photos: torch.Tensor) -> torch.Tensor:
@@ -123,7 +143,7 @@ def to_onnx(classifier: Network, model: dict[str, Any]) -> bytes:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            Deployed(classifier, size).eval(),
+            Deployed(classifier, size, model["fit"]).eval(),
             (example,),
             input_names=["photos"],
             output_names=["probabilities"],
@@ -148,7 +168,7 @@ def to_onnx(classifier: Network, model: dict[str, Any]) -> bytes:
     return proto.SerializeToString(deterministic=True)
 
 
-def differences(exported: bytes, classifier: Network, size: int) -> tuple[float, float]:
+def differences(exported: bytes, classifier: Network, size: int, fit: Fit) -> tuple[float, float]:
     """Compare an exported classifier with the original on generated photos.
 
     Returns
@@ -170,7 +190,7 @@ def differences(exported: bytes, classifier: Network, size: int) -> tuple[float,
         for count, height, width in sizes:
             photos = np.stack([draw_photo(height, width, seed) for seed in range(count)])
             got = session.run(None, {"photos": photos})[0]
-            gaps.append(np.abs(got - _original(classifier, photos, size)).max())
+            gaps.append(np.abs(got - _original(classifier, photos, size, fit)).max())
         return float(np.max(gaps))  # not max(), which may lose a NaN
 
     same, resampled = map(largest, _check_sizes(size))
@@ -205,12 +225,12 @@ def draw_photo(height: int, width: int, seed: int) -> np.ndarray:
 
 
 @torch.inference_mode()
-def _original(classifier: Network, photos: np.ndarray, size: int) -> np.ndarray:
+def _original(classifier: Network, photos: np.ndarray, size: int, fit: Fit) -> np.ndarray:
     """Return probabilities as `predict` does: from files that are read as in training."""
     squares = []
     for photo in photos:
         file = io.BytesIO()
         Image.fromarray(photo).save(file, "PNG")
-        squares.append(read_photo(file, size)[0])
+        squares.append(reading.read_photo(file.getvalue(), size, fit).pixels)
     x = torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2)
     return classifier(x).double().softmax(dim=1).numpy()

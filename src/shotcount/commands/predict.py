@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +20,16 @@ from tqdm import tqdm
 from shotcount.classifier.keep import load
 from shotcount.commands import grouping
 from shotcount.core.errors import UserError, printable
+from shotcount.core.params import Fit
 from shotcount.networks.devices import pick_device
 from shotcount.networks.heads import Network
-from shotcount.photos.decoding import read_photo, why
-from shotcount.photos.finding import natural, walk_photos
+from shotcount.photos.reading import read_photo, why
+from shotcount.photos.walking import count_kinds, natural, walk
 from shotcount.scoring.predictions import probability
 from shotcount.training.strategies import predict
 
 Row = dict[str, str | int | float]
+LINK = "a link to a folder: name the folder itself"
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ def run(given: argparse.Namespace) -> int:
         sys.stdout.write(as_csv([*heads, "label", "probability", *map(probability, classes)]))
     # No progress bar between rows in a terminal.
     hidden = True if sys.stdout.isatty() else None
-    found = predict_files(network, photos, model["size"], given.batch_size)
+    found = predict_files(network, photos, model["size"], model["fit"], given.batch_size)
     watched = tqdm(found, "predict", len(photos), unit="photo", disable=hidden)
     for (photo, made), sample in zip(watched, groups.samples, strict=True):
         if isinstance(made, str):
@@ -90,31 +93,29 @@ def find_files(places: Sequence[Path]) -> list[PhotoFile]:
     photos = []
     for place in places:
         if place.is_dir():
-            below = [_found(path, place) for path in walk_photos(place)]
+            tree = walk(place)
+            below = [PhotoFile(place / path, path) for path in tree.photos]
+            below += [PhotoFile(place / path, path, LINK) for path in tree.links]
             photos += sorted(below, key=lambda photo: natural(photo.inside))
             if not below:
-                photos.append(PhotoFile(place, "", "a folder without photos"))
+                fault = "a folder without photos"
+                fault += f", but {count_kinds(tree.others)}" if tree.others else ""
+                photos.append(PhotoFile(place, "", fault))
         else:
             photos.append(PhotoFile(place, place.as_posix()))
     return photos
 
 
-def _found(path: Path, folder: Path) -> PhotoFile:
-    fault = "a link to a folder: name the folder itself" if path.is_dir() else ""
-    return PhotoFile(path, path.relative_to(folder).as_posix(), fault)
-
-
 # ---------------------------------------------------------------------------- predicting
 
 
-def _read(photo: PhotoFile, size: int) -> np.ndarray | str:
+def _read(photo: PhotoFile, size: int, fit: Fit) -> np.ndarray | str:
     """Decode a photo as in training, or return why it can't be decoded."""
     if photo.fault:
         return photo.fault
     try:
         str(photo.path).encode()  # raises for a path that can't be printed
-        # Read whole, since the file may be a pipe and Pillow seeks.
-        return read_photo(io.BytesIO(photo.path.read_bytes()), size)[0]
+        return read_photo(photo.path.read_bytes(), size, fit).pixels
     except MemoryError:
         raise
     except Exception as error:
@@ -122,7 +123,7 @@ def _read(photo: PhotoFile, size: int) -> np.ndarray | str:
 
 
 def _decode(
-    photos: Sequence[PhotoFile], size: int, batch_size: int
+    photos: Sequence[PhotoFile], size: int, fit: Fit, batch_size: int
 ) -> Iterator[list[tuple[PhotoFile, np.ndarray | str]]]:
     """Yield decoded batches; all cores decode one batch ahead."""
     # Threads suffice: Pillow releases the GIL while it decodes and resizes.
@@ -131,7 +132,7 @@ def _decode(
         ahead: deque[tuple[Sequence[PhotoFile], Iterator[np.ndarray | str]]] = deque()
         for start in range(0, len(photos) + batch_size, batch_size):
             batch = photos[start : start + batch_size]
-            ahead.append((batch, pool.map(_read, batch, [size] * len(batch))))
+            ahead.append((batch, pool.map(partial(_read, size=size, fit=fit), batch)))
             if start:
                 yield list(zip(*ahead.popleft(), strict=True))
     finally:
@@ -139,7 +140,7 @@ def _decode(
 
 
 def predict_files(
-    network: Network, photos: Sequence[PhotoFile], size: int, batch_size: int
+    network: Network, photos: Sequence[PhotoFile], size: int, fit: Fit, batch_size: int
 ) -> Iterator[tuple[PhotoFile, np.ndarray | str]]:
     """Yield each photo with the probability of every class, or with why it can't be used.
 
@@ -150,8 +151,8 @@ def predict_files(
     network : Network
         In eval mode, as from `classifier.keep.load`.
     photos : sequence of PhotoFile
-    size : int
-        Side in pixels of the photos that the network was trained on.
+    size, fit
+        Side in pixels of the photos that the network was trained on, and how they were made square.
     batch_size : int
         Photos to compute on at once; only the last bits of a probability depend on it.
 
@@ -161,7 +162,7 @@ def predict_files(
     ndarray of shape (classes,), float64, or str
     """
     device = network.head.weight.device
-    for batch in _decode(photos, size, batch_size):
+    for batch in _decode(photos, size, fit, batch_size):
         pixels = [made for _, made in batch if not isinstance(made, str)]
         found: Iterator[np.ndarray] = iter(())
         if pixels:

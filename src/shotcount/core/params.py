@@ -22,6 +22,7 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 UpToOne = Annotated[float, Field(gt=0, le=1)]
 PhotoSize = Annotated[int, Field(ge=16)] | Literal["auto"]
+Fit = Literal["crop", "pad"]  # how a photo becomes a square: see data.fit in params.yaml
 
 
 class Section(pydantic.BaseModel):

@@ -28,7 +28,8 @@ MANIFEST: Table = PHOTO | {
     "height": "int64",
     "sha256": "str",
 }
-LEFT_OUT: Table = {"path": "str", "reason": "str"}  # photos that can't be used
+# Photos that can't be used. A row without a path counts the files that aren't photos.
+LEFT_OUT: Table = {"path": "str", "reason": "str"}
 SPLIT: Table = {"seed": "int64"} | PHOTO  # each training seed has a split of its own
 # The subset of n samples x k angles of a seed: its rows with sample_position < n and
 # angle_position < k.

@@ -1,8 +1,6 @@
 """Find the photos below a folder and read class, sample and angle from their paths."""
 
-import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -10,8 +8,8 @@ import pandas as pd
 from shotcount.core.errors import UserError, printable
 from shotcount.photos import names
 from shotcount.photos.table import read_table
+from shotcount.photos.walking import list_photos
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 LAYOUT = r"^(?P<label>[^/]+)/(?P<sample>[^/]+)/(?P<angle>[^/]+)\.\w+$"
 ONE_A_SAMPLE = r"^(?P<label>[^/]+)/(?P<sample>[^/]+)\.\w+$"
 
@@ -132,52 +130,7 @@ def _check_names(photos: pd.DataFrame) -> None:
         )
 
 
-def list_photos(root: Path) -> list[str]:
-    """List the photos below `root`, by their paths relative to it, in natural order.
-
-    Raises
-    ------
-    UserError
-        If `root` is not a folder, or a folder below it is a link or can't be read.
-    """
-    if not root.is_dir():
-        raise UserError(f"data.path: {root} is not a folder: name the folder that holds the photos")
-    paths = list(walk_photos(root))
-    if links := [path for path in paths if path.is_dir()]:
-        raise UserError(
-            f"data.path: {printable(links[0])} is a link to a folder, and only data.path itself "
-            "may be one: copy the folder"
-        )
-    return sorted((path.relative_to(root).as_posix() for path in paths), key=natural)
-
-
-def walk_photos(root: Path) -> Iterator[Path]:
-    """Yield every photo below a folder, and every link to a folder, which is not followed.
-
-    A photo is recognised by its suffix; only decoding checks its content.
-
-    Raises
-    ------
-    UserError
-        If a folder can't be read.
-    """
-    for place, folders, files in os.walk(root, onerror=_refuse):
-        yield from (path for name in folders if (path := Path(place, name)).is_symlink())
-        for path in (Path(place, name) for name in files):
-            if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
-                yield path
-
-
-def _refuse(error: OSError) -> None:
-    """Stop at a folder that can't be read, which os.walk would leave out without a word."""
-    raise UserError(
-        f"the folder {printable(error.filename)} can't be read ({error.strerror}): let this user "
-        "read it, or move it away"
-    ) from None
-
-
 def _nothing_fits(root: Path, paths: list[str], pattern: str | None, table: str | None) -> str:
-    example = f", for example {printable(paths[0])}" if paths else ""
     wanted = pattern or "<class>/<sample>/<angle>.jpg"
     if table:
         wanted += f" and {table}"
@@ -185,12 +138,6 @@ def _nothing_fits(root: Path, paths: list[str], pattern: str | None, table: str 
     if pattern is None and any(path.count("/") == 1 for path in paths):
         hint = f"for one photo a sample, <class>/<sample>.jpg, set data.pattern: '{ONE_A_SAMPLE}'"
     return (
-        f"data.path: none of the {len(paths)} photos below {root}{example}, fits {wanted}: {hint}"
+        f"data.path: none of the {len(paths)} photos below {root}, for example "
+        f"{printable(paths[0])}, fits {wanted}: {hint}"
     )
-
-
-def natural(text: str) -> list[tuple[int, str]]:
-    """Return a sort key that puts angle 2 before angle 10."""
-    return [
-        (int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)
-    ]

@@ -1,7 +1,7 @@
 """Turn a collection into a manifest and pixels. No later stage opens a photo."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -9,31 +9,38 @@ import pandas as pd
 
 from shotcount.core import files
 from shotcount.core.errors import UserError, printable
+from shotcount.core.params import Fit
 from shotcount.core.pixels import write_shards
-from shotcount.photos.decoding import Facts, decode
+from shotcount.photos.decoding import Facts
+from shotcount.photos.walking import count_kinds, walk
+
+MUCH_CUT = 0.25  # a photo of 4:3 loses just so much to the centre crop
 
 
 def prepare(
-    root: Path,
     photos: pd.DataFrame,
+    facts: Iterable[Facts],
     size: int,
     on_bad_photo: str,
     work: Path,
     folder: Path,
-    watch: Callable[[Iterator["Facts"]], Iterable["Facts"]] = iter,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Decode the photos that `find_photos` has found into uint8 shards, and describe them.
+    """Describe photos, and write those that can be used as uint8 shards.
 
     Parameters
     ----------
+    photos : DataFrame
+        The table that `find_photos` returns.
+    facts : iterable of Facts
+        What `decode` yields for them.
+    size : int
+        Side of the decoded photos in pixels.
     on_bad_photo : {"error", "skip"}
     work : Path
-        A folder that keeps the decoded photos: if an interruption or a bad photo stops this call,
-        the next call doesn't decode them again.
+        The folder that `decode` has written to. If an interruption or a bad photo stops this call,
+        the next one doesn't decode the photos again.
     folder : Path
         Where the pixels go; `core.pixels.Pixels` reads them.
-    watch : callable
-        Wraps the iterator over the photos, for a progress display.
 
     Returns
     -------
@@ -47,8 +54,7 @@ def prepare(
     UserError
         If photos can't be used and `on_bad_photo` is "error"; the message names all of them.
     """
-    facts = list(watch(decode(root, photos, size, work)))
-    usable, left_out = judge(photos, facts, on_bad_photo)
+    usable, left_out = judge(photos, list(facts), on_bad_photo)
     # Shards of an interrupted call are kept only if the same photos are usable.
     name = hashlib.sha256("".join(usable["sha256"]).encode()).hexdigest()
     decoded = np.memmap(work / "pixels", np.uint8, mode="r").reshape(-1, size, size, 3)
@@ -103,14 +109,34 @@ def judge(
     return table[table["fault"] == ""].reset_index(drop=True), left_out
 
 
-def remarks(manifest: pd.DataFrame, left_out: pd.DataFrame, size: int) -> list[str]:
+def other_files(root: Path) -> pd.DataFrame:
+    """Return a row of `core.tables.LEFT_OUT` that counts the files that aren't photos, if any."""
+    others = walk(root).others
+    rows = [{"path": "", "reason": count_kinds(others)}] if others else []
+    return pd.DataFrame(rows, columns=["path", "reason"])
+
+
+def remarks(manifest: pd.DataFrame, left_out: pd.DataFrame, size: int, fit: Fit) -> list[str]:
     """List what is worth a look but doesn't stop the study."""
-    made = [f"left out: {row.path}: {row.reason}" for row in left_out.itertuples()]
+    made = [
+        f"left out: {row.path}: {row.reason}" if row.path else f"left out: {row.reason}"
+        for row in left_out.itertuples()
+    ]
+    for note, own in manifest[manifest["note"] != ""].groupby("note", sort=False):
+        made.append(f"{len(own):,} photos: {note}: {printable(own['path'].iloc[0])} first")
     small = manifest[manifest[["width", "height"]].min(axis=1) < size]
     if len(small):
         made.append(
             f"{len(small)} photos are smaller than data.size ({size} px) and were enlarged, "
             f"{printable(small['path'].iloc[0])} first"
+        )
+    sides = manifest[["width", "height"]]
+    cut = 1 - sides.min(axis=1) / sides.max(axis=1)  # share of the area outside the centre square
+    if fit == "crop" and len(much := manifest[cut > MUCH_CUT]):
+        made.append(
+            f"{len(much):,} photos lose more than a quarter of their area to the crop, up to "
+            f"{cut.max():.0%} ({printable(manifest['path'][cut.idxmax()])}): if what they show may "
+            "lie at the edge, set data.fit: pad"
         )
     copies = manifest[manifest.duplicated(["sample", "sha256"], keep=False)]
     if len(copies):

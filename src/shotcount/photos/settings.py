@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from shotcount.core.params import PhotoSize, Section, Sections
+from shotcount.core.params import Fit, PhotoSize, Section, Sections
 
 
 class DataSettings(Section):
@@ -10,6 +10,7 @@ class DataSettings(Section):
     pattern: str | None
     table: str | None
     size: PhotoSize
+    fit: Fit
     on_bad_photo: Literal["error", "skip"]
 
 
