@@ -179,8 +179,8 @@ def test_the_stage_keeps_the_model_that_validation_chose(study: Clone) -> None:
     if model["strategy"] == "frozen":
         for name, value in load_file(study.folder / "data/backbone.safetensors").items():
             assert torch.equal(state[f"backbone.{name}"], value)
-    test = set(study.table("data/splits/test", tables.SPLIT)["sample"])
-    check_apart(model["samples_seen"], pd.DataFrame({"sample": sorted(test)}), Path("x"))
+    test = tables.of_seed(study.table("data/splits/test", tables.SPLIT), model["seed"])
+    check_apart(model["samples_seen"], test, Path("x"))
 
 
 def test_the_card_tells_this_models_own_numbers(study: Clone) -> None:
@@ -198,8 +198,8 @@ def test_the_card_tells_this_models_own_numbers(study: Clone) -> None:
         assert f"| {label} | {100 * recall:.1f} (" in text
     assert f"| 3 | {100 * whole.mean():.1f} (" in text
     assert f"for {100 * right.mean():.1f} % (95 % interval" in text
-    # Of each class 8 samples of 3 photos: 4 train, 2 validate, 2 test.
-    assert text.count("| 4 (12) | 2 (6) | 2 (6) |") == 2
+    # Of each class 9 samples of 3 photos: 4 train, 2 validate, 3 test.
+    assert text.count("| 4 (12) | 2 (6) | 3 (9) |") == 2
     assert model["manifest_sha256"] in text
 
 

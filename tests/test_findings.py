@@ -313,6 +313,20 @@ def test_sentences_answer_in_counts_with_intervals() -> None:
     assert "(classical optimum: 3." in plan
 
 
+def test_a_subset_is_called_enough_only_if_its_loss_is_shown_to_be_within_the_tolerance() -> None:
+    loss = answer({"frozen": FROZEN}).enough.loss
+    assert loss.value < loss.high
+    a = answer({"frozen": FROZEN}, tolerance=(loss.value + loss.high) / 2)
+    assert (a.enough.photos.value, a.enough.shown) == (360, False)
+    assert a.enough.to_show == pytest.approx(4 * TEST_SAMPLES)  # for half of the width
+    assert headline(a)[0].startswith("360 photos are the best guess: 120 samples from 3 angles")
+    assert headline(a)[0].endswith("to show that it is less takes tests of about 800 samples.")
+    assert " are the best guess for enough: with all 1,200" in sentences(a)[0]
+    a = answer({"frozen": FROZEN}, tolerance=loss.high)
+    assert a.enough.shown
+    assert headline(a)[0].startswith("360 photos are enough: 120 samples from 3 angles each lose")
+
+
 def test_plan_far_beyond_the_study_is_no_advice() -> None:
     text = sentences(answer({"frozen": FROZEN}, target_accuracy=0.93))[3]
     assert text.startswith("93.0 % is too far off to plan for")

@@ -50,6 +50,8 @@ def summary(
         **_ends("photos", a.enough.photos),
         **_ends("angles_at_all_samples", a.enough.at_all_samples),
         **_ends("accuracy_lost", a.enough.loss),
+        "shown": a.enough.shown,
+        "samples_to_show": _rounded(float(f"{a.enough.to_show:.2g}")),
         **_ends("gain_of_twice_the_samples", a.more_samples.gain if a.more_samples else None),
         **_ends("gain_of_twice_the_angles", a.more_angles.gain if a.more_angles else None),
         **_ends("ceiling", a.ceiling),

@@ -146,7 +146,8 @@ def _alts(results: Mapping[str, pd.DataFrame], answer: Answer) -> dict[str, str]
         for strategy, own in kept["val_loss"]
     )
     smallest = (
-        f" Enough: {enough.samples:,} samples from {enough.angles} angle(s) each."
+        f" {'Enough' if enough.shown else 'Best guess'}: {enough.samples:,} samples from "
+        f"{enough.angles} angle(s) each."
         if enough.photos.value < enough.largest
         else ""
     )

@@ -78,7 +78,7 @@ def _circle_enough(axes: Axes, answer: Answer) -> None:
         clip_on=False,
     )
     axes.annotate(
-        "enough",
+        "enough" if enough.shown else "best guess",
         (enough.samples, enough.angles),
         xytext=(0, 12),
         textcoords="offset points",

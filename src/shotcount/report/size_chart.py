@@ -84,13 +84,13 @@ def _draw_reference(axes: Axes, reference: Mapping[Any, float]) -> None:
 
 
 def _point_out_enough(axes: Axes, curve: pd.DataFrame, answer: Answer) -> None:
-    """Point an arrow at the subset that is enough."""
+    """Point an arrow at the subset that is enough, or the best guess."""
     enough = answer.enough
     cell = curve.set_index(["strategy", "samples", "angles"]).loc[
         (answer.strategy, enough.samples, enough.angles)
     ]
     axes.annotate(
-        f"{cell['photos']:,.0f} photos\nare enough",
+        f"{cell['photos']:,.0f} photos\n{'are enough' if enough.shown else '(best guess)'}",
         (cell["photos"], cell["accuracy"]),
         xytext=(0, 24),
         textcoords="offset points",

@@ -32,14 +32,19 @@ def headline(answer: Answer) -> list[str]:
     if answer.accuracy.low <= answer.guessing:
         return sentences(answer)
     a, enough = answer, answer.enough
-    many = (
-        f"More than {enough.largest:,} photos may well help: no smaller subset is expected within "
-        f"{points(a.tolerance)} of them."
-        if enough.photos.value == enough.largest
-        else f"{enough.photos.value:,.0f} photos are enough: {enough.samples:,} samples from "
-        f"{counted(enough.angles, 'angle')} each (95 % interval {enough.photos.low:,.0f} to "
-        f"{enough.photos.high:,.0f} photos)."
-    )
+    size = f"{enough.samples:,} samples from {counted(enough.angles, 'angle')} each"
+    if enough.photos.value == enough.largest:
+        many = (
+            f"More than {enough.largest:,} photos may well help: no smaller subset is expected "
+            f"within {points(a.tolerance)} of them."
+        )
+    elif enough.shown:
+        many = (
+            f"{enough.photos.value:,.0f} photos are enough: {size} lose at most "
+            f"{points(enough.loss.high)} against all {enough.largest:,}."
+        )
+    else:
+        many = f"{enough.photos.value:,.0f} photos are the best guess: {size}. {_not_shown(a)}"
     return [
         many,
         f"Use {LOOKS[a.strategy].method}: with all {enough.largest:,} photos it got "
@@ -85,17 +90,27 @@ def _enough(a: Answer) -> str:
             f"{points(a.tolerance)} of that, so more photos may well help.{count}"
         )
     loss = f"{plain_points(enough.loss.value)} ({_range(enough.loss)})"
+    called = "enough" if enough.shown else "the best guess for enough"
     text = (
         f"{photos.value:,.0f} photos ({enough.samples:,} samples from "
-        f"{counted(enough.angles, 'angle')} each) are enough: {verdict}, and {photos.value:,.0f} "
-        f"are expected to lose {loss} of it.{count}"
+        f"{counted(enough.angles, 'angle')} each) are {called}: {verdict}, and "
+        f"{photos.value:,.0f} are expected to lose {loss} of it.{count}"
     )
-    if enough.loss.high > a.tolerance:
-        text += (
-            f" The test samples can't rule out a loss of up to {points(enough.loss.high)}, more "
-            f"than the {points(a.tolerance)} asked for."
-        )
-    return text
+    return text if enough.shown else f"{text} {_not_shown(a)}"
+
+
+def _not_shown(a: Answer) -> str:
+    """Say how much may be lost, and what it takes to show that the subset is enough."""
+    enough = a.enough
+    said = (
+        f"Up to {points(enough.loss.high)} may be lost, more than the {points(a.tolerance)} asked "
+        "for"
+    )
+    if math.isfinite(enough.to_show):
+        # Two digits: the number rests on an estimate of the loss.
+        count = float(f"{enough.to_show:.2g}")
+        return f"{said}; to show that it is less takes tests of about {count:,.0f} samples."
+    return f"{said}."
 
 
 def _against(a: Answer) -> str:

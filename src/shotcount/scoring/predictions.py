@@ -46,8 +46,9 @@ def hits(predictions: pd.DataFrame, labels: list[str]) -> tuple[np.ndarray, np.n
     chosen = probabilities(predictions, labels).argmax(axis=1)
     right = chosen == class_indices(predictions["label"], labels)
     photos, first, place = np.unique(predictions["photo"], return_index=True, return_inverse=True)
-    correct = np.full((predictions["seed"].max() + 1, len(photos)), np.nan, np.float32)
-    correct[predictions["seed"], place] = right
+    seeds, seed = np.unique(predictions["seed"], return_inverse=True)
+    correct = np.full((len(seeds), len(photos)), np.nan, np.float32)
+    correct[seed, place] = right
     return correct, predictions["sample"].to_numpy()[first]
 
 

@@ -44,10 +44,12 @@ def right_by_views(
         summed = log_p[rows + starts[own][:, None, None]].cumsum(axis=2)
         hit = summed.argmax(axis=3) == truth[starts[own]][:, None, None]  # (own, orders, views)
         right[:, own] = hit.mean(axis=1).T
-    seeds = sizes.index.get_level_values("seed")
-    samples, place = np.unique(sizes.index.get_level_values("sample"), return_inverse=True)
-    result = np.full((most, seeds.max() + 1, len(samples)), np.nan)
-    result[:, seeds, place] = right
+    (seeds, seed), (samples, place) = (
+        np.unique(sizes.index.get_level_values(name), return_inverse=True)
+        for name in ("seed", "sample")
+    )
+    result = np.full((most, len(seeds), len(samples)), np.nan)
+    result[:, seed, place] = right
     return result, samples
 
 
