@@ -71,7 +71,7 @@ def read_collection(root: Path, pattern: str | None, size: int) -> Collection:
         work.mkdir()
         found = find_photos(root, pattern)
         facts = decode(root, found, size, "crop", work)
-        manifest, _ = prepare(found, facts, size, "error", work, made)
+        manifest, _ = prepare(found, facts, size, "skip", work, made)
         features = np.concatenate(list(extract(backbone, Pixels.open(made), CPU)))
     return Collection(manifest, features)
 
