@@ -7,13 +7,13 @@ from shotcount.core import files
 from shotcount.core.params import Part, load_params
 from shotcount.core.stage import recorded_seconds, run_stage
 from shotcount.core.study import StudyParams
-from shotcount.core.tables import LEFT_OUT, MANIFEST, read, table_file, write
+from shotcount.core.tables import LEFT_OUT, MANIFEST, SPLIT, of_seed, read, table_file, write
 from shotcount.findings.settings import AnswerParams
 from shotcount.findings.study import study_results, training_results
 from shotcount.findings.tables import METRICS
 from shotcount.report import charts, numbers, page, sections
 
-PHOTOS, OUT = Path("data/manifest"), Path("metrics")
+PHOTOS, TRAIN, OUT = Path("data/manifest"), Path("data/splits/train"), Path("metrics")
 
 
 class DataPart(Part):
@@ -28,13 +28,15 @@ def main() -> None:
     params = load_params(Path("params.yaml"), Params)
     study = params.study
     history, unsettled = training_results(Path("data/models"), Path("data/rates"), study)
+    manifest, train = read(PHOTOS, MANIFEST), of_seed(read(TRAIN, SPLIT), 0)
+    share = train["sample"].nunique() / manifest["sample"].nunique()
     results, answer, test = study_results(
-        Path("data/evaluation"), study.strategies, params.answer, study.seed, unsettled
+        Path("data/evaluation"), study.strategies, params.answer, study.seed, unsettled, share
     )
     results["history"] = history
     left_out = read(Path("data/left_out.csv"), LEFT_OUT)
     data = {
-        "photos": len(read(PHOTOS, MANIFEST)),
+        "photos": len(manifest),
         "photos_left_out": int((left_out["path"] != "").sum()),
         "test_photos": len(test),
         "test_samples": test["sample"].nunique(),

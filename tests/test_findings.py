@@ -1,4 +1,5 @@
 import dataclasses
+import re
 from itertools import product
 from typing import Any
 
@@ -61,11 +62,13 @@ def learn(accuracy: Accuracy) -> list[Learning]:
 
 
 def answer(
-    accuracy: Accuracy, guessing: float = 0.5, *, raise_: str | None = None, **wanted: float
+    accuracy: Accuracy, guessing: float = 0.5, *, raise_: str | None = None, **wanted: float | str
 ) -> Answer:
     """`raise_`: a parameter that kept its strategy from converging."""
     unsettled = {name: [raise_] if f".{name}." in (raise_ or "") else [] for name in accuracy}
-    return answer_study(learn(accuracy), guessing, WANTED.model_copy(update=wanted), unsettled)
+    return answer_study(
+        learn(accuracy), guessing, WANTED.model_copy(update=wanted), unsettled, 0.65
+    )
 
 
 def saturating(n: int, k: int, rho: float = 0.5, ceiling: float = 0.95) -> float:
@@ -308,9 +311,10 @@ def test_sentences_answer_in_counts_with_intervals() -> None:
     assert "frozen reached 89.1 % of the test photos (95 % interval" in size
     assert "are expected to lose 0." in size
     assert "ten angles of one sample are worth 1.8" in angles
-    assert "Twice the samples (240 × 10) would bring" in more
+    assert "Twice the samples (370 in all, 240 × 10 for training) would bring" in more
     assert "The cheapest way to 90.0 % is expected to be" in plan
     assert "(classical optimum: 3." in plan
+    assert re.search(r"With those for validation and tests, photograph \d+ samples in all\.$", plan)
 
 
 def test_a_subset_is_called_enough_only_if_its_loss_is_shown_to_be_within_the_tolerance() -> None:
@@ -331,6 +335,24 @@ def test_plan_far_beyond_the_study_is_no_advice() -> None:
     text = sentences(answer({"frozen": FROZEN}, target_accuracy=0.93))[3]
     assert text.startswith("93.0 % is too far off to plan for")
     assert "where 120 samples were studied" in text
+
+
+def test_without_a_target_the_plan_is_for_one_point_more_than_the_study_reached() -> None:
+    a = answer({"frozen": FROZEN}, target_accuracy="auto")
+    assert a.target == pytest.approx(a.accuracy.value + 0.01, abs=5e-4)
+    assert a.plan is not None
+    assert a.plan.samples > 120
+    assert a.in_all(65) == 100
+    assert a.in_all(a.plan.samples) > a.plan.samples
+    flat = answer({"frozen": dict.fromkeys(GRID, 0.8)}, target_accuracy="auto")
+    assert "81.0 % is not reachable with more photos like these" in sentences(flat)[3]
+
+
+def test_a_plan_has_no_fewer_angles_than_the_study() -> None:
+    sizes = product((15, 30, 60, 120), (2, 3, 5, 10))
+    a = answer({"frozen": {size: saturating(*size) for size in sizes}}, target_accuracy=0.6)
+    assert a.plan is not None
+    assert (a.plan.samples, a.plan.angles, a.plan.within) == (15, 2, True)
 
 
 def test_target_below_the_study_is_reached_already() -> None:
@@ -357,7 +379,7 @@ def test_accuracy_no_better_than_guessing_is_no_answer() -> None:
 def results() -> Results:
     accuracy = {"frozen": FROZEN, "scratch": WORSE}
     learnings = learn(accuracy)
-    a = answer_study(learnings, 0.5, WANTED, {"frozen": [], "scratch": []})
+    a = answer_study(learnings, 0.5, WANTED, {"frozen": [], "scratch": []}, 0.65)
     value = np.concatenate([list(cells.values()) for cells in accuracy.values()])
     alike = dict.fromkeys(("accuracy", "balanced_accuracy", "macro_f1"), value)
     scores = study(accuracy)[0].assign(**alike, log_loss=0.5, ece=0.02)

@@ -61,7 +61,7 @@ def make_results() -> tuple[dict[str, pd.DataFrame], Answer]:
         replicates=200, reference={},
     )  # fmt: skip
     unsettled = {"scratch": ["train.scratch.epochs"], "frozen": [], "finetune": []}
-    answer = answer_study(learnings, 0.5, wanted, unsettled)
+    answer = answer_study(learnings, 0.5, wanted, unsettled, 0.5)
     views = [
         view for own in learnings
         for view in accuracy_by_views(own, rng.random((4, 3, 40)) < 0.8, np.arange(40))

@@ -45,7 +45,7 @@ def test_yaml_1_2_floats_and_a_step_schedule_are_read(tmp_path: Path, params_tex
         ("angles: [1, 3, 10]", "angles: [10, 10]", "study: angles .* lists a value twice"),
         ("samples: [1.0]", "samples: [1.5]", "study.samples.0: expected"),
         ("angles: [1, 2, 3", "angles: [3, 2, 3", "frozen_grid: angles .* lists a value twice"),
-        ("target_accuracy: 0.78", "target_accuracy: 83", "answer.target_accuracy: expected"),
+        ("target_accuracy: auto", "target_accuracy: 83", "answer.target_accuracy: expected"),
         ("val: 0.15", "val: 0.8", "split: val and test together must stay below 1"),
         ("test: null", "test: 0.2", "split: set one of folds and test, and the other to null"),
         ("folds: 5", "folds: 2", "split.folds: expected .*greater than or equal to 3"),

@@ -1,5 +1,6 @@
 """The answer of a study: which strategy, how many photos, what more would bring."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -27,10 +28,15 @@ class Answer:
     more_angles: More | None
     plan: Plan | None
     target: float
+    trained_share: float  # of the samples: the others are needed for validation and tests
     ceiling: Estimate | None
     extrapolates: bool  # whether there are enough cells for a curve
     smallest: float  # measured accuracy on the strategy's smallest subset
     most_angles: int
+
+    def in_all(self, training: int) -> int:
+        """Return how many samples to photograph so that so many are left for training."""
+        return math.ceil(training / self.trained_share - 1e-9)
 
 
 def answer_study(
@@ -38,14 +44,20 @@ def answer_study(
     guessing: float,
     wanted: AnswerSettings,
     unsettled: Mapping[str, list[str]],
+    trained_share: float,
 ) -> Answer:
     """Choose the best strategy; find how many photos it needs and what more would bring.
 
-    `unsettled` has the result of `why_unsettled` for each strategy.
+    `unsettled` has the result of `why_unsettled` for each strategy; `trained_share` is the share of
+    the collection's samples that can be trained on. The target `auto` is one point above the
+    accuracy on the largest subset: what the next photos could bring.
     """
     at = common_largest(learnings)
     best = min(learnings, key=lambda own: own.error[0, at[own.strategy]])
     place = at[best.strategy]
+    reached = float(1 - best.error[0, best.largest])
+    auto = wanted.target_accuracy == "auto"
+    target = min(round(reached + 0.01, 3), 1.0) if auto else float(wanted.target_accuracy)
     return Answer(
         strategy=best.strategy,
         accuracy=Estimate(float(1 - best.error[0, place]), *best.accuracy_intervals()[place]),
@@ -57,8 +69,9 @@ def answer_study(
         redundancies={own.strategy: redundancy(own) for own in learnings},
         more_samples=extrapolate(best, samples=2, angles=1),
         more_angles=extrapolate(best, samples=1, angles=2),
-        plan=find_plan(best, wanted.target_accuracy, wanted.cost_per_sample, wanted.cost_per_photo),
-        target=wanted.target_accuracy,
+        plan=find_plan(best, target, wanted.cost_per_sample, wanted.cost_per_photo),
+        target=target,
+        trained_share=trained_share,
         ceiling=find_ceiling(best),
         extrapolates=best.curves is not None,
         smallest=float(1 - best.error[0, best.photos.argmin()]),

@@ -71,7 +71,7 @@ def find_plan(
     effective = curves.photos_for(1 - target)
     rho = float(lower_median(curves.redundancy[1:]))
     most = 2 * learning.angles.max() if vary(learning.angles) else learning.angles.max()
-    angles = np.arange(1 if vary(learning.angles) else most, most + 1)
+    angles = np.arange(learning.angles.min(), most + 1)
     worth = angles / (1 + (angles - 1) * curves.redundancy[:, None])  # (rows, angles) per sample
     needed = np.maximum(np.ceil(effective[:, None] / worth - 1e-9), learning.samples.min())
     samples = lower_median(needed[1:])
@@ -88,7 +88,7 @@ def find_plan(
         cost=float(cost[best]),
         optimum=float(optimum),
         studied=int(learning.samples.max()),
-        within=bool(samples[best] * angles[best] == learning.samples.min() * angles[0]),
+        within=bool(best == 0 and samples[best] == learning.samples.min()),
     )
 
 

@@ -1,7 +1,7 @@
 """Settings of the statistics: the section `answer` of params.yaml."""
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -11,7 +11,7 @@ from shotcount.core.study import StrategyName
 
 class AnswerSettings(Section):
     tolerance: Fraction
-    target_accuracy: Fraction
+    target_accuracy: Fraction | Literal["auto"]
     cost_per_sample: NotNegative
     cost_per_photo: Positive
     replicates: Annotated[int, Field(ge=100)]

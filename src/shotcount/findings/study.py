@@ -63,6 +63,7 @@ def study_results(
     wanted: AnswerSettings,
     seed: int,
     unsettled: Mapping[str, list[str]],
+    trained_share: float,
 ) -> tuple[dict[str, pd.DataFrame], Answer, pd.DataFrame]:
     """Analyse a study. Reads the predictions of one cell at a time.
 
@@ -76,6 +77,8 @@ def study_results(
         study.seed of params.yaml.
     unsettled : mapping of str to list of str
         As `training_results` returns it.
+    trained_share : float
+        Share of the collection's samples that can be trained on.
 
     Returns
     -------
@@ -102,7 +105,7 @@ def study_results(
     rng = np.random.default_rng(seed_for("answer", seed))
     learnings = learn_all(scores, right, sample_of, wanted.replicates, rng)
     guessing = test["label"].value_counts(normalize=True).max()
-    answer = answer_study(learnings, guessing, wanted, unsettled)
+    answer = answer_study(learnings, guessing, wanted, unsettled, trained_share)
     views = []
     for own in learnings:
         largest = own.strategy, own.samples[own.largest], own.angles[own.largest]

@@ -56,6 +56,7 @@ def summary(
         **_ends("gain_of_twice_the_angles", a.more_angles.gain if a.more_angles else None),
         **_ends("ceiling", a.ceiling),
         "plan_samples": a.plan.samples if a.plan else None,
+        "plan_samples_in_all": a.in_all(a.plan.samples) if a.plan else None,
         "plan_angles": a.plan.angles if a.plan else None,
         **_ends("plan_photos", a.plan.photos if a.plan else None),
     }

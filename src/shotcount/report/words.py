@@ -172,19 +172,22 @@ def _more(a: Answer) -> str:
             "half of the largest)."
         )
     if a.most_angles == 1:
-        return f"Twice the samples {_gain(a.more_samples, 'samples')}."
+        return f"Twice the samples {_gain(a, a.more_samples, 'samples')}."
     return (
-        f"Twice the samples {_gain(a.more_samples, 'samples')}; "
-        f"twice the angles {_gain(a.more_angles, 'angles')}."
+        f"Twice the samples {_gain(a, a.more_samples, 'samples')}; "
+        f"twice the angles {_gain(a, a.more_angles, 'angles')}."
     )
 
 
-def _gain(more: More | None, axis: str) -> str:
+def _gain(a: Answer, more: More | None, axis: str) -> str:
     if more is None:
         return f"can't be predicted (study.{axis} has one size)"
+    size = f"{more.samples:,} × {more.angles}"
+    if axis == "samples":
+        size = f"{a.in_all(more.samples):,} in all, {size} for training"
     return (
-        f"({more.samples:,} × {more.angles}) would bring {plain_points(more.gain.value)} "
-        f"({_range(more.gain)}), to {percent(more.accuracy.value)}"
+        f"({size}) would bring {plain_points(more.gain.value)} ({_range(more.gain)}), to "
+        f"{percent(more.accuracy.value)}"
     )
 
 
@@ -206,8 +209,9 @@ def _plan(a: Answer) -> str:
             )
         optimum = f"{p.optimum:.1f}" if math.isfinite(p.optimum) else "no limit to the"
         return (
-            f"The cheapest way to {percent(a.target)} is expected to be {size}: {photos} at a "
-            f"cost of {p.cost:,.0f} (classical optimum: {optimum} angles)."
+            f"The cheapest way to {percent(a.target)} is expected to be {size} for training: "
+            f"{photos} at a cost of {p.cost:,.0f} (classical optimum: {optimum} angles). With "
+            f"those for validation and tests, photograph {a.in_all(p.samples):,} samples in all."
         )
     if a.ceiling and a.ceiling.value <= a.target:
         return (
