@@ -5,7 +5,7 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from conftest import make_manifest
+from conftest import held_out, make_manifest
 
 from shotcount.core.errors import UserError
 from shotcount.photos.finding import ONE_A_SAMPLE, find_photos
@@ -90,10 +90,10 @@ def test_a_split_is_found_by_its_name_in_any_case_or_the_names_are_told() -> Non
     photos = make_manifest({"a": 10, "b": 10})
     photos["given_split"] = "Training"
     photos.loc[photos["sample"].isin(["a/3", "b/5"]), "given_split"] = "Testing"
-    parts = split_samples(photos, 0.2, "testing", 0)
+    parts = split_samples(photos, held_out("testing"), 1)
     assert set(parts["test"]["sample"]) == {"a/3", "b/5"}
     with pytest.raises(UserError, match="reads 'holdout', but Testing, Training: give one of"):
-        split_samples(photos, 0.2, "holdout", 0)
+        split_samples(photos, held_out("holdout"), 1)
 
 
 # ---- labels and samples -------------------------------------------------------------
