@@ -73,7 +73,7 @@ class TestVariants:
         assert all(p.grad is None for p in network.backbone.parameters())
 
     def test_scratch_moves_every_parameter(self, setting: sides.Setting) -> None:
-        changed, network = train("scratch", setting)
+        changed, network = train("scratch", setting, epochs=3)
         assert {name for name, _ in network.named_parameters()} <= changed
 
     def test_only_scratch_leaves_the_pretrained_weights_aside(self, setting: sides.Setting) -> None:

@@ -219,7 +219,7 @@ def test_validation_comes_at_growing_distances() -> None:
     _, history = train_head(min_steps=400)
     distances = np.diff(history["step"])[:-1]  # the last one is cut off by the end
     assert list(distances) == sorted(distances)
-    assert distances[0] == 10 < distances[-1] == pytest.approx(0.1 * 400, rel=0.2)
+    assert distances[0] == 10 < distances[-1] == pytest.approx(0.2 * 300, rel=0.2)
 
 
 def test_training_ends_when_the_validation_loss_has_stopped_improving() -> None:
@@ -258,7 +258,7 @@ def test_the_start_is_kept_where_training_makes_it_worse() -> None:
 def test_the_last_look_is_kept_unless_another_is_clearly_better() -> None:
     head, history = train_head(schedule="auto", epochs=1000, rate=0.3)
     best, last = history["val_loss"].min(), history["val_loss"].iloc[-1]
-    assert best < last < best + 0.01
+    assert best < last < best + 0.03
     assert history["kept"].tolist() == (len(history) - 1) * [False] + [True]
     assert validation_loss(head) == pytest.approx(last, abs=1e-6)
 

@@ -43,9 +43,9 @@ def next_look(step: int) -> int:
     run has enough of them.
 
     >>> next_look(0), next_look(10), next_look(1000)
-    (10, 20, 1100)
+    (10, 20, 1200)
     """
-    return step + max(10, step // 10)
+    return step + max(10, step // 5)
 
 
 def has_settled(step: int, best_step: int) -> bool:
