@@ -30,13 +30,27 @@ def test_a_long_table_is_parquet_and_reads_the_same(
 
 
 def test_names_that_look_like_numbers_or_gaps_stay_text(path: Path) -> None:
-    row = {"photo": 0, "path": "NA/007/1e3.jpg", "label": "NA", "sample": "007", "angle": "1e3"}
+    row = {
+        "seed": 0,
+        "photo": 0,
+        "path": "NA/007/1e3.jpg",
+        "label": "NA",
+        "sample": "007",
+        "angle": "1e3",
+    }
     tables.write(path, pd.DataFrame([row]), tables.SPLIT)
     assert tables.read(path, tables.SPLIT).iloc[0].to_dict() == row
 
 
 def test_names_with_commas_quotes_and_line_breaks_survive(path: Path) -> None:
-    row = {"photo": 0, "path": 'a "b",\nc\r.jpg\r', "label": "é", "sample": "x,y", "angle": ""}
+    row = {
+        "seed": 0,
+        "photo": 0,
+        "path": 'a "b",\nc\r.jpg\r',
+        "label": "é",
+        "sample": "x,y",
+        "angle": "",
+    }
     tables.write(path, pd.DataFrame([row]), tables.SPLIT)
     assert tables.read(path, tables.SPLIT).iloc[0].to_dict() == row
 
