@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from shotcount.classifier import card, figures, keep
 from shotcount.core import files, tables
 from shotcount.core.errors import UserError
+from shotcount.networks.backbones import build_backbone
 from shotcount.scoring.predictions import check_apart, prediction_columns, predictions_table
 from shotcount.scoring.scores import SCORES
 
@@ -145,6 +146,19 @@ def test_hundreds_of_classes_are_measured_without_warnings() -> None:
     f = figures.measure(run, labels, 100, np.random.default_rng(0))
     assert f.accuracy.value == 1
     assert len(f.recall) == 300
+    made = {
+        "network": "resnet18", "strategy": "frozen", "photos": 300, "samples": 300, "angles": 1,
+        "seed": 0, "size": 32, "fit": "crop", "versions": {}, "manifest_sha256": "0a1b",
+        "classes": labels, "settings": {}, "preprocessing": keep.preprocessing(
+            build_backbone("resnet18"), 32, "crop"
+        ),
+    }  # fmt: skip
+    looks = history({"frozen": [[0.5]]}).assign(step=0, val_accuracy=0.9)
+    text = card.write(made, f, {"test": run}, looks)
+    title = next(line for line in text.splitlines() if line.startswith("# "))
+    assert title.startswith("# Photo classifier: class 000, class 001, ")
+    assert title.endswith("class 011, …")
+    assert "Sorts photos into 300 classes" in text
 
 
 def test_intervals_redraw_samples_not_photos() -> None:
