@@ -23,7 +23,7 @@ from shotcount.scoring.predictions import (
     check_apart,
     prediction_columns,
     predictions_of,
-    probability,
+    predictions_table,
 )
 from shotcount.scoring.scores import CONFUSION, SCORES, confusion, score
 from shotcount.training.strategies import STRATEGIES, Arrays, assemble, predict
@@ -56,9 +56,8 @@ def main() -> None:
                 )
                 network.load_state_dict(load_file(folder / f"seed{seed}.safetensors"))
                 p = predict(network, load, own["photo"].to_numpy())
-                columns = {probability(label): p[:, i] for i, label in enumerate(classes)}
-                runs.append(own[["seed", "photo", "sample", "label"]].assign(**cell, **columns))
-            run = pd.concat(runs)
+                runs.append(predictions_table(own, p, classes))
+            run = pd.concat(runs).assign(**cell)
             path = predictions_of(out, model["samples"], model["angles"])
             tables.write(path, run, prediction_columns(classes))
             scores.append({**cell, **score(run, classes)})

@@ -30,9 +30,11 @@ def main() -> None:
     history, unsettled = training_results(Path("data/models"), Path("data/rates"), study)
     manifest, train = read(PHOTOS, MANIFEST), of_seed(read(TRAIN, SPLIT), 0)
     share = train["sample"].nunique() / manifest["sample"].nunique()
+    model = json.loads(Path("data/classifier/model.json").read_text(encoding="utf-8"))
     results, answer, test = study_results(
-        Path("data/evaluation"), study.strategies, params.answer, study.seed, unsettled, share
-    )
+        Path("data/evaluation"), study.strategies, model["classes"], params.answer, study.seed,
+        unsettled, share,
+    )  # fmt: skip
     results["history"] = history
     left_out = read(Path("data/left_out.csv"), LEFT_OUT)
     data = {
@@ -52,7 +54,7 @@ def main() -> None:
         charts.save(chart, OUT / f"{name}.svg")
     run = page.RunFacts(
         params=Path("params.yaml").read_text(encoding="utf-8"),
-        model=json.loads(Path("data/classifier/model.json").read_text(encoding="utf-8")),
+        model=model,
         seconds=recorded_seconds(page.runs(params.data.path, study)),
         left_out=left_out,
     )

@@ -39,6 +39,8 @@ def main() -> None:
     print(f"{strategy} {name}: {how_far(training_runs(params.study))}", flush=True)
     with files.workspace(f"train-{strategy}-{name}", cells, *setup.key()) as work:
         (work / name).mkdir(exist_ok=True)
+        if size == ["grid"]:  # DVC warns of an empty folder, and there may be no further cells
+            files.write_json(work / name / "cells.json", [Path(cell).name for cell in cells])
         for folder, cell in cells.items():
             train_cell(setup, *cell, work / folder, work)
         files.publish(work / name, Path("data/models", strategy, name))

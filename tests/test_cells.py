@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import runpy
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import PARAMS, RATES, make_cell
+import yaml
+from conftest import PARAMS, RATES, ROOT, make_cell
 from safetensors.torch import load_file
 
 from shotcount.core import tables
@@ -72,6 +74,27 @@ def test_a_cell_holds_every_seed_and_what_it_was_trained_on(strategy: str, tmp_p
     for seed, seen in enumerate(model["samples_seen"]):
         assert set(tables.of_seed(own, seed)["sample"]) <= set(seen)
         assert set(tables.of_seed(cell.val, seed)["sample"]) <= set(seen)
+
+
+@pytest.mark.parametrize("size", [0.5, None])
+def test_the_grids_folder_is_never_empty(
+    size: float | None, params_text: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """DVC warns of an empty one at every command."""
+    params = yaml.safe_load(params_text)
+    params["study"] |= {"samples": [1.0], "angles": [2]}
+    params["study"]["frozen_grid"] = {"samples": [size] if size else [], "angles": [2]}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    cell = small_cell("frozen")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Setup, "open", lambda *_: cell)
+    monkeypatch.setattr(Setup, "key", lambda _: ())
+    monkeypatch.setattr("sys.argv", ["train.py", "frozen", "grid"])
+    runpy.run_path(str(ROOT / "stages/train.py"), run_name="__main__")
+    grid = tmp_path / "data/models/frozen/grid"
+    listed = json.loads((grid / "cells.json").read_text(encoding="utf-8"))
+    assert listed == (["0.5x2"] if size else [])
+    assert {path.name for path in grid.iterdir()} == {"cells.json", *listed}
 
 
 @pytest.mark.parametrize("strategy", ["frozen", "scratch"])

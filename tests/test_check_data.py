@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from conftest import make_collection
 from PIL import Image
 
+from shotcount.commands import check_data
 from shotcount.commands.check_data import survey
 from shotcount.core.errors import UserError
 from shotcount.params import Params
@@ -48,6 +50,13 @@ def test_a_sound_collection_is_counted_and_has_no_problems(params: Any, tmp_path
     assert "  red: 12, 48, 4" in text
     assert "sizes: 40 × 36 px (96)" in text
     assert re.search(r"test: 4 samples \(blue 2, red 2\), 16 photos", text)
+
+
+def test_of_many_classes_a_part_of_the_split_shows_the_first() -> None:
+    rows = [{"seed": 0, "label": f"class {n:03d}", "sample": f"s{n}"} for n in range(300)]
+    (line,) = check_data._parts({"test": pd.DataFrame(rows)})[2:]
+    assert line.startswith("  test: 300 samples (class 000 1, class 001 1, ")
+    assert line.endswith("class 004 1 and 295 more), 300 photos")
 
 
 def test_what_would_stop_the_study_is_all_told_at_once(params: Any, tmp_path: Path) -> None:

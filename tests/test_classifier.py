@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 from shotcount.classifier import card, figures, keep
 from shotcount.core import files, tables
 from shotcount.core.errors import UserError
-from shotcount.scoring.predictions import check_apart, prediction_columns
+from shotcount.networks.backbones import build_backbone
+from shotcount.scoring.predictions import check_apart, prediction_columns, predictions_table
 from shotcount.scoring.scores import SCORES
 
 CPU = torch.device("cpu")
@@ -133,6 +134,31 @@ def test_figures_are_of_photos_classes_and_samples() -> None:
     assert f.log_loss == pytest.approx(-(56 * np.log(0.8) + 4 * np.log(0.2)) / 60)
     for figure in (f.accuracy, *f.recall.values(), *f.views, f.overconfidence):
         assert figure.low < figure.value < figure.high
+
+
+@pytest.mark.filterwarnings("error")
+def test_hundreds_of_classes_are_measured_without_warnings() -> None:
+    labels = [f"class {n:03d}" for n in range(300)]
+    p = np.full((600, 300), 0.000123)  # rounded, they don't quite sum to 1
+    p[np.arange(600), np.arange(600) // 2] = 0.963
+    test = pd.DataFrame({"seed": 0, "photo": np.arange(600), "label": np.repeat(labels, 2)})
+    run = predictions_table(test.assign(sample=test["photo"].astype(str)), p, labels)
+    f = figures.measure(run, labels, 100, np.random.default_rng(0))
+    assert f.accuracy.value == 1
+    assert len(f.recall) == 300
+    made = {
+        "network": "resnet18", "strategy": "frozen", "photos": 300, "samples": 300, "angles": 1,
+        "seed": 0, "size": 32, "fit": "crop", "versions": {}, "manifest_sha256": "0a1b",
+        "classes": labels, "settings": {}, "preprocessing": keep.preprocessing(
+            build_backbone("resnet18"), 32, "crop"
+        ),
+    }  # fmt: skip
+    looks = history({"frozen": [[0.5]]}).assign(step=0, val_accuracy=0.9)
+    text = card.write(made, f, {"test": run}, looks)
+    title = next(line for line in text.splitlines() if line.startswith("# "))
+    assert title.startswith("# Photo classifier: class 000, class 001, ")
+    assert title.endswith("class 011, …")
+    assert "Sorts photos into 300 classes" in text
 
 
 def test_intervals_redraw_samples_not_photos() -> None:

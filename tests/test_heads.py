@@ -50,6 +50,15 @@ def test_a_solved_head_predicts_from_raw_features(classes: int) -> None:
     assert np.allclose(*probabilities, atol=0.01)
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_class_may_have_only_one_photo_among_many_classes() -> None:
+    x = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)
+    targets = np.arange(60)
+    solved = solve_head((x, targets), (x + 0.01, targets), 60)
+    assert solved.state["weight"].shape == (60, 8)
+    assert solved.val_accuracy > 0.5
+
+
 def test_a_feature_that_is_the_same_for_all_photos_solves_nothing() -> None:
     x, targets = clusters(100, 2)
     x[:, 7] = 5

@@ -102,16 +102,21 @@ def make_gallery(folder: Path, map_size: int = 3, mistakes: int = 3) -> Path:
     return folder
 
 
-def make_page(folder: Path, certain: bool = True, **gallery_of: int) -> str:
+def make_page(
+    folder: Path, certain: bool = True, confusion: pd.DataFrame | None = None, **gallery_of: int
+) -> str:
     """Render the page of a study whose names try to be markup."""
     results, answer = make_results()
+    if confusion is not None:
+        results["confusion"] = confusion
+    classes = list(results["confusion"]["actual"].unique())
     if not certain:  # whether the best strategy beats guessing
         answer = dataclasses.replace(answer, accuracy=Estimate(0.6, 0.4, 0.8))
     for name, figure in charts.draw_all(results, {}, answer).items():
         charts.save(figure, folder / f"{name}.svg")
     model = {
         "strategy": "frozen", "network": "resnet18", "photos": 128, "samples": 32, "angles": 4,
-        "size": 40, "seed": 2, "device": "cpu", "precision": "bfloat16", "classes": LABELS,
+        "size": 40, "seed": 2, "device": "cpu", "precision": "bfloat16", "classes": classes,
     }  # fmt: skip
     left_out = pd.DataFrame({"path": [f"{n}.jpg" for n in range(300)], "reason": REASON})
     params = "study:\n  pattern: '(?P<label>.*)'  # \"&\"\n"
@@ -181,16 +186,41 @@ def test_confusion_has_a_shaded_table_a_strategy(html: str, read: Reader) -> Non
     assert html.count("rgba(var(--heat), 0.34)") == 2 * 3
 
 
-def test_many_classes_are_listed_by_their_commonest_confusions() -> None:
-    labels = [f"class {n:02d}" for n in range(30)]
-    rows = [
-        {"strategy": "frozen", "samples": 60, "angles": 1, "photos": 60, "actual": a,
-         "predicted": p, "test_photos": 5.0 if a == p else float(a < p == "class 29")}
-        for a in labels for p in labels
-    ]  # fmt: skip
-    (confusion,) = page._confusions(pd.DataFrame(rows))
+def confused(classes: int) -> pd.DataFrame:
+    """Confusion of `classes` classes: the last is predicted for one photo of each other class."""
+    labels = [f"class {n:02d}" for n in range(classes)]
+    pairs = [(label, label, 5.0) for label in labels[:-1]]
+    pairs += [(label, labels[-1], 1.0) for label in labels[:-1]]
+    pairs += [(labels[-1], labels[0], 5.0)]
+    own = pd.DataFrame(pairs, columns=["actual", "predicted", "test_photos"])
+    own = own.sort_values(["actual", "predicted"], ignore_index=True)
+    return own.assign(strategy="frozen", samples=60, angles=1, photos=60)
+
+
+def test_pairs_that_never_occur_are_zeros_of_the_matrix() -> None:
+    (confusion,) = page._confusions(confused(3))
+    assert confusion.labels == ["class 00", "class 01", "class 02"]
+    assert confusion.counts == [["5", "0", "1"], ["0", "5", "1"], ["5", "0", "0"]]
+    assert confusion.shares[0] == pytest.approx([5 / 6, 0, 1 / 6])
+
+
+def test_many_classes_are_listed_by_their_commonest_confusions(tmp_path: Path) -> None:
+    (confusion,) = page._confusions(confused(30))
     assert len(confusion.commonest) == 15
-    assert confusion.commonest[0] == ("class 00", "class 29", "1.0")
+    assert confusion.commonest[:2] == [
+        ("class 29", "class 00", "5.0"), ("class 00", "class 29", "1.0"),
+    ]  # fmt: skip
+    text = Reader(make_page(tmp_path, confusion=confused(30))).text
+    assert "The commonest errors among 30 classes" in text
+    assert "actual class (rows)" not in text
+    assert text.count("class 29") == 15
+
+
+def test_many_classes_without_an_error_have_none(tmp_path: Path) -> None:
+    every = confused(30)
+    right = every[every["actual"] == every["predicted"]]
+    right = pd.concat([right, right[:1].assign(actual="class 29", predicted="class 29")])
+    assert re.search(r"photos\s+none\s", Reader(make_page(tmp_path, confusion=right)).text)
 
 
 def test_names_stay_names(html: str, read: Reader) -> None:

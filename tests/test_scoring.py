@@ -1,9 +1,17 @@
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from shotcount.core import tables
 from shotcount.scoring import scores
-from shotcount.scoring.predictions import hits, probability
+from shotcount.scoring.predictions import (
+    hits,
+    prediction_columns,
+    predictions_table,
+    probability,
+)
 from shotcount.scoring.views import right_by_views
 
 CLASSES = ["plastic", "stone", "wood"]
@@ -52,10 +60,10 @@ def test_mistakes_are_counted_by_photo() -> None:
     assert result["balanced_accuracy"] == pytest.approx((0.5 + 0.5 + 1) / 3)
 
 
-def test_confusion_is_per_seed_and_has_every_pair() -> None:
+def test_confusion_counts_photos_of_all_seeds_and_has_the_pairs_that_occur() -> None:
     table = scores.confusion(predict(0.9, wrong=1), CLASSES).set_index(["actual", "predicted"])
     counts = table["test_photos"]
-    assert len(counts) == 9
+    assert len(counts) == 4
     assert counts["plastic", "stone"] == 5
     assert counts["plastic", "plastic"] == 5
     assert counts["wood", "wood"] == 10
@@ -79,6 +87,34 @@ def test_calibration_error_is_the_gap_of_confidence_and_accuracy() -> None:
     assert scores.calibration_error(confidence, correct) == pytest.approx(0.1)
     assert scores.calibration_error(np.ones(4), np.ones(4, dtype=bool)) == 0
     assert score(predict(0.9))["ece"] == pytest.approx(0.1)
+
+
+@pytest.mark.filterwarnings("error")
+def test_hundreds_of_classes_give_small_tables_and_no_warnings(tmp_path: Path) -> None:
+    labels, rng = [f"class {n:03d}" for n in range(300)], np.random.default_rng(0)
+    truth = np.repeat(np.arange(300), 4)
+    names = np.array(labels)[truth]
+    photos = pd.DataFrame({"seed": truth % 3, "photo": np.arange(1200), "label": names})
+    photos = photos.assign(sample=photos["photo"].astype(str))
+    p = rng.dirichlet(np.full(300, 0.05), 1200)
+    p[np.arange(1200), truth] += 0.15
+    p /= p.sum(axis=1, keepdims=True)
+    cell = {"strategy": "frozen", "samples": 300, "angles": 1, "photos": 300}
+    run = pd.concat(
+        predictions_table(own, p[own["photo"]], labels) for _, own in photos.groupby("seed")
+    ).assign(**cell)
+    tables.write(tmp_path / "p", run, prediction_columns(labels))
+    again = tables.read(tmp_path / "p", prediction_columns(labels))  # six digits of each
+    results, exact = scores.score(again, labels), scores.score(run, labels)
+    assert results == pytest.approx(exact, rel=1e-5)
+    assert 0.2 < results["accuracy"] < 0.8
+    table = scores.confusion(again, labels)
+    assert 300 < len(table) < 1200
+    assert (table["test_photos"] > 0).all()
+    assert table["test_photos"].sum() == pytest.approx(1200)
+    assert list(table["actual"].unique()) == labels
+    right = table.loc[table["actual"] == table["predicted"], "test_photos"]
+    assert right.sum() == pytest.approx(1200 * results["accuracy"])
 
 
 def test_averaging_views_mends_photos_that_mislead() -> None:

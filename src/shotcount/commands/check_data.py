@@ -131,7 +131,7 @@ def _parts(parts: dict[str, pd.DataFrame]) -> list[str]:
     for name, every in parts.items():
         part = of_seed(every, 0)
         classes = part.drop_duplicates("sample")["label"].value_counts(sort=False)
-        each = ", ".join(printable(f"{label} {count:,}") for label, count in classes.items())
+        each = _some([f"{label} {count:,}" for label, count in classes.items()])
         lines.append(
             f"  {name}: {part['sample'].nunique():,} samples ({each}), {len(part):,} photos"
         )

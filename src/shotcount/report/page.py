@@ -183,13 +183,14 @@ def _confusions(confusion: pd.DataFrame) -> Iterator[Confusion]:
         largest = own[own["photos"] == own["photos"].max()]
         largest = largest[largest["samples"] == largest["samples"].max()]
         matrix = largest.pivot(index="actual", columns="predicted", values="test_photos")
+        # Every class is tested, but not every class is predicted.
+        matrix = matrix.reindex(columns=matrix.index).fillna(0.0)
         errors = largest[largest["actual"] != largest["predicted"]]
-        errors = errors[errors["test_photos"] > 0]
         commonest = errors.sort_values("test_photos", ascending=False, kind="stable").head(15)
         yield Confusion(
             strategy=LOOKS[strategy].method,
             photos=int(largest["photos"].iloc[0]),
-            labels=list(map(printable, matrix.columns)),
+            labels=list(map(printable, matrix.index)),
             shares=matrix.div(matrix.sum(axis=1), axis=0).to_numpy().tolist(),
             counts=[
                 [f"{count:.1f}".removesuffix(".0") for count in row] for row in matrix.to_numpy()

@@ -15,6 +15,26 @@ def prediction_columns(labels: list[str]) -> Table:
     return key | {probability(label): "float64" for label in labels}
 
 
+def predictions_table(test: pd.DataFrame, p: np.ndarray, labels: list[str]) -> pd.DataFrame:
+    """Join test photos and the probabilities that a model gives them.
+
+    Parameters
+    ----------
+    test : DataFrame
+        With the columns seed, photo, sample and label.
+    p : ndarray of shape (photos, classes)
+    labels : list of str
+
+    Returns
+    -------
+    DataFrame
+        The columns of `prediction_columns`, except for the cell's.
+    """
+    columns = [probability(label) for label in labels]
+    own = test[["seed", "photo", "sample", "label"]]
+    return own.join(pd.DataFrame(p, index=own.index, columns=columns))
+
+
 def predictions_of(strategy: Path, samples: int, angles: int) -> Path:
     """Return the path of a cell's predictions in `strategy`, the folder data/evaluation/<strategy>.
 
