@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import multiprocessing
 import runpy
 import shutil
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from safetensors.torch import load_file
 from shotcount.core import tables
 from shotcount.core.errors import UserError
 from shotcount.networks import devices
+from shotcount.parallel import side_by_side
 from shotcount.parallel.settings import ParallelSettings
 from shotcount.scoring.predictions import check_apart
 from shotcount.training import cells
@@ -97,6 +99,14 @@ def test_the_grids_folder_is_never_empty(
     assert {path.name for path in grid.iterdir()} == {"cells.json", *listed}
 
 
+@pytest.fixture
+def spawned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start processes anew: a fork can't train where other tests have trained before."""
+    spawn = multiprocessing.get_context("spawn")
+    monkeypatch.setattr(side_by_side, "_context", lambda threads, device: spawn)
+
+
+@pytest.mark.usefixtures("spawned")
 @pytest.mark.parametrize("strategy", ["frozen", "scratch"])
 def test_seeds_side_by_side_give_the_same_bytes(strategy: str, tmp_path: Path, capsys) -> None:
     for networks in (1, 2):
@@ -106,6 +116,7 @@ def test_seeds_side_by_side_give_the_same_bytes(strategy: str, tmp_path: Path, c
     assert capsys.readouterr().out.count("seed 2: 8 photos") == 2 * (strategy == "scratch")
 
 
+@pytest.mark.usefixtures("spawned")
 def test_a_failure_of_one_seed_stops_the_cell(tmp_path: Path) -> None:
     cell = small_cell(networks=2)
     cell = replace(cell, rates=cell.rates._replace(learning_rate=1e30))

@@ -91,7 +91,7 @@ def test_metrics_charts_and_report_are_there(study: Clone) -> None:
     assert "training photos (log scale)" in svg
     assert (study.folder / "metrics/accuracy_vs_size.png").stat().st_size > 10_000
     history = study.table("metrics/history.csv", tables.HISTORY)
-    assert len(history.drop_duplicates(["strategy", "samples", "angles", "seed"])) == 14 * 2
+    assert len(history.drop_duplicates(["strategy", "samples", "angles", "seed"])) == 14 * 3
 
 
 def test_a_study_whose_training_is_cut_short_says_so_and_names_the_parameter(study: Clone) -> None:

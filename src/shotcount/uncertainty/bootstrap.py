@@ -55,16 +55,19 @@ def resample(
     """
     spread = IN_FOLDS if folds else 1.0
 
-    def times(count: int, replicates: int) -> np.ndarray:
+    # A generator for each strategy: another number of seeds changes no other strategy's interval.
+    rng, *of_strategies = rng.spawn(1 + len(seeds))
+
+    def times(count: int, replicates: int, rng: np.random.Generator) -> np.ndarray:
         return rng.multinomial(max(count - 1, 1), np.full(count, 1 / count), replicates)
 
     # uint8, since the table can be large; no sample is drawn 256 times.
     shared = np.empty((replicates, samples), np.uint8)
     for piece in _pieces(shared):
-        shared[piece] = times(samples, len(shared[piece]))
+        shared[piece] = times(samples, len(shared[piece]), rng)
     drawn = []
-    for count in seeds:
-        shares = times(count, replicates) / max(count - 1, 1)
+    for count, own in zip(seeds, of_strategies, strict=True):
+        shares = times(count, replicates, own) / max(count - 1, 1)
         drawn.append(Resamples(shared, (1 / count + spread * (shares - 1 / count),)))
     return drawn
 
