@@ -36,7 +36,7 @@ STYLE: Any = {
 }
 
 
-def percent(value: float, place: int | None = None) -> str:
+def percent(value: float, place: float | None = None) -> str:
     """Label a tick of an axis, with as many digits as it needs: where all is near 2 %, "2.5%"."""
     return f"{100 * value:.4g}%"
 
