@@ -130,6 +130,21 @@ def test_views_have_a_line_and_band_a_strategy() -> None:
     assert len(axes.collections) == 2
 
 
+def test_ticks_differ_where_accuracies_hardly_do_and_one_view_is_one_view() -> None:
+    low = {"strategy": "frozen", "accuracy": 0.025, "accuracy_low": 0.013, "accuracy_high": 0.041}
+    curve = pd.DataFrame([low | {"samples": n, "angles": 1, "photos": n} for n in (342, 489)])
+    nothing = curve.assign(extrapolated=False)[:0]
+    by_views = views_at_test_time(pd.DataFrame([low | {"views": 1}]))
+    for figure in (accuracy_vs_size(curve, nothing, {}, NOT_ENOUGH), by_views):
+        figure.canvas.draw()
+        shown = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
+        assert len(set(shown)) == len(shown) > 3
+        assert "2.5%" in shown
+    ticks = by_views.axes[0].get_xticklabels()
+    left, right = by_views.axes[0].get_xlim()
+    assert [tick.get_text() for tick in ticks if left <= tick.get_position()[0] <= right] == ["1"]
+
+
 def test_same_figure_same_bytes(curve: pd.DataFrame, fitted: pd.DataFrame, tmp_path: Path) -> None:
     for suffix in (".svg", ".png"):
         first, second = tmp_path / f"first{suffix}", tmp_path / f"second{suffix}"

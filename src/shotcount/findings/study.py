@@ -113,11 +113,8 @@ def study_results(
         rng = np.random.default_rng(seed_for("views", seed, own.strategy))
         views += accuracy_by_views(own, *right_by_views(read(*largest), classes, rng))
     results = {"curve": with_intervals(scores, learnings), "confusion": confusion}
-    return (
-        results | details(learnings, answer) | {"views": as_table(views, METRICS["views"])},
-        answer,
-        test,
-    )
+    results["views"] = as_table(views, METRICS["views"])
+    return results | details(learnings, answer), answer, test
 
 
 def details(learnings: list[Learning], answer: Answer) -> dict[str, pd.DataFrame]:

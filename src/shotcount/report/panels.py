@@ -7,10 +7,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from shotcount.findings.answer import Answer
-from shotcount.report.style import LOOKS, STYLE, apart, draw_band
+from shotcount.report.style import LOOKS, STYLE, apart, draw_band, percent
 
 
 def samples_and_angles(curve: pd.DataFrame, fitted: pd.DataFrame, answer: Answer) -> Figure:
@@ -45,7 +45,7 @@ def samples_and_angles(curve: pd.DataFrame, fitted: pd.DataFrame, answer: Answer
             axes.set_title(LOOKS[strategy].model, fontsize=10)
             _scale_axes(axes, curve)
         panels[0].set_ylabel("angles of each")
-        figure.colorbar(discs, ax=panels, format=PercentFormatter(1), label="accuracy")
+        figure.colorbar(discs, ax=panels, format=FuncFormatter(percent), label="accuracy")
         figure.suptitle("Measured (discs) and fitted (contours); dotted: equally many photos",
                         fontsize=10)  # fmt: skip
         return figure
@@ -126,8 +126,8 @@ def views_at_test_time(views: pd.DataFrame) -> Figure:
                 label=LOOKS[strategy].model,
             )
             draw_band(axes, line["views"], line)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.yaxis.set_major_formatter(percent)
         axes.set_xlabel("angles of a test sample, predictions averaged")
         axes.set_ylabel("accuracy for samples")
         axes.legend(loc="best")
@@ -165,6 +165,6 @@ def training_curves(history: pd.DataFrame) -> Figure:
             grid[1, column].set_xlabel("optimisation step")
         grid[0, 0].set_ylabel("validation loss (nats)")
         grid[1, 0].set_ylabel("validation accuracy")
-        grid[1, 0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        grid[1, 0].yaxis.set_major_formatter(percent)
         figure.suptitle("Each run's validation; darker lines had more photos", fontsize=10)
         return figure

@@ -7,10 +7,10 @@ import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from shotcount.findings.answer import Answer
-from shotcount.report.style import LOOKS, STYLE, apart, draw_band
+from shotcount.report.style import LOOKS, STYLE, apart, draw_band, percent
 
 
 def accuracy_vs_size(
@@ -49,7 +49,7 @@ def accuracy_vs_size(
         if answer.enough.photos.value < answer.enough.largest:
             _point_out_enough(axes, curve, answer)
         _size_axes(axes, curve)
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.yaxis.set_major_formatter(percent)
         axes.set_ylabel("test accuracy (photos of unseen samples)")
         axes.margins(y=0.12)
         lines = "Lines: fitted learning curve, dashed beyond what was measured"

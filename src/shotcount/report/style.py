@@ -36,6 +36,11 @@ STYLE: Any = {
 }
 
 
+def percent(value: float, place: float | None = None) -> str:
+    """Label a tick of an axis, with as many digits as it needs: where all is near 2 %, "2.5%"."""
+    return f"{100 * value:.4g}%"
+
+
 def draw_band(axes: Axes, x: pd.Series, line: pd.DataFrame) -> None:
     """Draw the 95 % intervals of a strategy's accuracies as a band."""
     axes.fill_between(
