@@ -16,6 +16,7 @@ from shotcount.networks.backbones import build_backbone
 from shotcount.networks.devices import seeded
 from shotcount.networks.heads import Network
 from shotcount.scoring.mistakes import MISTAKES, find_mistakes
+from shotcount.scoring.suspects import SUSPECTS
 
 # ---- which mistakes -----------------------------------------------------------------
 
@@ -220,3 +221,18 @@ def test_contact_sheet_holds_training_samples_alone(study: Clone) -> None:
     assert set(sheet["label"]) == {"natural", "plastic"}
     for name in sheet["file"]:
         assert Image.open(study.folder / "data/gallery" / name).size == (3 * 66 - 2, 64)
+
+
+def test_suspects_are_listed_and_the_first_are_pictured(study: Clone) -> None:
+    suspects = study.table("data/suspects.csv", SUSPECTS)
+    manifest = study.table("data/manifest", tables.MANIFEST).set_index("path")
+    assert len(suspects), "as good as untrained, it contradicts labels"
+    for n, row in enumerate(suspects.itertuples()):
+        own = manifest.loc[row.paths.split("\n")]
+        assert set(own["sample"]) == {row.sample}
+        assert set(own["label"]) == {row.label} != {row.suggested}
+        assert len(own) == row.photos
+        if n < 12:
+            assert Image.open(study.folder / "data/gallery" / row.file).height == 32
+        else:
+            assert row.file == ""
