@@ -131,7 +131,9 @@ def make_page(
     left_out = pd.DataFrame({"path": [f"{n}.jpg" for n in range(300)], "reason": REASON})
     params = "study:\n  pattern: '(?P<label>.*)'  # \"&\"\n"
     run = page.RunFacts(params, model, {"train-frozen-1.0-4": 61.5}, left_out)
-    data = {"photos": 1280, "photos_left_out": 300, "test_photos": tested, "manifest_sha256": "0a1b"}
+    data = {
+        "photos": 1280, "photos_left_out": 300, "test_photos": tested, "manifest_sha256": "0a1b",
+    }  # fmt: skip
     made = make_gallery(folder / "gallery", **gallery_of)
     return page.render(results, answer, data, folder, made, make_suspects(suspects), run)
 

@@ -6,7 +6,7 @@ import pytest
 from holdout import Collection
 from suspects import row
 
-from shotcount.scoring.predictions import probabilities, probability
+from shotcount.scoring.predictions import probability
 from shotcount.scoring.suspects import PICTURED, SUSPECTS, find_suspects, with_paths
 
 LABELS = ["glass", "metal", "paper"]
@@ -93,6 +93,6 @@ def test_the_validation_finds_what_it_plants_where_features_tell_classes_apart()
     )  # fmt: skip
     centres = np.eye(3)[np.repeat(range(3), 40)]
     features = (5 * centres + rng.normal(size=(120, 3))).astype(np.float32)
-    draw, planted, first, found, *_ = row(Collection(manifest, features), 0)
+    draw, _, planted, first, found, *_ = row(Collection(manifest, features), 0)
     assert (draw, planted, first) == ("0", "6", "6")
     assert int(found) >= 5
