@@ -53,7 +53,7 @@ def main() -> None:
     model["layout"] = params.data.model_dump(exclude={"fit"})  # for predict --by-sample
     model["manifest_sha256"] = files.sha256(tables.table_file(MANIFEST))
 
-    test = keep.read_predictions(Path("data/evaluation"), model)
+    test = tables.of_seed(keep.read_cell(Path("data/evaluation"), model), seed)
     rng = np.random.default_rng(seed_for("classifier", study.seed))
     measured = figures.measure(test, model["classes"], params.answer.replicates, rng)
     subsets = tables.read(Path("data/subsets"), tables.SUBSETS)

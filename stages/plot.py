@@ -12,6 +12,7 @@ from shotcount.findings.settings import AnswerParams
 from shotcount.findings.study import study_results, training_results
 from shotcount.findings.tables import METRICS
 from shotcount.report import charts, numbers, page, sections
+from shotcount.scoring.suspects import SUSPECTS
 
 PHOTOS, TRAIN, OUT = Path("data/manifest"), Path("data/splits/train"), Path("metrics")
 
@@ -58,7 +59,8 @@ def main() -> None:
         seconds=recorded_seconds(page.runs(params.data.path, study)),
         left_out=left_out,
     )
-    shown = page.render(results, answer, data, OUT, Path("data/gallery"), run)
+    suspects = read(Path("data/suspects.csv"), SUSPECTS)
+    shown = page.render(results, answer, data, OUT, Path("data/gallery"), suspects, run)
     files.write_text(OUT / "report.html", shown)
 
 

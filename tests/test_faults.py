@@ -28,7 +28,7 @@ STAGES = {
     "train.py frozen grid": (["data/models/frozen/grid"], True),
     "evaluate.py frozen": (["data/evaluation/frozen"], False),
     "classifier.py": (["data/classifier"], False),
-    "gallery.py": (["data/gallery"], False),
+    "gallery.py": (["data/gallery", "data/suspects.csv"], False),
     "plot.py": (["metrics"], False),
 }
 TIMED = "report.html"  # tells how long the stages took

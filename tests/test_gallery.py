@@ -16,6 +16,7 @@ from shotcount.networks.backbones import build_backbone
 from shotcount.networks.devices import seeded
 from shotcount.networks.heads import Network
 from shotcount.scoring.mistakes import MISTAKES, find_mistakes
+from shotcount.scoring.suspects import SUSPECTS, find_suspects
 
 # ---- which mistakes -----------------------------------------------------------------
 
@@ -220,3 +221,18 @@ def test_contact_sheet_holds_training_samples_alone(study: Clone) -> None:
     assert set(sheet["label"]) == {"natural", "plastic"}
     for name in sheet["file"]:
         assert Image.open(study.folder / "data/gallery" / name).size == (3 * 66 - 2, 64)
+
+
+def test_suspects_of_all_folds_are_listed_and_the_first_are_pictured(study: Clone) -> None:
+    _, model = keep.load(study.folder / "data/classifier", torch.device("cpu"))
+    predictions = keep.read_cell(study.folder / "data/evaluation", model)
+    found = find_suspects(predictions, model["classes"])
+    listed = study.table("data/suspects.csv", SUSPECTS)
+    assert list(listed["sample"]) == list(found["sample"])
+    assert list(listed["photos"]) == list(found["photos"].map(len))
+    manifest = study.table("data/manifest", tables.MANIFEST).set_index("photo")
+    assert set(predictions["photo"]) == set(manifest.index)
+    for paths, photos in zip(listed["paths"], found["photos"], strict=True):
+        assert paths.split("\n") == list(manifest["path"][list(photos)])
+    pictures = {path.name for path in (study.folder / "data/gallery").glob("suspect*")}
+    assert pictures == set(listed["file"].head(12))

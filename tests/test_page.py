@@ -17,6 +17,7 @@ from PIL import Image
 
 from shotcount.classifier import gallery
 from shotcount.core import tables
+from shotcount.core.errors import printable
 from shotcount.core.params import load_params
 from shotcount.findings.answer import Answer, answer_study
 from shotcount.findings.compare import accuracy_by_views
@@ -27,6 +28,7 @@ from shotcount.findings.tables import VIEWS, as_table
 from shotcount.params import Params
 from shotcount.report import charts, page
 from shotcount.scoring.mistakes import MISTAKES
+from shotcount.scoring.suspects import SUSPECTS
 from shotcount.uncertainty.intervals import Estimate
 
 LABELS = ["<b>x</b>", 'it\'s "y" & z']
@@ -81,6 +83,17 @@ def make_results() -> tuple[dict[str, pd.DataFrame], Answer]:
     return results, answer
 
 
+def make_suspects(count: int) -> pd.DataFrame:
+    """Return a table of suspects, of which the first two are pictured."""
+    rows = [
+        {"paths": f"{printable(PATH)}\n{n}.jpg", "sample": "7", "label": LABELS[0],
+         "suggested": LABELS[1], "score": 0.012 + n / 10, "photos": 2,
+         "file": f"suspect{n}.webp" if n < 2 else ""}
+        for n in range(count)
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=list(SUSPECTS)).astype(SUSPECTS)
+
+
 def make_gallery(folder: Path, map_size: int = 3, mistakes: int = 3) -> Path:
     """Draw what the stage gallery would, of grey photos."""
     folder.mkdir()
@@ -97,13 +110,18 @@ def make_gallery(folder: Path, map_size: int = 3, mistakes: int = 3) -> Path:
         for n, label in enumerate(LABELS)
     ]
     tables.write(folder / "samples.csv", pd.DataFrame(sheet), tables.SHEET)
-    for row in (*rows, *sheet):
-        (folder / str(row["file"])).write_bytes(picture)
+    for name in [*(row["file"] for row in (*rows, *sheet)), "suspect0.webp", "suspect1.webp"]:
+        (folder / str(name)).write_bytes(picture)
     return folder
 
 
 def make_page(
-    folder: Path, certain: bool = True, confusion: pd.DataFrame | None = None, **gallery_of: int
+    folder: Path,
+    certain: bool = True,
+    confusion: pd.DataFrame | None = None,
+    tested: int = 160,
+    suspects: int = 3,
+    **gallery_of: int,
 ) -> str:
     """Render the page of a study whose names try to be markup."""
     results, answer = make_results()
@@ -121,9 +139,11 @@ def make_page(
     left_out = pd.DataFrame({"path": [f"{n}.jpg" for n in range(300)], "reason": REASON})
     params = "study:\n  pattern: '(?P<label>.*)'  # \"&\"\n"
     run = page.RunFacts(params, model, {"train-frozen-1.0-4": 61.5}, left_out)
-    data = {"photos": 1280, "photos_left_out": 300, "test_photos": 160, "manifest_sha256": "0a1b"}
+    data = {
+        "photos": 1280, "photos_left_out": 300, "test_photos": tested, "manifest_sha256": "0a1b",
+    }  # fmt: skip
     made = make_gallery(folder / "gallery", **gallery_of)
-    return page.render(results, answer, data, folder, made, run)
+    return page.render(results, answer, data, folder, made, make_suspects(suspects), run)
 
 
 class Reader(HTMLParser):
@@ -225,7 +245,7 @@ def test_many_classes_without_an_error_have_none(tmp_path: Path) -> None:
 
 def test_names_stay_names(html: str, read: Reader) -> None:
     shown = "<img src=x onerror=alert(1)>/\"quote'\\n<script>alert(1)</script>.jpg"
-    assert read.text.count(shown) == 3
+    assert read.text.count(shown) == 3 + 2
     assert "<b>x</b>" in read.text
     assert list(read.each("script", "i", "u", "iframe", "object", "form")) == []
     assert not any(name.startswith("on") for _, attributes in read.tags for name in attributes)
@@ -249,7 +269,7 @@ def test_nothing_is_fetched(html: str, read: Reader) -> None:
 
 def test_every_picture_says_what_it_shows(read: Reader) -> None:
     images = list(read.each("img"))
-    assert len(images) == 4 + 3 + 2
+    assert len(images) == 4 + 3 + 2 + 2
     assert all(len(image["alt"]) > 20 for image in images)
     drawn = [image for image in images if image["src"].startswith("data:image/svg")]
     assert len(drawn) == 4
@@ -287,6 +307,21 @@ def test_a_network_without_a_feature_map_is_said_to_have_none(tmp_path: Path) ->
 
 def test_a_classifier_without_mistakes_is_said_to_make_none(tmp_path: Path) -> None:
     assert "It gets every test photo right." in make_page(tmp_path, mistakes=0)
+
+
+def test_photos_to_doubt_are_shown_with_what_they_may_be(read: Reader, tmp_path: Path) -> None:
+    assert "labelled <b>x</b> (1.2 %), perhaps it's" in read.text
+    assert "and 1 more of this sample" in read.text
+    assert "The first 2 of 3, most doubtful first" in read.text
+    assert "the label may still be right" in read.text
+    assert "No label is in doubt." in Reader(make_page(tmp_path, suspects=0)).text
+
+
+def test_where_only_test_samples_can_be_judged_the_page_says_so(
+    read: Reader, tmp_path: Path
+) -> None:
+    assert "Only the 160 test photos of 1,280 can be judged" in read.text
+    assert "can be judged" not in Reader(make_page(tmp_path, tested=1280)).text
 
 
 def test_a_study_without_an_answer_says_so_and_nothing_is_left_empty(tmp_path: Path) -> None:

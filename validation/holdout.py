@@ -22,6 +22,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pandas as pd
 import torch
+from scipy.special import softmax
 
 from shotcount.core import tables
 from shotcount.core.pixels import Pixels
@@ -39,6 +40,7 @@ from shotcount.photos.preparing import prepare
 from shotcount.sampling.settings import SplitSettings
 from shotcount.sampling.splits import split_samples
 from shotcount.sampling.subsets import nested_subsets
+from shotcount.scoring.predictions import class_indices
 from shotcount.training.strategies import Examples
 from shotcount.uncertainty.bootstrap import resample
 from shotcount.uncertainty.intervals import interval
@@ -76,15 +78,25 @@ def read_collection(root: Path, pattern: str | None, size: int) -> Collection:
     return Collection(manifest, features)
 
 
+def solve_and_predict(
+    collection: Collection, train: pd.DataFrame, val: pd.DataFrame, test: pd.DataFrame
+) -> np.ndarray:
+    """Return the probabilities (photos of `test`, classes) by a head that is solved on `train`."""
+    known, unseen, (x, _) = [
+        (collection.features[part.rows], part.targets)
+        for part in (Examples.of(own, collection.classes) for own in (train, val, test))
+    ]
+    head = solve_head(known, unseen, len(collection.classes)).state
+    logits = x @ head["weight"].numpy().T + head["bias"].numpy()
+    return np.asarray(softmax(logits.astype(np.float64), axis=1))
+
+
 def solve_and_test(
     collection: Collection, train: pd.DataFrame, val: pd.DataFrame, test: pd.DataFrame
 ) -> np.ndarray:
     """Return which photos of `test` a head that is solved on `train` predicts correctly."""
-    parts = [Examples.of(part, collection.classes) for part in (train, val, test)]
-    known, unseen, (x, y) = [(collection.features[part.rows], part.targets) for part in parts]
-    head = solve_head(known, unseen, len(collection.classes)).state
-    logits = x @ head["weight"].numpy().T + head["bias"].numpy()
-    return np.asarray(logits.argmax(axis=1) == y)
+    chosen = solve_and_predict(collection, train, val, test).argmax(axis=1)
+    return np.asarray(chosen == class_indices(test["label"], collection.classes))
 
 
 def learn_from_half(

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-LARGEST = 224  # px, of a mistake's picture
+LARGEST = 224  # px, of the photo of a mistake or a suspect
 SHEET_CLASSES, SHEET_ROWS, SHEET_ANGLES = 8, 24, 10  # on the contact sheet, at most
 THUMBNAIL = 64  # px
 
@@ -32,12 +32,12 @@ def contact_sheet(train: pd.DataFrame) -> list[pd.DataFrame]:
     for label in classes:
         own = train[train["label"] == label]
         samples = [views for _, views in own.groupby("sample", sort=False)]
-        for n in _spread(len(samples), most):
-            chosen.append(samples[n].iloc[_spread(len(samples[n]), SHEET_ANGLES)])
+        for n in spread(len(samples), most):
+            chosen.append(samples[n].iloc[spread(len(samples[n]), SHEET_ANGLES)])
     return chosen
 
 
-def _spread(available: int, wanted: int) -> np.ndarray:
+def spread(available: int, wanted: int) -> np.ndarray:
     """Return `wanted` evenly spaced indices below `available`, or all of them if fewer."""
     count = min(available, wanted)
     return np.arange(count) * available // count
@@ -54,6 +54,11 @@ def side_by_side(photos: list[np.ndarray], gap: int = 2) -> np.ndarray:
 def scaled(photo: np.ndarray, size: int) -> np.ndarray:
     """Return a square photo (H, H, 3) uint8 at `size` px."""
     return np.asarray(Image.fromarray(photo).resize((size, size), Image.Resampling.LANCZOS))
+
+
+def shrunk(photo: np.ndarray) -> np.ndarray:
+    """Return a square photo (H, H, 3) uint8 at no more than `LARGEST` px."""
+    return scaled(photo, min(LARGEST, photo.shape[0]))
 
 
 def encode(picture: np.ndarray) -> bytes:

@@ -50,24 +50,23 @@ def choose(history: pd.DataFrame) -> tuple[str, int]:
     return strategy, int(loss[strategy].idxmin())
 
 
-def read_predictions(evaluation: Path, model: Mapping[str, Any]) -> pd.DataFrame:
-    """Read the predictions of one model on the test split, as the stage evaluate wrote them.
+def read_cell(evaluation: Path, model: Mapping[str, Any]) -> pd.DataFrame:
+    """Read the predictions of a model's cell on test photos, as the stage evaluate wrote them.
 
     Parameters
     ----------
     evaluation : Path
         The folder data/evaluation.
     model : mapping
-        strategy, samples, angles, seed and classes, as in model.json.
+        strategy, samples, angles and classes, as in model.json.
 
     Returns
     -------
     DataFrame
-        This model's predictions, with the columns ``prediction_columns(model["classes"])``.
+        The predictions of all seeds, with the columns ``prediction_columns(model["classes"])``.
     """
     path = predictions_of(evaluation / model["strategy"], model["samples"], model["angles"])
-    predictions = tables.read(path, prediction_columns(model["classes"]))
-    return predictions[predictions["seed"] == model["seed"]]
+    return tables.read(path, prediction_columns(model["classes"]))
 
 
 def join(

@@ -51,6 +51,18 @@ class Mistake:
 
 
 @dataclass(frozen=True)
+class Suspect:
+    """A sample or a photo whose label may be wrong."""
+
+    picture: Picture
+    label: str
+    suggested: str
+    score: float  # probability of `label`
+    path: str  # of its first photo
+    photos: int
+
+
+@dataclass(frozen=True)
 class Row:
     """A training sample of the contact sheet."""
 
@@ -65,6 +77,7 @@ def render(
     data: Mapping[str, Any],
     charts: Path,
     gallery: Path,
+    suspects: pd.DataFrame,
     run: RunFacts,
 ) -> str:
     """Return the page as HTML. Names and file contents are escaped.
@@ -80,6 +93,8 @@ def render(
         The folder with the charts of `charts.draw_all` as SVG.
     gallery : Path
         The output folder of the stage gallery.
+    suspects : DataFrame
+        With the columns `SUSPECTS` of scoring.suspects.
     run : RunFacts
     """
     environment = jinja2.Environment(
@@ -102,6 +117,8 @@ def render(
         most_classes=MOST_CLASSES,
         mistakes=[_mistake(row, gallery) for row in mistakes.itertuples()],
         map_size=int(mistakes["map_size"].max()) if len(mistakes) else 0,
+        suspects=[_suspect(row, gallery) for row in suspects.itertuples() if row.file],
+        doubted=len(suspects),
         sheet=sheet,
         sheet_classes=len({row.label for row in sheet}),
         run=run,
@@ -210,6 +227,14 @@ def _mistake(row: Any, gallery: Path) -> Mistake:
         alt += f", beside it a heat map of what supports {predicted}"
     picture = Picture(_address((gallery / row.file).read_bytes(), "webp"), alt)
     return Mistake(picture, actual, predicted, row.confidence, path)
+
+
+def _suspect(row: Any, gallery: Path) -> Suspect:
+    """Read a row of `SUSPECTS` and its picture."""
+    label, suggested, path = map(printable, (row.label, row.suggested, row.paths.split("\n")[0]))
+    alt = f"Photo labelled {label}, predicted as {suggested}"
+    picture = Picture(_address((gallery / row.file).read_bytes(), "webp"), alt)
+    return Suspect(picture, label, suggested, row.score, path, row.photos)
 
 
 def _sheet(gallery: Path) -> Iterator[Row]:
