@@ -52,6 +52,40 @@ def test_few_seeds_are_covered_too(seeds: int, least: float) -> None:
     assert least <= covered / 300 <= 0.98
 
 
+def simulate_folds(rng: np.random.Generator, samples: int, folds: int, luck: float) -> np.ndarray:
+    """Seed s tests the samples of fold s, and is lucky in training: accuracy 0.8 on average."""
+    easy = rng.beta(1.6, 0.4, samples)
+    accuracy = np.clip(easy + luck * rng.standard_normal((1, folds, 1)), 0, 1)
+    correct = (rng.random((1, folds, samples)) < accuracy).astype(float)
+    fold = rng.permutation(samples) % folds
+    correct[0, fold != np.arange(folds)[:, None]] = np.nan
+    return correct
+
+
+@pytest.mark.parametrize("luck", [0.0, 0.03])
+def test_intervals_of_folds_cover_the_truth(luck: float) -> None:
+    rng = np.random.default_rng(0)
+    covered, widths = 0, {True: [], False: []}
+    for _ in range(300):
+        correct = simulate_folds(rng, 100, 5, luck)
+        for folds, own in widths.items():
+            draws = resample(100, [5], 400, rng, folds)[0]
+            low, high = interval(bootstrap_mean(correct, np.arange(100), draws)[0], draws)
+            own.append(high - low)
+            covered += folds and low <= 0.8 <= high
+    assert 0.93 <= covered / 300 <= 0.99
+    assert np.mean(widths[True]) < 0.75 * np.mean(widths[False])  # whole seeds: counted twice
+
+
+def test_the_mean_of_folds_is_over_what_was_tested() -> None:
+    correct = np.array([[[1, 1, np.nan, np.nan], [np.nan, np.nan, 0, 1]]])
+    both = Resamples(np.array([[1, 1, 1, 1], [2, 0, 1, 1]]), (np.array([[0.5, 0.5], [0.5, 0.5]]),))
+    first = Resamples(np.array([[1, 1, 1, 1]]), (np.array([[1.0, 0.0]]),))
+    samples = np.arange(4)
+    assert bootstrap_mean(correct, samples, both)[0] == pytest.approx([0.75, 0.75])
+    assert bootstrap_mean(correct, samples, first)[0] == pytest.approx([1.0])
+
+
 def test_spread_of_replicates_is_the_standard_error_whatever_the_seeds() -> None:
     rng = np.random.default_rng(1)
     correct = np.zeros((1, 2, 100), dtype=bool)

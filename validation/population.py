@@ -29,8 +29,8 @@ from shotcount.uncertainty.bootstrap import bootstrap_mean, difference, resample
 from shotcount.uncertainty.intervals import interval
 from shotcount.uncertainty.writing import markdown_table
 
-STUDIES = 150
-SAMPLES = (60, 120, 240)
+STUDIES = 100
+SAMPLES = (60, 120)
 STRATEGIES = {"all": (64, 0.02), "fewer": (12, 0.5)}  # principal components, 1 / penalty
 RESULTS = ("accuracy", "gain of twice the samples", "lead of a strategy")
 
