@@ -13,6 +13,7 @@ import torch
 from conftest import PARAMS, ROOT, held_out
 from holdout import Collection, forecast, read_collection, solve_and_test
 
+from shotcount.core import tables
 from shotcount.core.pixels import Pixels
 from shotcount.core.study import take_subset
 from shotcount.networks.devices import exempt_depthwise, seeded
@@ -20,6 +21,7 @@ from shotcount.networks.weights import fetch_weights
 from shotcount.photos.decoding import decode
 from shotcount.photos.finding import find_photos
 from shotcount.photos.preparing import prepare
+from shotcount.sampling.settings import SplitSettings
 from shotcount.sampling.splits import split_samples
 from shotcount.sampling.subsets import nested_subsets
 from shotcount.training.budgets import Rates
@@ -44,16 +46,19 @@ def eth80() -> Collection:
     return read_collection(folder("eth80"), ETH80, 128)
 
 
-def frozen_accuracy(shown: Collection, test: float | str, seed: int) -> float:
-    """Accuracy on the test split of a head on all angles of all training samples."""
-    parts = split_samples(shown.manifest, held_out(test, seed=seed), draws=1)
-    return float(solve_and_test(shown, *parts.values()).mean())
+def frozen_accuracies(shown: Collection, wanted: SplitSettings) -> list[float]:
+    """Test accuracies of heads on all angles of all training samples, for five seeds."""
+    parts = split_samples(shown.manifest, wanted, draws=5)
+    return [
+        float(solve_and_test(shown, *(tables.of_seed(p, seed) for p in parts.values())).mean())
+        for seed in range(5)
+    ]
 
 
 def test_frozen_features_tell_objects_of_eth80_apart(eth80: Collection) -> None:
     table = eth80.manifest
     assert (table["sample"].nunique(), table["angle"].nunique()) == (40, 41)
-    accuracies = [frozen_accuracy(eth80, test=0.2, seed=seed) for seed in range(5)]
+    accuracies = frozen_accuracies(eth80, SplitSettings(folds=5, test=None, val=0.2, seed=0))
     print(accuracies)
     assert np.mean(accuracies) >= 0.91
 
@@ -70,7 +75,7 @@ def test_half_of_eth80_predicts_what_all_of_it_reaches(eth80: Collection) -> Non
 def test_frozen_features_tell_ants_from_bees() -> None:
     pattern = r"(?P<split>train|val)/(?P<label>ants|bees)/(?P<sample>.+)\.jpg"
     insects = read_collection(folder("hymenoptera_data"), pattern, 224)
-    accuracies = [frozen_accuracy(insects, test="val", seed=seed) for seed in range(5)]
+    accuracies = frozen_accuracies(insects, held_out("val"))
     print(accuracies)
     assert np.mean(accuracies) >= 0.91
 
