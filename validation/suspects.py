@@ -21,7 +21,7 @@ from shotcount.core import tables
 from shotcount.core.seeds import seed_for
 from shotcount.sampling.settings import SplitSettings
 from shotcount.sampling.splits import split_samples
-from shotcount.scoring.predictions import probability
+from shotcount.scoring.predictions import predictions_table
 from shotcount.scoring.scores import score
 from shotcount.scoring.suspects import find_suspects
 from shotcount.uncertainty.writing import markdown_table, percent
@@ -47,8 +47,7 @@ def predict_all(collection: Collection, split: int) -> pd.DataFrame:
     for seed in range(FOLDS):
         train, val, test = (tables.of_seed(part, seed) for part in parts.values())
         p = solve_and_predict(collection, train, val, test)
-        columns = {probability(label): p[:, n] for n, label in enumerate(collection.classes)}
-        runs.append(test[["seed", "photo", "sample", "label"]].assign(**columns))
+        runs.append(predictions_table(test, p, collection.classes))
     return pd.concat(runs)
 
 

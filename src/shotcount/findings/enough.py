@@ -19,7 +19,9 @@ class Enough:
     loss: Estimate  # expected accuracy of the largest subset minus that of this one
     largest: int  # photos
     shown: bool  # whether the loss's whole interval is within the tolerance; if not, a best guess
-    to_show: float  # samples to test for that, if the loss is as expected; may be infinite
+    # Samples to test for that, if the loss is as expected; may be infinite. It rests on an estimate
+    # of the loss, so it has two digits.
+    to_show: float
 
 
 def find_enough(learning: Learning, tolerance: float) -> Enough:
@@ -47,6 +49,7 @@ def find_enough(learning: Learning, tolerance: float) -> Enough:
     angles = learning.angles[full[within[:, full].argmax(axis=1)]]
     lost = measured(loss[:, chosen[0]], learning.resamples)
     spare, tested = tolerance - lost.value, learning.resamples.samples.shape[1]
+    to_show = tested * ((lost.high - lost.value) / spare) ** 2 if spare > 0 else np.inf
     return Enough(
         samples=int(learning.samples[chosen[0]]),
         angles=int(learning.angles[chosen[0]]),
@@ -55,5 +58,5 @@ def find_enough(learning: Learning, tolerance: float) -> Enough:
         loss=lost,
         largest=int(learning.photos[learning.largest]),
         shown=lost.high <= tolerance + 1e-12,
-        to_show=tested * ((lost.high - lost.value) / spare) ** 2 if spare > 0 else np.inf,
+        to_show=float(f"{to_show:.2g}"),
     )

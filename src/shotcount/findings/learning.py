@@ -89,7 +89,8 @@ def learn_all(
     rng : numpy.random.Generator
     """
     seeds = scores.drop_duplicates("strategy").set_index("strategy")["seeds"]
-    folds = any(np.isnan(right).any() for right in hits.values())
+    any_cell = next(iter(hits.values()))  # a seed tests the same photos in every cell
+    folds = bool(np.isnan(any_cell).any())
     resamples = resample(len(np.unique(shown)), list(seeds), replicates, rng, folds)
     return [
         learn(scores[scores["strategy"] == strategy], hits, shown, own)

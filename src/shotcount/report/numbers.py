@@ -51,7 +51,7 @@ def summary(
         **_ends("angles_at_all_samples", a.enough.at_all_samples),
         **_ends("accuracy_lost", a.enough.loss),
         "shown": a.enough.shown,
-        "samples_to_show": _rounded(float(f"{a.enough.to_show:.2g}")),
+        "samples_to_show": _rounded(a.enough.to_show),
         **_ends("gain_of_twice_the_samples", a.more_samples.gain if a.more_samples else None),
         **_ends("gain_of_twice_the_angles", a.more_angles.gain if a.more_angles else None),
         **_ends("ceiling", a.ceiling),

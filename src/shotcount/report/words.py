@@ -32,7 +32,7 @@ def headline(answer: Answer) -> list[str]:
     if answer.accuracy.low <= answer.guessing:
         return sentences(answer)
     a, enough = answer, answer.enough
-    size = f"{enough.samples:,} samples from {counted(enough.angles, 'angle')} each"
+    size = _size(enough.samples, enough.angles)
     if enough.photos.value == enough.largest:
         many = (
             f"More than {enough.largest:,} photos may well help: no smaller subset is expected "
@@ -92,9 +92,8 @@ def _enough(a: Answer) -> str:
     loss = f"{plain_points(enough.loss.value)} ({_range(enough.loss)})"
     called = "enough" if enough.shown else "the best guess for enough"
     text = (
-        f"{photos.value:,.0f} photos ({enough.samples:,} samples from "
-        f"{counted(enough.angles, 'angle')} each) are {called}: {verdict}, and "
-        f"{photos.value:,.0f} are expected to lose {loss} of it.{count}"
+        f"{photos.value:,.0f} photos ({_size(enough.samples, enough.angles)}) are {called}: "
+        f"{verdict}, and {photos.value:,.0f} are expected to lose {loss} of it.{count}"
     )
     return text if enough.shown else f"{text} {_not_shown(a)}"
 
@@ -107,9 +106,8 @@ def _not_shown(a: Answer) -> str:
         "for"
     )
     if math.isfinite(enough.to_show):
-        # Two digits: the number rests on an estimate of the loss.
-        count = float(f"{enough.to_show:.2g}")
-        return f"{said}; to show that it is less takes tests of about {count:,.0f} samples."
+        count = f"{enough.to_show:,.0f}"
+        return f"{said}; to show that it is less takes tests of about {count} samples."
     return f"{said}."
 
 
@@ -194,7 +192,7 @@ def _gain(a: Answer, more: More | None, axis: str) -> str:
 def _plan(a: Answer) -> str:
     if a.plan:
         p = a.plan
-        size = f"{p.samples:,} samples from {counted(p.angles, 'angle')} each"
+        size = _size(p.samples, p.angles)
         ends = [
             f"{end:,.0f}" if math.isfinite(end) else "no limit"
             for end in (p.photos.low, p.photos.high)
@@ -221,6 +219,10 @@ def _plan(a: Answer) -> str:
     if a.smallest >= a.target:
         return f"{percent(a.target)} is what the study's smallest subset reached already."
     return f"What it takes to reach {percent(a.target)} is not identifiable from this study."
+
+
+def _size(samples: int, angles: int) -> str:
+    return f"{samples:,} samples from {counted(angles, 'angle')} each"
 
 
 def points(fraction: float) -> str:
