@@ -28,7 +28,7 @@ from shotcount.core import tables
 from shotcount.core.pixels import Pixels
 from shotcount.core.study import take_subset
 from shotcount.networks import backbones, features, weights
-from shotcount.networks.devices import exempt_depthwise, seeded
+from shotcount.networks.devices import seeded
 from shotcount.parallel.settings import ParallelSettings
 from shotcount.photos import preparing
 from shotcount.photos.decoding import decode
@@ -191,13 +191,10 @@ def ready(setup: Setup, settings: TrainingSettings) -> tuple[nn.Module, Load]:
     """Return the network, and the loader of its inputs."""
     own, device = STRATEGIES[setup.strategy], setup.compute.device
     with seeded(0):
-        network, load = assemble(
+        return assemble(
             own, setup.network, len(setup.classes), setup.arrays, device, settings,
             setup.pretrained,
         )  # fmt: skip
-    if setup.compute.precision != torch.float32:
-        exempt_depthwise(network, device)
-    return network, load
 
 
 def solving_rate(setup: Setup) -> Rate:

@@ -16,7 +16,7 @@ from holdout import Collection, forecast, read_collection, solve_and_test
 from shotcount.core import tables
 from shotcount.core.pixels import Pixels
 from shotcount.core.study import take_subset
-from shotcount.networks.devices import exempt_depthwise, seeded
+from shotcount.networks.devices import seeded
 from shotcount.networks.weights import fetch_weights
 from shotcount.photos.decoding import decode
 from shotcount.photos.finding import find_photos
@@ -108,7 +108,6 @@ def test_fine_tuning_in_bfloat16_reaches_what_float32_does(tmp_path: Path) -> No
                 network, load = assemble(
                     STRATEGIES["finetune"], name, 4, arrays, device, settings, pretrained
                 )
-                exempt_depthwise(network, device)
                 train_network(network, load, run)
             right = predict(network, load, test.rows).argmax(axis=1) == test.targets
             reached.append(float(right.mean()))

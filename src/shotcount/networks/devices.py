@@ -6,10 +6,9 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
-from torch import nn
 
 from shotcount.core.errors import UserError
 
@@ -66,26 +65,6 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype:
             faster = device.type == "cpu" and has
         name = "bfloat16" if faster else "float32"
     return {"bfloat16": torch.bfloat16, "float32": torch.float32}[name]
-
-
-def exempt_depthwise(network: nn.Module, device: torch.device) -> None:
-    """On a CPU, let depthwise convolutions compute in float32 whatever the precision.
-
-    bfloat16 makes them several times slower there, but other convolutions twice as fast.
-    """
-    if device.type != "cpu":
-        return
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv2d) and layer.groups == layer.in_channels > 1:
-            layer.forward = _in_float32(layer.forward)  # type: ignore[method-assign]
-
-
-def _in_float32(forward: Callable[[torch.Tensor], torch.Tensor]) -> Any:
-    def exact(x: torch.Tensor) -> torch.Tensor:
-        with torch.autocast("cpu", enabled=False):
-            return forward(x.float())
-
-    return exact
 
 
 def gpu_count(device: torch.device) -> int:

@@ -18,7 +18,6 @@ from shotcount.core.seeds import seed_for
 from shotcount.core.study import available_samples, sample_count, take_subset
 from shotcount.networks.devices import (
     describe,
-    exempt_depthwise,
     gpu_count,
     in_pieces,
     seeded,
@@ -241,8 +240,6 @@ def _train_rank(
         if head is not None:
             assert isinstance(network, Network)
             network.head.load_state_dict(head)
-        if run.precision != torch.float32:
-            exempt_depthwise(network, setup.compute.device)
         show = on_step if first else _show_nothing
         history = train_network(network, load, run, Checkpoint(checkpoint), show)
     return {name: value.cpu() for name, value in network.state_dict().items()}, history

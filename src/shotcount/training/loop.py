@@ -16,6 +16,7 @@ from torch import nn
 from shotcount.core import tables
 from shotcount.core.errors import UserError
 from shotcount.core.seeds import seed_for
+from shotcount.networks.depthwise import FastDepthwise
 from shotcount.networks.devices import reseed
 from shotcount.networks.heads import calibrate, photo_losses, scale_logits
 from shotcount.parallel import ranks
@@ -47,6 +48,7 @@ class Run:
     # (Micikevicius et al., "Mixed Precision Training", ICLR 2018), and so does validation.
     precision: torch.dtype = torch.float32
     compiled: bool = False  # whether torch.compile compiles the training step
+    on_the_way: bool = True  # validate on the way; False: only before the first and after the last
 
     @property
     def steps(self) -> int:
@@ -130,7 +132,8 @@ def train_network(
         state.step += 1
         if run.ends_by_itself:
             _add_to_average(average, network, budgets.averaging_weight(state.step))
-        if state.step in (budgets.next_look(int(state.history[-1]["step"])), run.steps):
+        next_look = budgets.next_look(int(state.history[-1]["step"]))
+        if state.step == run.steps or (run.on_the_way and state.step == next_look):
             _look(average, load, run, state)
         on_step(state, run.steps)
         if checkpoint and ranks.rank_and_size()[0] == 0:
@@ -185,7 +188,8 @@ def _step(
     # Pieces of equal size, since BatchNorm needs more than one photo in each.
     pieces = math.ceil(len(x) / (run.piece or len(x)))
     for part, true in zip(x.tensor_split(pieces), target.tensor_split(pieces), strict=True):
-        with torch.autocast(x.device.type, run.precision, enabled=run.precision != torch.float32):
+        mixed = torch.autocast(x.device.type, run.precision, enabled=run.precision != torch.float32)
+        with FastDepthwise(), mixed:
             logits = forward(part)
         loss = F.cross_entropy(logits.float(), true, reduction="sum") / len(x)
         loss.backward()

@@ -139,7 +139,8 @@ def _trial(
     short = {"epochs": 1e-9, "min_steps": min(steps, most), "schedule": "auto"}
     trial = replace(setup, settings=own.model_copy(update=short), rates=rates)
     run = build_run(trial, {"samples": samples, "angles": angles}, subset, 0)
-    run = replace(run, key=(*run.key, "tune", str(rates), steps))
+    # Only the last look counts. The first one, before any training, is the same for all rates.
+    run = replace(run, key=(*run.key, "tune", str(rates), steps), on_the_way=False)
     row = {**rates._asdict(), "steps": min(steps, most)}
     try:
         _, history = fit(
@@ -147,7 +148,6 @@ def _trial(
         )
     except DivergedError:
         return row | {"val_loss": math.inf, "val_accuracy": 0.0}
-    # The last look, not the best: the first one, before any training, is the same for all rates.
     return row | history.iloc[-1][["val_loss", "val_accuracy"]].to_dict()
 
 
