@@ -57,10 +57,10 @@ from shotcount.uncertainty.writing import markdown_table
 
 ROOT = Path(__file__).resolve().parents[1]
 CPU = torch.device("cpu")
-RATES = {  # of the sweep
-    "scratch": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
+RATES = {  # of the sweep, for each strategy; the quickest comes first
     "frozen": (1e-4, 1e-3, 3e-3, 1e-2, 3e-2),
     "finetune": (3e-5, 1e-4, 3e-4, 1e-3, 3e-3),
+    "scratch": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
 }
 BASES = {"scratch": 250, "frozen": 300, "finetune": 125}  # steps
 TRIED = {1: 5, 2: 2, 4: 1, 8: 1}  # multiple of the base → how many of the best rates are tried
@@ -256,9 +256,9 @@ def main() -> None:
         collections = [read_collection(text, params, Path(work)) for text in named]
         jobs = [
             Job(collection, split, strategy)
+            for strategy in RATES
             for split in range(int(splits))
             for collection in collections
-            for strategy in STRATEGIES
             if (collection.name, collection.px, split, strategy) not in known
         ]
         for _, rows in run_side_by_side(partial(compare, params), jobs, 2, 1, CPU):
