@@ -5,8 +5,8 @@ from pathlib import Path
 
 from shotcount.core import files
 from shotcount.core.params import Part, load_params
-from shotcount.core.stage import recorded_seconds, run_stage
-from shotcount.core.study import StudyParams
+from shotcount.core.stage import run_stage, time_taken
+from shotcount.core.study import StudyParams, stage_runs
 from shotcount.core.tables import LEFT_OUT, MANIFEST, SPLIT, of_seed, read, table_file, write
 from shotcount.findings.settings import AnswerParams
 from shotcount.findings.study import study_results, training_results
@@ -56,12 +56,12 @@ def main() -> None:
     run = page.RunFacts(
         params=Path("params.yaml").read_text(encoding="utf-8"),
         model=model,
-        seconds=recorded_seconds(page.runs(params.data.path, study)),
         left_out=left_out,
     )
     suspects = read(Path("data/suspects.csv"), SUSPECTS)
     shown = page.render(results, answer, data, OUT, Path("data/gallery"), suspects, run)
     files.write_text(OUT / "report.html", shown)
+    print(time_taken(stage_runs(study)))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 
 
 def clusters(photos: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Features (photos, 8) of different scales, and the class of each photo."""
+    """Features (photos, 8), and the class of each photo."""
     rng = np.random.default_rng(0)
     targets = np.arange(photos) % classes
     x = rng.normal(size=(photos, 8))
@@ -34,7 +34,7 @@ def clusters(photos: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("classes", [2, 3])
 def test_a_solved_head_predicts_from_raw_features(classes: int) -> None:
     x, targets = clusters(300, classes)
-    stretched = (x * 10.0 ** np.arange(-4, 4) + np.arange(8)).astype(np.float32)
+    stretched = (1000 * x + np.arange(8)).astype(np.float32)
     probabilities = []
     for own in (x, stretched):
         parts = [(own[part], targets[part]) for part in (slice(0, 150), slice(150, 300))]
@@ -48,6 +48,16 @@ def test_a_solved_head_predicts_from_raw_features(classes: int) -> None:
         assert photo_losses(p, true).mean() == pytest.approx(solved.val_loss, abs=1e-3)
         probabilities.append(p)
     assert np.allclose(*probabilities, atol=0.01)
+
+
+def test_features_that_hardly_vary_weigh_little() -> None:
+    """With few photos, many features of noise would drown few that tell the classes apart."""
+    rng = np.random.default_rng(0)
+    targets = np.arange(60) % 2
+    noise, telling = rng.normal(size=(60, 1000)), rng.normal(size=(60, 8)) + 3 * targets[:, None]
+    x = np.concatenate([0.01 * noise, telling], axis=1).astype(np.float32)
+    solved = solve_head((x[:30], targets[:30]), (x[30:], targets[30:]), 2)
+    assert solved.val_accuracy > 0.95
 
 
 @pytest.mark.filterwarnings("error")

@@ -4,13 +4,14 @@ import errno
 import math
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from shotcount.core import files
 from shotcount.core.errors import UserError, print_in_any_encoding
 
-SECONDS = Path("data/seconds")  # how long each stage took: for the report, not a metric
+SECONDS = Path("data/seconds")  # how long each stage took: not a metric
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -82,6 +83,17 @@ def how_far(runs: Sequence[str]) -> str:
     cell = f"cell {len(runs) - len(waiting) + 1} of {len(runs)}"
     total = sum(times)
     return cell if math.isnan(total) else f"{cell}, about {math.ceil(total / 60)} min to go"
+
+
+def time_taken(runs: Iterable[str]) -> str:
+    """Return how many minutes the runs took, in all and by stage, when each last ran here."""
+    minutes: Counter[str] = Counter()
+    for run, seconds in recorded_seconds(runs).items():
+        minutes[run.split("-")[0]] += seconds / 60
+    stages = ", ".join(
+        f"{stage} {took:.1f}" for stage, took in minutes.most_common() if took > 0.05
+    )
+    return f"{minutes.total():.1f} min when each stage last ran here: {stages}"
 
 
 def _strategy(run: str) -> str:

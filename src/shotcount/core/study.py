@@ -97,6 +97,13 @@ def training_runs(study: StudySettings) -> list[str]:
     return [*names, "train-frozen-grid"]
 
 
+def stage_runs(study: StudySettings) -> list[str]:
+    """List the runs of all stages before the report, named as `run_stage` does."""
+    of_strategies = [f"{stage}-{own}" for stage in ("tune", "evaluate") for own in study.strategies]
+    alone = ["params", "backbone", "prepare", "split", "subsample", "features"]
+    return [*alone, *of_strategies, *training_runs(study), "classifier", "gallery"]
+
+
 def take_subset(subsets: pd.DataFrame, samples: int, angles: int) -> pd.DataFrame:
     """Return the rows of the subset of `samples` samples x `angles` angles, for every seed."""
     return subsets[(subsets["sample_position"] < samples) & (subsets["angle_position"] < angles)]

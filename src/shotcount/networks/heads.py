@@ -9,7 +9,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp, softmax
 from torch import nn
 
-PENALTIES = np.logspace(5, -2, 15)  # of standardised features
+PENALTIES = np.logspace(5, -2, 15)  # of scaled features
 FLATTEST = 0.05  # keeps the ranking of the classes in probabilities of six digits
 SHARPEST = 2.0  # validation photos that are all predicted correctly would ask for certainty
 
@@ -45,7 +45,12 @@ class Solved:
 def solve_head(
     train: tuple[np.ndarray, np.ndarray], val: tuple[np.ndarray, np.ndarray], classes: int
 ) -> Solved:
-    """Solve logistic regression on standardised features, the L2 penalty chosen by validation.
+    """Solve logistic regression on scaled features, the L2 penalty chosen by validation.
+
+    Features are centred and divided by the square root of their standard deviation (Pareto scaling:
+    van den Berg et al., "Centering, scaling, and transformations", BMC Genomics 2006). Divided by
+    the standard deviation itself, features that hardly vary weigh as much as the others, and on few
+    samples the head is worse by several points (docs/fairness.md).
 
     Fine-tuning starts from this head, too: from zeros, its first steps would distort the pretrained
     features (Kumar et al., "Fine-Tuning can Distort Pretrained Features and Underperform
@@ -64,8 +69,10 @@ def solve_head(
     # float64 by 1e-9, which `_rounded` removes.
     (x, y), (x_val, y_val) = ((x.astype(np.float64), y) for x, y in (train, val))
     mean, spread = x.mean(axis=0), x.std(axis=0)
-    spread[spread < 1e-6] = 1.0  # the same for all photos
-    x, x_val = (x - mean) / spread, (x_val - mean) / spread
+    typical = np.sqrt(np.mean(spread**2)) or 1.0
+    spread[spread < 1e-6 * typical] = typical  # the same for all photos
+    scale = np.sqrt(spread * typical)
+    x, x_val = (x - mean) / scale, (x_val - mean) / scale
     model, lowest, rises = LogisticRegression(max_iter=1000, warm_start=True), np.inf, 0
     for penalty in PENALTIES:
         with warnings.catch_warnings():  # a class may well have only one photo
@@ -83,7 +90,7 @@ def solve_head(
     weight = _rounded(sharpness * weight)
     bias = _rounded(sharpness * bias)
     logits, logits_val = x @ weight.T + bias, x_val @ weight.T + bias
-    weight = weight / spread
+    weight = weight / scale
     state = {"weight": weight, "bias": bias - weight @ mean}
     return Solved(
         state={name: torch.from_numpy(value).float() for name, value in state.items()},

@@ -13,7 +13,6 @@ import pandas as pd
 
 from shotcount.core import tables
 from shotcount.core.errors import printable
-from shotcount.core.study import StudySettings, training_runs
 from shotcount.findings.answer import Answer
 from shotcount.report import sections, words
 from shotcount.report.style import LOOKS
@@ -21,17 +20,15 @@ from shotcount.scoring.mistakes import MISTAKES
 
 MOST_CLASSES = 12  # in a confusion matrix; with more, the commonest confusions are listed
 MOST_ROWS = 200  # in the list of photos left out
-DEMO = "data/demo"
 PACKAGES = ("torch", "torchvision", "timm", "scikit-learn", "numpy", "pandas", "dvc")
 
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What the page says about the run: parameters, model, times, photos left out."""
+    """What the page says about the run: parameters, model, photos left out."""
 
     params: str  # the content of params.yaml
     model: Mapping[str, Any]  # model.json of the classifier
-    seconds: Mapping[str, float]  # by stage, if measured on this machine
     left_out: pd.DataFrame  # columns tables.LEFT_OUT
 
 
@@ -126,16 +123,6 @@ def render(
         left_out=[(row.path, row.reason) for row in run.left_out.head(MOST_ROWS).itertuples()],
         versions={"Python": platform.python_version()} | {name: version(name) for name in PACKAGES},
     )
-
-
-def runs(data_path: str, study: StudySettings) -> list[str]:
-    """Return the runs before this page, one for each cell, by their names in `run_stage`."""
-    names = ["params", "backbone", *(["demo"] if data_path == DEMO else []), "prepare", "split"]
-    names += ["subsample", "features"]
-    names += [f"tune-{strategy}" for strategy in study.strategies]
-    names += training_runs(study)
-    names += [f"evaluate-{strategy}" for strategy in study.strategies]
-    return [*names, "classifier", "gallery"]
 
 
 def _address(content: bytes, kind: str) -> str:
