@@ -9,7 +9,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp, softmax
 from torch import nn
 
-PENALTIES = np.logspace(5, -2, 15)  # of scaled features
+PENALTIES = np.logspace(5, -2, 15)  # of features whose variance is 1 on average
 FLATTEST = 0.05  # keeps the ranking of the classes in probabilities of six digits
 SHARPEST = 2.0  # validation photos that are all predicted correctly would ask for certainty
 
@@ -45,12 +45,11 @@ class Solved:
 def solve_head(
     train: tuple[np.ndarray, np.ndarray], val: tuple[np.ndarray, np.ndarray], classes: int
 ) -> Solved:
-    """Solve logistic regression on scaled features, the L2 penalty chosen by validation.
+    """Solve logistic regression on centred features, the L2 penalty chosen by validation.
 
-    Features are centred and divided by the square root of their standard deviation (Pareto scaling:
-    van den Berg et al., "Centering, scaling, and transformations", BMC Genomics 2006). Divided by
-    the standard deviation itself, features that hardly vary weigh as much as the others, and on few
-    samples the head is worse by several points (docs/fairness.md).
+    All features are divided by the same number. Each by its own standard deviation, those that
+    hardly vary would weigh as much as the others, and with few samples the head would be worse by
+    several points (docs/fairness.md).
 
     Fine-tuning starts from this head, too: from zeros, its first steps would distort the pretrained
     features (Kumar et al., "Fine-Tuning can Distort Pretrained Features and Underperform
@@ -68,10 +67,7 @@ def solve_head(
     # The solutions of two processors differ by 1e-3 in float32, which fine-tuning amplifies; in
     # float64 by 1e-9, which `_rounded` removes.
     (x, y), (x_val, y_val) = ((x.astype(np.float64), y) for x, y in (train, val))
-    mean, spread = x.mean(axis=0), x.std(axis=0)
-    typical = np.sqrt(np.mean(spread**2)) or 1.0
-    spread[spread < 1e-6 * typical] = typical  # the same for all photos
-    scale = np.sqrt(spread * typical)
+    mean, scale = x.mean(axis=0), np.sqrt(x.var(axis=0).mean()) or 1.0
     x, x_val = (x - mean) / scale, (x_val - mean) / scale
     model, lowest, rises = LogisticRegression(max_iter=1000, warm_start=True), np.inf, 0
     for penalty in PENALTIES:
