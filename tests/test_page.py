@@ -99,7 +99,7 @@ def make_gallery(folder: Path, map_size: int = 3, mistakes: int = 3) -> Path:
     folder.mkdir()
     photo = np.full((40, 40, 3), 128, np.uint8)
     picture = gallery.encode(gallery.side_by_side([photo, photo]))
-    same = {"actual": LABELS[0], "predicted": LABELS[1], "path": PATH, "map_size": map_size}
+    same = {"seed": 1, "actual": LABELS[0], "predicted": LABELS[1], "path": PATH, "map_size": map_size}
     rows = [
         same | {"photo": n, "confidence": 0.987 - n / 10, "file": f"mistake{n}.webp"}
         for n in range(mistakes)
@@ -134,7 +134,8 @@ def make_page(
         charts.save(figure, folder / f"{name}.svg")
     model = {
         "strategy": "frozen", "network": "resnet18", "photos": 128, "samples": 32, "angles": 4,
-        "size": 40, "seed": 2, "device": "cpu", "precision": "bfloat16", "classes": classes,
+        "size": 40, "device": "cpu", "precision": "bfloat16", "classes": classes,
+        "tested": {"samples": 32, "angles": 4, "photos": 128, "seeds": 3},
     }  # fmt: skip
     left_out = pd.DataFrame({"path": [f"{n}.jpg" for n in range(300)], "reason": REASON})
     params = "study:\n  pattern: '(?P<label>.*)'  # \"&\"\n"
