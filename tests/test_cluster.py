@@ -34,16 +34,16 @@ class Untrained(Clone):
     def __init__(self, study: Clone, folder: Path) -> None:
         self.folder = folder
         shutil.copytree(study.folder, folder, ignore=shutil.ignore_patterns("runs"))
-        for made in ("rates", "models", "evaluation", "classifier", "gallery"):
+        for made in ("rates", "models", "evaluation", "refit", "classifier", "gallery"):
             shutil.rmtree(folder / "data" / made)
         lock = folder / "dvc.lock"
         content = yaml.safe_load(lock.read_text(encoding="utf-8"))
-        later = ("tune", "train", "evaluate", *REST)
+        later = ("tune", "train", "evaluate", "refit", *REST)
         kept = {k: v for k, v in content["stages"].items() if not k.startswith(later)}
         lock.write_text(yaml.safe_dump(content | {"stages": kept}), encoding="utf-8")
 
     def one_strategy(self) -> None:
-        """Leave seven stages to run: tune, four cells, train_grid, evaluate."""
+        """Leave eight stages to run: tune, four cells, train_grid, evaluate, refit."""
         self.set_params(study__strategies=["frozen"])
 
     def made(self, *folders: str) -> dict[str, bytes]:

@@ -99,7 +99,8 @@ def make_gallery(folder: Path, map_size: int = 3, mistakes: int = 3) -> Path:
     folder.mkdir()
     photo = np.full((40, 40, 3), 128, np.uint8)
     picture = gallery.encode(gallery.side_by_side([photo, photo]))
-    same = {"seed": 1, "actual": LABELS[0], "predicted": LABELS[1], "path": PATH, "map_size": map_size}
+    same = {"seed": 1, "path": PATH, "map_size": map_size}
+    same |= {"actual": LABELS[0], "predicted": LABELS[1]}
     rows = [
         same | {"photo": n, "confidence": 0.987 - n / 10, "file": f"mistake{n}.webp"}
         for n in range(mistakes)
