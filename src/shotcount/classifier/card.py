@@ -109,12 +109,12 @@ def _taken(model: Mapping[str, Any]) -> list[list[str]]:
     """Tell what the networks of the largest cell decided for this one."""
     own = model["from_folds"]
     facts = {
-        "optimisation steps": f"{own['steps']:,}" if "steps" in own else None,
+        "optimisation steps": own.get("steps"),
         "logits multiplied by": own.get("factor"),
         "L2 penalty of the solved head": own.get("penalty"),
         "its logits multiplied by": own.get("head_factor"),
     }
-    return [[name, str(fact)] for name, fact in facts.items() if fact is not None]
+    return [[name, f"{fact:,.10g}"] for name, fact in facts.items() if fact is not None]
 
 
 def _recalls(figures: Figures) -> list[list[str]]:

@@ -72,7 +72,7 @@ def refit(
     state = head
     if not isinstance(setup.settings, FrozenSettings):
         decided = decide(setup, len(photos), kept)
-        taken |= decided._asdict()
+        taken |= {"steps": decided.steps, "factor": float(f"{decided.factor:.4g}")}
         run = replace(build_run(setup, cell, photos, 0), decided=decided)
         state = _train(setup, run, checkpoints, processes, head)
     folder.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ def refit(
     model = {
         **cell,
         **facts(setup, processes),
-        "from_folds": {name: float(f"{value:.4g}") for name, value in taken.items()},
+        "from_folds": taken,
         "tested": {**tested, "seeds": len(kept), "folder": kept["folder"].iloc[0]},
         "trained_on": _count(photos),
         "samples_seen": samples,
@@ -101,7 +101,8 @@ def _solve(
     train = training_photos(setup, photos, 0)
     features = setup.arrays.features[train.rows]
     head = solve_head_as((features, train.targets), strength, len(setup.classes))
-    return head, {"penalty": strength.penalty, "head_factor": strength.factor}
+    penalty, factor = (float(f"{value:.4g}") for value in strength)
+    return head, {"penalty": penalty, "head_factor": factor}
 
 
 def _train(
