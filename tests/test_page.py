@@ -308,7 +308,7 @@ def test_a_network_without_a_feature_map_is_said_to_have_none(tmp_path: Path) ->
 
 
 def test_a_classifier_without_mistakes_is_said_to_make_none(tmp_path: Path) -> None:
-    assert "It gets every test photo right." in make_page(tmp_path, mistakes=0)
+    assert "Every test photo was predicted right." in make_page(tmp_path, mistakes=0)
 
 
 def test_photos_to_doubt_are_shown_with_what_they_may_be(read: Reader, tmp_path: Path) -> None:

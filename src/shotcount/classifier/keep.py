@@ -174,7 +174,7 @@ def _read_model(path: Path) -> dict[str, Any]:
     layout = content.get("layout", {"pattern": None, "table": None})  # absent in older ones
     if not isinstance(layout, dict) or not {"pattern", "table"} <= set(layout):
         raise UserError(f"{path} is damaged: copy it again: layout must have pattern and table")
-    seen = content.get("samples_seen", [])
+    seen: Any = content.get("samples_seen", [])
     if not (isinstance(seen, list) and all(isinstance(sample, str) for sample in seen)):
         raise UserError(f"{path} is damaged: copy it again: samples_seen must be a list of text")
     if content["fit"] not in get_args(Fit):
