@@ -42,7 +42,7 @@ STAGES = (
     "backbone", "prepare", "split", "subsample", "features", "tune frozen", "tune scratch",
     "tune finetune", "train frozen 0.5 1", "train frozen 0.5 10", "train frozen 1.0 1",
     "train frozen 1.0 10", "train scratch 1.0 10", "train finetune 1.0 10", "evaluate frozen",
-    "classifier", "gallery", "plot",
+    "refit", "classifier", "gallery", "plot",
 )  # fmt: skip
 
 

@@ -34,16 +34,16 @@ class Untrained(Clone):
     def __init__(self, study: Clone, folder: Path) -> None:
         self.folder = folder
         shutil.copytree(study.folder, folder, ignore=shutil.ignore_patterns("runs"))
-        for made in ("rates", "models", "evaluation", "classifier", "gallery"):
+        for made in ("rates", "models", "evaluation", "refit", "classifier", "gallery"):
             shutil.rmtree(folder / "data" / made)
         lock = folder / "dvc.lock"
         content = yaml.safe_load(lock.read_text(encoding="utf-8"))
-        later = ("tune", "train", "evaluate", *REST)
+        later = ("tune", "train", "evaluate", "refit", *REST)
         kept = {k: v for k, v in content["stages"].items() if not k.startswith(later)}
         lock.write_text(yaml.safe_dump(content | {"stages": kept}), encoding="utf-8")
 
     def one_strategy(self) -> None:
-        """Leave seven stages to run: tune, four cells, train_grid, evaluate."""
+        """Leave eight stages to run: tune, four cells, train_grid, evaluate, refit."""
         self.set_params(study__strategies=["frozen"])
 
     def made(self, *folders: str) -> dict[str, bytes]:
@@ -124,7 +124,7 @@ def test_interrupted_on_ray_it_goes_on_to_the_same_bytes_and_then_does_nothing(
     shown = untrained.run(*COMMAND)
     assert f"train: {5 - len(first)} stages out of date" in shown
     assert sorted([*first, *recorded(shown)]) == [
-        "evaluate@frozen", "train@frozen-0.5-1", "train@frozen-0.5-3",
+        "evaluate@frozen", "refit", "train@frozen-0.5-1", "train@frozen-0.5-3",
         "train@frozen-1.0-1", "train@frozen-1.0-3", "train_grid",
     ]  # fmt: skip
     assert shown.endswith("left for dvc repro: classifier, gallery, plot\n")
@@ -251,14 +251,16 @@ def test_nodes_with_folders_of_their_own_and_a_killed_worker_give_the_same_bytes
     shown = process.communicate()[0]
     assert process.returncode == 0, shown
     assert len(re.findall(r"^train\S+: its worker died .*: retrying \(1 of 2\)$", shown, re.M)) == 1
-    assert len(recorded(shown)) == len(set(recorded(shown))) == 3 + 12 + 1 + 3
+    assert len(recorded(shown)) == len(set(recorded(shown))) == 3 + 12 + 1 + 3 + 1
     for folder in own:  # where DVC's cache is, and nothing of the other node
         assert (folder / "data/pixels/index.json").exists()
         assert not (folder / ".git").exists()
 
-    assert "up to date" in untrained.run("dvc", "status", "train", "train_grid", "evaluate")
+    assert "up to date" in untrained.run(
+        "dvc", "status", "train", "train_grid", "evaluate", "refit"
+    )
     assert untrained.repro() == REST
-    everything = ("data/models", "data/evaluation", "data/classifier", "metrics")
+    everything = ("data/models", "data/evaluation", "data/refit", "data/classifier", "metrics")
     assert untrained.made(*everything) == made(study, *everything)
     shown = untrained.run(*there, "--files", "remote")
     assert "train: up to date\nevaluate: up to date\nleft for dvc repro: nothing\n" in shown
@@ -437,7 +439,7 @@ def test_a_machine_that_is_taken_away_costs_no_finished_cell(
     shown = second.run("bash", "-c", task["run"])
     kept = re.search(r"^train: (\d) stages were in the run cache$", shown, re.M)
     assert kept, shown
-    assert len(recorded(shown)) == 6 - int(kept[1])
+    assert len(recorded(shown)) == 7 - int(kept[1])
     assert made(second, *FROZEN) == made(study, *FROZEN)
     assert "up to date" in second.run("dvc", "status")
 

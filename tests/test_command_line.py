@@ -124,6 +124,7 @@ def test_predictions_are_those_that_the_study_tested(
     monkeypatch.chdir(study.folder)
     folder = Path("data/models", strategy, "1.0x3")
     made = json.loads((folder / "model.json").read_text(encoding="utf-8")) | {"fit": "crop"}
+    made["samples_seen"] = made["samples_seen"][1]
     trained = load_file(folder / "seed1.safetensors")
     state = keep.join(trained, lambda: load_file("data/backbone.safetensors"))
     keep.save(tmp_path / "made", state, made)
@@ -161,6 +162,25 @@ def test_the_studys_classifier_works_anywhere(study: Clone, tmp_path: Path) -> N
     assert [row.split(",")[0] for row in rows[1:]] == [f"photos/0{n}.jpg" for n in range(3)]
     made = json.loads((tmp_path / "copied/model.json").read_text(encoding="utf-8"))
     assert made["layout"] == {"pattern": None, "table": None}
+
+
+def test_photos_of_the_study_are_no_test_of_its_classifier_and_that_is_told(
+    study: Clone, tmp_path: Path
+) -> None:
+    shutil.copytree(study.folder / "data/demo/plastic/000", tmp_path / "plastic/000")
+    shutil.copytree(study.folder / "data/demo/plastic/000", tmp_path / "plastic/new")
+    model = study.folder / "data/classifier"
+    for given, told in (
+        (["plastic/000"], "note: 3 of 3 photos have names of samples that the classifier was"),
+        (["plastic"], "note: 3 of 6 photos have names of samples that the classifier was"),
+        (["plastic/new"], ""),
+    ):
+        process = start("predict", str(model), *given, cwd=tmp_path)
+        shown, complaints = process.communicate()
+        assert process.returncode == 0
+        assert complaints.startswith(told)
+        assert bool(complaints) == bool(told)
+        assert "accuracy" not in shown + complaints
 
 
 # ---- predict: what it prints --------------------------------------------------------

@@ -96,10 +96,10 @@ def test_an_experiment_runs_what_it_changes_and_shows_in_every_diff(
 ) -> None:
     more_seeds = ["-S", "train.frozen.seeds=6"]
     ran = clone.stages(clone.run("dvc", "exp", "run", "--name", "more", *more_seeds))
-    assert len(ran) == 1 + 1 + 4 + 1 + 1 + 1 + 1 + 1
+    assert len(ran) == 1 + 1 + 4 + 1 + 1 + 1 + 1 + 1 + 1
     assert {stage.split("-")[0] for stage in ran} == {
-        "params", "tune@frozen", "train@frozen", "train_grid", "evaluate@frozen", "classifier",
-        "gallery", "plot",
+        "params", "tune@frozen", "train@frozen", "train_grid", "evaluate@frozen", "refit",
+        "classifier", "gallery", "plot",
     }  # fmt: skip
     difference = clone.run("dvc", "metrics", "diff")
     assert re.search(r"frozen\.seeds +3 +6 +3$", difference, re.M)

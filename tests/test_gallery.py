@@ -1,4 +1,5 @@
 import io
+import json
 
 import numpy as np
 import pandas as pd
@@ -7,6 +8,7 @@ import torch
 from captum.attr import LayerGradCam
 from conftest import Clone
 from PIL import Image
+from safetensors.torch import load_file
 from torch import nn
 
 from shotcount.classifier import explain, gallery, keep
@@ -23,7 +25,7 @@ from shotcount.scoring.suspects import SUSPECTS, find_suspects
 
 def predictions(p_red: list[float], labels: list[str], samples: list[str]) -> pd.DataFrame:
     p = np.array(p_red)
-    columns = {"photo": range(len(p)), "sample": samples, "label": labels}
+    columns = {"seed": 0, "photo": range(len(p)), "sample": samples, "label": labels}
     return pd.DataFrame(columns | {"p(blue)": 1 - p, "p(red)": p})
 
 
@@ -38,6 +40,28 @@ def test_mistakes_are_the_most_confident_ones_one_a_sample() -> None:
     assert list(wrong["predicted"]) == ["red", "blue", "red"]
     assert list(wrong["actual"]) == ["blue", "red", "blue"]
     assert list(wrong["confidence"]) == pytest.approx([0.9, 0.8, 0.7])
+
+
+def test_of_two_networks_that_err_on_a_photo_the_surer_one_is_shown() -> None:
+    one, other = (
+        predictions([p, 0.8], ["blue", "blue"], ["b/1", "b/2"]).assign(seed=seed)
+        for seed, p in ((3, 0.6), (7, 0.9))
+    )
+    wrong = find_mistakes(pd.concat([one, other]), ["blue", "red"])
+    assert list(zip(wrong["seed"], wrong["photo"], strict=True)) == [(7, 0), (3, 1)]
+
+
+def test_each_mistake_is_explained_by_the_network_that_made_it() -> None:
+    networks = {2: untrained("resnet18"), 5: untrained("mobilenet_v3_small")}
+    photos = np.random.default_rng(0).integers(0, 256, (3, 80, 80, 3), dtype=np.uint8)
+    wrong = pd.DataFrame({"seed": [5, 2, 5], "predicted": ["b", "a", "c"]})
+    cpu = torch.device("cpu")
+    heat = explain.explain_mistakes(wrong, photos, ["a", "b", "c"], networks.__getitem__, cpu)
+    x = torch.from_numpy(photos).permute(0, 3, 1, 2).float()
+    for row, (seed, target) in enumerate(((5, 1), (2, 0), (5, 2))):
+        (alone,) = explain.grad_cam(networks[seed], x[row : row + 1], torch.tensor([target]))
+        assert heat[row] == pytest.approx(alone, abs=1e-4)
+    assert explain.explain_mistakes(wrong[:0], photos[:0], ["a"], networks.__getitem__, cpu) == {}
 
 
 def test_no_more_mistakes_than_a_page_holds() -> None:
@@ -201,23 +225,29 @@ def test_pictures_are_encoded_alike_each_time() -> None:
 # ---- of a study ---------------------------------------------------------------------
 
 
-def test_gallery_shows_mistakes_of_the_classifier_itself(study: Clone) -> None:
-    network, model = keep.load(study.folder / "data/classifier", torch.device("cpu"))
+def test_gallery_shows_mistakes_of_networks_that_had_not_seen_the_sample(study: Clone) -> None:
+    _, model = keep.load(study.folder / "data/classifier", torch.device("cpu"))
+    folder = study.folder / "data/models" / model["tested"]["folder"]
+    seen = json.loads((folder / "model.json").read_text(encoding="utf-8"))["samples_seen"]
     wrong = study.table("data/gallery/mistakes.csv", MISTAKES)
-    assert len(wrong), "as good as untrained, it errs"
-    pixels = Pixels.open(study.folder / "data/pixels")[wrong["photo"].to_numpy()]
-    with torch.inference_mode():
-        p = network(torch.from_numpy(pixels).permute(0, 3, 1, 2)).softmax(dim=1).numpy()
-    assert [model["classes"][n] for n in p.argmax(axis=1)] == list(wrong["predicted"])
-    assert p.max(axis=1) == pytest.approx(wrong["confidence"].to_numpy(), abs=1e-4)
+    assert wrong["seed"].nunique() > 1, "as good as untrained, they err"
     manifest = study.table("data/manifest", tables.MANIFEST).set_index("photo")
     assert list(manifest["label"][wrong["photo"]]) == list(wrong["actual"])
-    assert set(wrong["photo"]) <= set(study.table("data/splits/test", tables.SPLIT)["photo"])
+    for seed, own in wrong.groupby("seed"):
+        assert not set(manifest["sample"][own["photo"]]) & set(seen[seed])
+        trained = load_file(folder / f"seed{seed}.safetensors")
+        state = keep.join(trained, lambda: load_file(study.folder / "data/backbone.safetensors"))
+        network = keep.build(model, state, torch.device("cpu"))
+        pixels = Pixels.open(study.folder / "data/pixels")[own["photo"].to_numpy()]
+        with torch.inference_mode():
+            p = network(torch.from_numpy(pixels).permute(0, 3, 1, 2)).softmax(dim=1).numpy()
+        assert [model["classes"][n] for n in p.argmax(axis=1)] == list(own["predicted"])
+        assert p.max(axis=1) == pytest.approx(own["confidence"].to_numpy(), abs=1e-4)
 
 
-def test_contact_sheet_holds_training_samples_alone(study: Clone) -> None:
+def test_contact_sheet_holds_samples_of_each_class(study: Clone) -> None:
     sheet = study.table("data/gallery/samples.csv", tables.SHEET)
-    assert set(sheet["sample"]) <= set(study.table("data/splits/train", tables.SPLIT)["sample"])
+    assert set(sheet["sample"]) <= set(study.table("data/manifest", tables.MANIFEST)["sample"])
     assert set(sheet["label"]) == {"natural", "plastic"}
     for name in sheet["file"]:
         assert Image.open(study.folder / "data/gallery" / name).size == (3 * 66 - 2, 64)

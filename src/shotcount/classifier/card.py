@@ -1,7 +1,8 @@
 """The classifier's model card.
 
-After Mitchell et al., "Model cards for model reporting" (FAT* 2019). All results are for this one
-model on the test split, whose samples it has never seen. The text is in card.md.
+After Mitchell et al., "Model cards for model reporting" (FAT* 2019). The classifier is trained on
+all samples, so all results are of the study's networks that had not seen the samples they tested.
+The text is in card.md.
 """
 
 import html
@@ -21,8 +22,8 @@ from shotcount.uncertainty.writing import cell_in_percent, markdown_table, perce
 def write(
     model: Mapping[str, Any],
     figures: Figures,
-    parts: Mapping[str, pd.DataFrame],
-    history: pd.DataFrame,
+    tested: pd.DataFrame,
+    choice: pd.DataFrame,
 ) -> str:
     """Return the card, in Markdown.
 
@@ -31,45 +32,42 @@ def write(
     model : mapping
         The content of model.json.
     figures : Figures
-    parts : mapping of str to DataFrame
-        The photos (columns label, sample) of training, validation and test.
-    history : DataFrame
-        The history of all models that the classifier was chosen from, as for `keep.choose`.
+    tested : DataFrame
+        The predictions that `figures` measure, with the columns label, sample and photo.
+    choice : DataFrame
+        What the strategy was chosen by: strategy and val_loss of each network of the largest cell.
     """
-    kept = history[history["kept"]].set_index(["strategy", "seed"])["val_loss"]
     losses = [
-        [str(strategy), str(len(own)), f"{own.mean():.3f}", f"{own.min():.3f}"]
-        for strategy, own in kept.groupby("strategy", sort=False)
+        [str(strategy), str(len(own)), f"{own.mean():.3f}"]
+        for strategy, own in choice.groupby("strategy", sort=False)["val_loss"]
     ]
-    own = history[(history["strategy"] == model["strategy"]) & (history["seed"] == model["seed"])]
-    best = own[own["kept"]].iloc[0]
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
     template = Path(__file__).with_suffix(".md").read_text(encoding="utf-8")
     return environment.from_string(template).render(
+        model=model,
         figures=figures,
         labels=[_escaped(label) for label in model["classes"]],
         claim=_claim(figures),
         facts=markdown_table(["", ""], _facts(model), numbers=False),
-        counts=markdown_table(["class", *parts], _counts(model, parts), numbers=False),
+        counts=markdown_table(
+            ["class", "trained on", "tested"], _counts(model, tested), numbers=False
+        ),
         recalls=markdown_table(["photos of", "correct"], _recalls(figures)),
         by_views=markdown_table(["photos averaged", "samples correct"], _by_views(figures)),
         overconfidence=_overconfidence(figures.overconfidence),
-        losses=markdown_table(["strategy", "seeds", "validation loss: mean", "lowest"], losses),
+        losses=markdown_table(["strategy", "seeds", "mean validation loss"], losses),
         settings=markdown_table(
             ["", ""],
             [[name, _setting(value)] for name, value in model["settings"].items()],
             numbers=False,
         ),
-        steps=int(own["step"].max()),
-        best_step=int(best["step"]),
-        best_loss=best["val_loss"],
-        best_accuracy=best["val_accuracy"],
+        taken=markdown_table(["", ""], _taken(model), numbers=False),
     )
 
 
 def _claim(figures: Figures) -> str:
     views = figures.views
-    claim = f"it is right for {_in_percent(figures.accuracy)}"
+    claim = f"predictions were right for {_in_percent(figures.accuracy)}"
     if len(views) > 1:
         claim += (
             f"; for {_in_percent(views[-1])} of the samples if the predictions of {len(views)} "
@@ -89,7 +87,6 @@ def _facts(model: Mapping[str, Any]) -> list[list[str]]:
         "strategy": model["strategy"],
         "trained on": f"{model['photos']:,} photos: {model['samples']:,} samples, up to "
         f"{model['angles']} angles each",
-        "seed": str(model["seed"]),
         "input": f"sRGB, {model['size']} × {model['size']} px: {made_square} "
         f"({p['interpolation']}); mean {p['mean']}, std {p['std']} of values / 255",
         "versions": ", ".join(f"{name} {version}" for name, version in model["versions"].items()),
@@ -98,13 +95,26 @@ def _facts(model: Mapping[str, Any]) -> list[list[str]]:
     return [[name, fact] for name, fact in facts.items()]
 
 
-def _counts(model: Mapping[str, Any], parts: Mapping[str, pd.DataFrame]) -> list[list[str]]:
+def _counts(model: Mapping[str, Any], tested: pd.DataFrame) -> list[list[str]]:
     rows = []
-    for label in model["classes"]:
-        own = [part[part["label"] == label] for part in parts.values()]
-        counts = [f"{part['sample'].nunique():,} ({len(part):,})" for part in own]
+    for label, trained in model["trained_on"].items():
+        own = tested[tested["label"] == label]
+        test = {"samples": own["sample"].nunique(), "photos": own["photo"].nunique()}
+        counts = [f"{part['samples']:,} ({part['photos']:,})" for part in (trained, test)]
         rows.append([_escaped(label), *counts])
     return rows
+
+
+def _taken(model: Mapping[str, Any]) -> list[list[str]]:
+    """Tell what the networks of the largest cell decided for this one."""
+    own = model["from_folds"]
+    facts = {
+        "optimisation steps": own.get("steps"),
+        "logits multiplied by": own.get("factor"),
+        "L2 penalty of the solved head": own.get("penalty"),
+        "its logits multiplied by": own.get("head_factor"),
+    }
+    return [[name, f"{fact:,.10g}"] for name, fact in facts.items() if fact is not None]
 
 
 def _recalls(figures: Figures) -> list[list[str]]:

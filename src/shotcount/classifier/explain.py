@@ -1,6 +1,9 @@
 """Grad-CAM: heat maps of the places in a photo that support a class."""
 
+from collections.abc import Callable
+
 import numpy as np
+import pandas as pd
 import torch
 from matplotlib import colormaps
 from PIL import Image
@@ -52,6 +55,41 @@ def grad_cam(network: nn.Module, x: torch.Tensor, targets: torch.Tensor) -> np.n
     cam = (weights * last[0]).sum(dim=channels).relu()  # (B, h, h)
     peak = cam.amax(dim=(1, 2), keepdim=True).clamp_min(torch.finfo(cam.dtype).tiny)
     return (cam / peak).detach().float().cpu().numpy()
+
+
+def explain_mistakes(
+    wrong: pd.DataFrame,
+    photos: np.ndarray,
+    classes: list[str],
+    network_of: Callable[[int], nn.Module],
+    device: torch.device,
+) -> dict[int, np.ndarray]:
+    """Explain each mistake by the network that made it.
+
+    Parameters
+    ----------
+    wrong : DataFrame
+        With the columns seed and predicted.
+    photos : ndarray of shape (mistakes, H, H, 3), uint8
+    classes : list of str
+    network_of : callable
+        Returns the network of a seed, in eval mode, on `device`.
+    device : torch.device
+
+    Returns
+    -------
+    dict of int to ndarray of shape (h, h)
+        The heat map (see `grad_cam`) of each row of `wrong` by its position, if there is one.
+    """
+    heat: dict[int, np.ndarray] = {}
+    for seed in sorted(wrong["seed"].unique()):
+        own = np.flatnonzero(wrong["seed"] == seed)
+        x = torch.from_numpy(photos[own]).to(device).permute(0, 3, 1, 2).float()
+        asked = [classes.index(label) for label in wrong["predicted"].iloc[own]]
+        maps = grad_cam(network_of(seed), x, torch.tensor(asked, device=device))
+        if maps is not None:
+            heat |= dict(zip(own.tolist(), maps, strict=True))
+    return heat
 
 
 def _space(shape: torch.Size) -> tuple[int, int] | None:

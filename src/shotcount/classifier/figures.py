@@ -1,11 +1,11 @@
-"""The classifier's results on the test split."""
+"""How good the classifier is, by the networks of its strategy that did not see what they tested."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from shotcount.scoring.predictions import hits, probabilities
+from shotcount.scoring.predictions import by_seed, hits, probabilities
 from shotcount.scoring.scores import score
 from shotcount.scoring.views import right_by_views
 from shotcount.uncertainty.bootstrap import Resamples, bootstrap_mean, resample
@@ -14,10 +14,12 @@ from shotcount.uncertainty.intervals import Estimate, accuracy_interval, interva
 
 @dataclass(frozen=True)
 class Figures:
-    """The results of one model on the test split."""
+    """The results of a strategy's largest cell on the test photos of all its seeds."""
 
     photos: int
     samples: int
+    seeds: int
+    folds: bool  # whether each seed tested other samples
     accuracy: Estimate
     recall: dict[str, Estimate]  # by class
     views: list[Estimate]  # accuracy for samples, with the predictions of 1, 2, … photos averaged
@@ -27,43 +29,51 @@ class Figures:
 
 
 def measure(
-    run: pd.DataFrame, classes: list[str], replicates: int, rng: np.random.Generator
+    run: pd.DataFrame, classes: list[str], place: int, replicates: int, rng: np.random.Generator
 ) -> Figures:
-    """Measure one model.
+    """Measure a cell.
 
-    Intervals come from a bootstrap over whole test samples. They leave out the variation between
-    seeds, since this one model is used.
+    Intervals come from a bootstrap over test samples and seeds, as those of the study do: the
+    classifier is one more training run of this kind.
 
     Parameters
     ----------
     run : DataFrame
-        Predictions of one seed of one cell, with the columns ``prediction_columns(classes)``.
+        The predictions of all seeds of the cell, with the columns ``prediction_columns(classes)``.
     classes : list of str
+    place : int
+        The strategy's place in the study, by which its seeds are drawn: with the generator of the
+        study's answer, the accuracy has the interval that it has there.
     replicates : int
         Number of bootstrap replicates.
     rng : numpy.random.Generator
     """
-    run = run.sort_values("photo")
-    right, sample_of = hits(run, classes)  # (1, photos), (photos,)
-    truth = run["label"].to_numpy()
-    confidence = probabilities(run, classes).max(axis=1)
-    resamples = resample(len(np.unique(sample_of)), [1], replicates, rng)[0]
+    right, sample_of = hits(run, classes)  # (seeds, photos), (photos,)
+    truth = run.drop_duplicates("photo").sort_values("photo")["label"].to_numpy()
+    folds = bool(np.isnan(right).any())
+
+    def redraw(samples: np.ndarray) -> Resamples:
+        seeds = [1] * place + [len(right)]
+        return resample(len(np.unique(samples)), seeds, replicates, rng, folds)[-1]
+
+    resamples = redraw(sample_of)
     recall = {}
     for label in classes:
         rows = truth == label
-        its_resamples = resample(len(np.unique(sample_of[rows])), [1], replicates, rng)[0]
-        recall[label] = _accuracy(right[:, rows], sample_of[rows], its_resamples)
-    views, samples = right_by_views(run, classes, rng)  # (views, 1, samples), (samples,)
-    excess = confidence[None] - right
+        recall[label] = _accuracy(right[:, rows], sample_of[rows], redraw(sample_of[rows]))
+    views, samples = right_by_views(run, classes, rng)  # (views, seeds, samples), (samples,)
+    excess = by_seed(run, probabilities(run, classes).max(axis=1)) - right
     between = interval(bootstrap_mean(excess[None], sample_of, resamples)[0], resamples)
     scores = score(run, classes)
     return Figures(
-        photos=len(run),
+        photos=len(sample_of),
         samples=len(samples),
+        seeds=len(right),
+        folds=folds,
         accuracy=_accuracy(right, sample_of, resamples),
         recall=recall,
         views=[_accuracy(hit, samples, resamples) for hit in views],
-        overconfidence=Estimate(float(excess.mean()), *between),
+        overconfidence=Estimate(float(np.nanmean(excess)), *between),
         calibration_error=scores["ece"],
         log_loss=scores["log_loss"],
     )
@@ -71,4 +81,4 @@ def measure(
 
 def _accuracy(right: np.ndarray, sample_of: np.ndarray, resamples: Resamples) -> Estimate:
     replicates = bootstrap_mean(right[None], sample_of, resamples)[0]
-    return Estimate(float(right.mean()), *accuracy_interval(replicates, resamples))
+    return Estimate(float(np.nanmean(right)), *accuracy_interval(replicates, resamples))

@@ -1,4 +1,4 @@
-"""The study's classifier: choose one of its models, save it in a folder, load it.
+"""The study's classifier: save it in a folder, load it, find how it was tested.
 
 The folder holds weights.safetensors (backbone and head, with the keys of `heads.Network`),
 model.json (how to build the network, and what it was trained on) and README.md (the model card).
@@ -24,48 +24,26 @@ from shotcount.scoring.predictions import prediction_columns, predictions_of
 WEIGHTS, MODEL = "weights.safetensors", "model.json"
 
 
-def choose(history: pd.DataFrame) -> tuple[str, int]:
-    """Choose a strategy and one of its seeds by validation loss alone.
-
-    The strategy has the lowest mean over its seeds: by the best seed, the strategy with the most
-    seeds would tend to win. The seed has the lowest loss. The test split is not used: the best of
-    many models on it owes part of its lead to chance, so its reported accuracy would be too high
-    (Cawley and Talbot, "On over-fitting in model selection and subsequent selection bias in
-    performance evaluation", JMLR 2010). Loss is used instead of accuracy, since accuracies on a
-    small validation split often tie.
-
-    Parameters
-    ----------
-    history : DataFrame
-        Of the models to choose from, with the columns strategy, seed, val_loss and kept.
-
-    Returns
-    -------
-    strategy : str
-    seed : int
-        The first one, if several are equal.
-    """
-    loss = history[history["kept"]].set_index(["strategy", "seed"])["val_loss"]
-    strategy = str(loss.groupby("strategy", sort=False).mean().idxmin())
-    return strategy, int(loss[strategy].idxmin())
-
-
 def read_cell(evaluation: Path, model: Mapping[str, Any]) -> pd.DataFrame:
-    """Read the predictions of a model's cell on test photos, as the stage evaluate wrote them.
+    """Read the predictions that tell how good a classifier is, as the stage evaluate wrote them.
+
+    They are those of the strategy's largest cell. Each photo was predicted by networks that had not
+    seen its sample, while the classifier has seen all samples.
 
     Parameters
     ----------
     evaluation : Path
         The folder data/evaluation.
     model : mapping
-        strategy, samples, angles and classes, as in model.json.
+        The content of model.json.
 
     Returns
     -------
     DataFrame
         The predictions of all seeds, with the columns ``prediction_columns(model["classes"])``.
     """
-    path = predictions_of(evaluation / model["strategy"], model["samples"], model["angles"])
+    tested = model["tested"]
+    path = predictions_of(evaluation / model["strategy"], tested["samples"], tested["angles"])
     return tables.read(path, prediction_columns(model["classes"]))
 
 
@@ -77,7 +55,7 @@ def join(
     Parameters
     ----------
     trained : mapping of str to Tensor
-        The weights of one seed of a cell: the whole network, or the head alone.
+        The weights as they were trained: of the whole network, or of the head alone.
     backbone : callable
         Returns the state of the frozen backbone; called only if `trained` is a head.
     """
@@ -154,16 +132,23 @@ def load(folder: Path, device: torch.device) -> tuple[Network, dict[str, Any]]:
         raise UserError(f"{folder} has no {WEIGHTS}: copy the whole folder") from None
     except (OSError, safetensors.SafetensorError) as error:
         raise UserError(f"{folder / WEIGHTS} is damaged: copy it again: {error}") from None
-    backbone = build_backbone(model["network"])
-    network = Network(backbone, backbone.features, len(model["classes"]))
     try:
-        network.load_state_dict(state)
+        return build(model, state, device), model
     except RuntimeError as error:
         raise UserError(
             f"{folder / WEIGHTS} doesn't fit {MODEL} ({model['network']}, {len(model['classes'])} "
             f"classes): copy the whole folder again: {str(error).splitlines()[-1].strip()}"
         ) from None
-    return network.to(device).eval(), model
+
+
+def build(
+    model: Mapping[str, Any], state: Mapping[str, torch.Tensor], device: torch.device
+) -> Network:
+    """Return the network that `model` (the content of model.json) describes, in eval mode."""
+    backbone = build_backbone(model["network"])
+    network = Network(backbone, backbone.features, len(model["classes"]))
+    network.load_state_dict(state)
+    return network.to(device).eval()
 
 
 def _read_model(path: Path) -> dict[str, Any]:
@@ -189,6 +174,9 @@ def _read_model(path: Path) -> dict[str, Any]:
     layout = content.get("layout", {"pattern": None, "table": None})  # absent in older ones
     if not isinstance(layout, dict) or not {"pattern", "table"} <= set(layout):
         raise UserError(f"{path} is damaged: copy it again: layout must have pattern and table")
+    seen: Any = content.get("samples_seen", [])
+    if not (isinstance(seen, list) and all(isinstance(sample, str) for sample in seen)):
+        raise UserError(f"{path} is damaged: copy it again: samples_seen must be a list of text")
     if content["fit"] not in get_args(Fit):
         raise UserError(f"{path} is damaged: copy it again: fit must be crop or pad")
     return content

@@ -14,7 +14,7 @@ from dvc.stage.cache import RunCacheNotFoundError
 from shotcount.cluster.tasks import Options, Task
 from shotcount.core.errors import UserError
 
-PHASES = (("tune",), ("train", "train_grid"), ("evaluate",))  # each needs those before it
+PHASES = (("tune",), ("train", "train_grid"), ("evaluate", "refit"))  # each needs those before it
 # What a node with its own folder needs besides the inputs that DVC fetches. All sources, since they
 # are part of the key of unfinished work.
 PROJECT = (

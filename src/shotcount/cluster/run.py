@@ -28,7 +28,7 @@ from shotcount.core.errors import UserError
 
 
 def run_cells(options: Options, make_engine: Callable[[], Engine]) -> None:
-    """Bring the stages tune, train, train_grid and evaluate, and those before them, up to date.
+    """Bring the stages tune, train, train_grid, evaluate and refit, and those before, up to date.
 
     Parameters
     ----------

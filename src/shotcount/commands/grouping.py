@@ -61,6 +61,30 @@ def group(
     return Groups([str(path.parent) if inside else None for path, inside in photos], by)
 
 
+def count_known(
+    photos: Sequence[tuple[Path, str]], layout: Mapping[str, Any] | None, samples: Sequence[str]
+) -> int:
+    """Count the photos whose paths name one of `samples`, as far as the study's pattern can tell.
+
+    Parameters
+    ----------
+    photos, layout
+        As for `group`.
+    samples : sequence of str
+        Samples of the study, <label>/<sample>.
+    """
+    studys = _study_pattern(layout) if layout else None
+    if studys is None:
+        return 0
+    names = set(samples)
+    if "label" not in studys.groupindex:  # the study's table gives the labels
+        names = {name.partition("/")[2] for name in names}
+    return sum(
+        any(_sample(studys, place) in names for place in _places(studys, *photo))
+        for photo in photos
+    )
+
+
 def compile_pattern(pattern: str, where: str = OWN) -> re.Pattern[str]:
     """Compile the pattern that finds a photo's sample in its path.
 

@@ -30,6 +30,10 @@ from shotcount.training.strategies import predict
 
 Row = dict[str, str | int | float]
 LINK = "a link to a folder: name the folder itself"
+KNOWN = (
+    "have names of samples that the classifier was trained on: how often it is right on these says "
+    "nothing about other samples; its README.md tells how often it is right on those"
+)
 
 
 @dataclass(frozen=True)
@@ -48,9 +52,12 @@ def run(given: argparse.Namespace) -> int:
     photos = find_files(given.photos)
     classes, samples, bad = model["classes"], grouping.Samples(), []
     groups = grouping.Groups([""] * len(photos), "")
+    places, layout = [(p.path, p.inside) for p in photos], model.get("layout")
     if given.by_sample:
-        groups = grouping.group([(p.path, p.inside) for p in photos], pattern, model.get("layout"))
+        groups = grouping.group(places, pattern, layout)
         print(f"note: {groups.how}", file=sys.stderr)
+    if known := grouping.count_known(places, layout, model.get("samples_seen", [])):
+        print(f"note: {known} of {len(photos)} photos {KNOWN}", file=sys.stderr)
 
     def write(made: Row) -> None:
         sys.stdout.write(as_json(made) if given.format == "jsonl" else as_csv([*made.values()]))

@@ -101,7 +101,7 @@ def stage_runs(study: StudySettings) -> list[str]:
     """List the runs of all stages before the report, named as `run_stage` does."""
     of_strategies = [f"{stage}-{own}" for stage in ("tune", "evaluate") for own in study.strategies]
     alone = ["params", "backbone", "prepare", "split", "subsample", "features"]
-    return [*alone, *of_strategies, *training_runs(study), "classifier", "gallery"]
+    return [*alone, *of_strategies, *training_runs(study), "refit", "classifier", "gallery"]
 
 
 def take_subset(subsets: pd.DataFrame, samples: int, angles: int) -> pd.DataFrame:

@@ -54,6 +54,7 @@ LOOK: Table = {  # one look at the validation split; a solved head has one, at s
     "train_loss": "float64",  # mean cross-entropy (nats) of the batches since the last row
     "val_loss": "float64",  # after temperature scaling (networks.heads.calibrate)
     "val_accuracy": "float64",
+    "factor": "float64",  # of the logits: the inverse temperature
     "kept": "bool",  # whether the model has the weights of this look
 }
 HISTORY: Table = CELL | {"seed": "int64"} | LOOK

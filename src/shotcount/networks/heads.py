@@ -2,12 +2,16 @@
 
 import warnings
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp, softmax
 from torch import nn
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
 
 PENALTIES = np.logspace(5, -2, 15)  # of features whose variance is 1 on average
 FLATTEST = 0.05  # keeps the ranking of the classes in probabilities of six digits
@@ -26,11 +30,19 @@ def build_head(features: int, classes: int) -> nn.Linear:
     return head
 
 
+class Strength(NamedTuple):
+    """What validation chooses for a head that is solved."""
+
+    penalty: float  # L2, of standardised features, against the summed loss of the photos
+    factor: float  # of the logits: the inverse temperature (see `calibrate`)
+
+
 @dataclass(frozen=True)
 class Solved:
     """A head that is solved, not trained, and how well it does."""
 
     state: dict[str, torch.Tensor]  # weight (classes, features) and bias (classes,), float32
+    strength: Strength
     train_loss: float
     val_loss: float
     val_accuracy: float
@@ -39,7 +51,7 @@ class Solved:
         """Return it as a row of `core.tables.LOOK`."""
         zeros = {"step": 0, "epoch": 0.0, "learning_rate": 0.0}
         losses = {name: getattr(self, name) for name in ("train_loss", "val_loss", "val_accuracy")}
-        return zeros | losses | {"kept": True}
+        return zeros | losses | {"factor": self.strength.factor, "kept": True}
 
 
 def solve_head(
@@ -67,33 +79,70 @@ def solve_head(
     # The solutions of two processors differ by 1e-3 in float32, which fine-tuning amplifies; in
     # float64 by 1e-9, which `_rounded` removes.
     (x, y), (x_val, y_val) = ((x.astype(np.float64), y) for x, y in (train, val))
-    mean, scale = x.mean(axis=0), np.sqrt(x.var(axis=0).mean()) or 1.0
-    x, x_val = (x - mean) / scale, (x_val - mean) / scale
+    x, mean, scale = _centred(x)
+    x_val = (x_val - mean) / scale
     model, lowest, rises = LogisticRegression(max_iter=1000, warm_start=True), np.inf, 0
     for penalty in PENALTIES:
-        with warnings.catch_warnings():  # a class may well have only one photo
-            warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%")
-            model.set_params(C=1 / penalty).fit(x, y)
-        fit, loss = calibrate(model.predict_proba(x_val), y_val)
+        _fit(model, penalty, x, y)
+        factor, loss = calibrate(model.predict_proba(x_val), y_val)
         if loss > lowest:
             rises += 1
             if rises == 2:
                 break  # weaker penalties would overfit more and take longer
             continue
-        lowest, sharpness, weight, bias = loss, fit, model.coef_.copy(), model.intercept_.copy()
-    if classes == 2:  # the solution has one logit
-        weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
-    weight = _rounded(sharpness * weight)
-    bias = _rounded(sharpness * bias)
+        lowest, strength = loss, Strength(float(penalty), factor)
+        weight, bias = _layer(model, factor, classes)
     logits, logits_val = x @ weight.T + bias, x_val @ weight.T + bias
-    weight = weight / scale
-    state = {"weight": weight, "bias": bias - weight @ mean}
     return Solved(
-        state={name: torch.from_numpy(value).float() for name, value in state.items()},
+        state=_for_raw_features(weight, bias, mean, scale),
+        strength=strength,
         train_loss=float(photo_losses(softmax(logits, axis=1), y).mean()),
         val_loss=lowest,
         val_accuracy=float(np.mean(logits_val.argmax(axis=1) == y_val)),
     )
+
+
+def solve_head_as(
+    train: tuple[np.ndarray, np.ndarray], strength: Strength, classes: int
+) -> dict[str, torch.Tensor]:
+    """Solve a head as `solve_head` does, but without validation, and return its state."""
+    from sklearn.linear_model import LogisticRegression
+
+    x, mean, scale = _centred(train[0].astype(np.float64))
+    model = LogisticRegression(max_iter=1000)
+    _fit(model, strength.penalty, x, train[1])
+    return _for_raw_features(*_layer(model, strength.factor, classes), mean, scale)
+
+
+def _centred(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return centred features with a variance of 1 on average, the mean, and what divided them."""
+    mean, scale = x.mean(axis=0), float(np.sqrt(x.var(axis=0).mean())) or 1.0
+    return (x - mean) / scale, mean, scale
+
+
+def _fit(model: "LogisticRegression", penalty: float, x: np.ndarray, y: np.ndarray) -> None:
+    with warnings.catch_warnings():  # a class may well have only one photo
+        warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%")
+        model.set_params(C=1 / penalty).fit(x, y)
+
+
+def _layer(
+    model: "LogisticRegression", factor: float, classes: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return weight (classes, features) and bias (classes,), times `factor` and rounded."""
+    weight, bias = model.coef_, model.intercept_
+    if classes == 2:  # the solution has one logit
+        weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
+    return _rounded(factor * weight), _rounded(factor * bias)
+
+
+def _for_raw_features(
+    weight: np.ndarray, bias: np.ndarray, mean: np.ndarray, scale: float
+) -> dict[str, torch.Tensor]:
+    """Return the state of the head that takes features as they are."""
+    weight = weight / scale
+    state = {"weight": weight, "bias": bias - weight @ mean}
+    return {name: torch.from_numpy(value).float() for name, value in state.items()}
 
 
 def calibrate(probabilities: np.ndarray, targets: np.ndarray) -> tuple[float, float]:

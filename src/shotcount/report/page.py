@@ -17,6 +17,7 @@ from shotcount.findings.answer import Answer
 from shotcount.report import sections, words
 from shotcount.report.style import LOOKS
 from shotcount.scoring.mistakes import MISTAKES
+from shotcount.uncertainty.writing import percent, range_in_percent
 
 MOST_CLASSES = 12  # in a confusion matrix; with more, the commonest confusions are listed
 MOST_ROWS = 200  # in the list of photos left out
@@ -110,6 +111,7 @@ def render(
             name: Picture(_address((charts / f"{name}.svg").read_bytes(), "svg+xml"), alt)
             for name, alt in _alts(results, answer).items()
         },
+        accuracy=_accuracy(results["curve"], run.model),
         confusions=list(_confusions(results["confusion"])),
         most_classes=MOST_CLASSES,
         mistakes=[_mistake(row, gallery) for row in mistakes.itertuples()],
@@ -127,6 +129,15 @@ def render(
 
 def _address(content: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _accuracy(curve: pd.DataFrame, model: Mapping[str, Any]) -> str:
+    """Write the accuracy that tells how good the classifier is, with its interval."""
+    tested = model["tested"]
+    own = curve[curve["strategy"] == model["strategy"]].set_index(["samples", "angles"])
+    cell = own.loc[(tested["samples"], tested["angles"])]
+    interval = range_in_percent(cell["accuracy_low"], cell["accuracy_high"])
+    return f"{percent(cell['accuracy'])} of the photos were predicted right ({interval})"
 
 
 def _alts(results: Mapping[str, pd.DataFrame], answer: Answer) -> dict[str, str]:

@@ -7,7 +7,8 @@ from shotcount.core.tables import Table
 from shotcount.scoring.predictions import probabilities
 
 SHOWN = 12  # mistakes at most, each of another sample
-MISTAKES: Table = {  # test photos that the classifier gets wrong
+MISTAKES: Table = {  # test photos that a network gets wrong
+    "seed": "int64",  # of the network, which was not trained on the photo's sample
     "photo": "int64",
     "path": "str",
     "actual": "str",
@@ -24,16 +25,18 @@ def find_mistakes(predictions: pd.DataFrame, classes: list[str]) -> pd.DataFrame
     Parameters
     ----------
     predictions : DataFrame
-        Predictions of one seed of a cell, with the columns ``prediction_columns(classes)``.
+        The predictions of one cell, with the columns ``prediction_columns(classes)``.
 
     Returns
     -------
     DataFrame
-        photo, actual, predicted, confidence (the probability of `predicted`): most confident first.
+        seed, photo, actual, predicted, confidence (the probability of `predicted`): most confident
+        first.
     """
     p = probabilities(predictions, classes)
     table = pd.DataFrame(
         {
+            "seed": predictions["seed"].to_numpy(),
             "photo": predictions["photo"].to_numpy(),
             "sample": predictions["sample"].to_numpy(),
             "actual": predictions["label"].to_numpy(),
@@ -42,5 +45,6 @@ def find_mistakes(predictions: pd.DataFrame, classes: list[str]) -> pd.DataFrame
         }
     )
     wrong = table[table["actual"] != table["predicted"]]
-    wrong = wrong.sort_values(["confidence", "photo"], ascending=[False, True], kind="stable")
+    order = ["confidence", "photo", "seed"]
+    wrong = wrong.sort_values(order, ascending=[False, True, True], kind="stable")
     return wrong.drop_duplicates("sample").head(SHOWN).drop(columns="sample")

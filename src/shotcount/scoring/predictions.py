@@ -65,11 +65,29 @@ def hits(predictions: pd.DataFrame, labels: list[str]) -> tuple[np.ndarray, np.n
     """
     chosen = probabilities(predictions, labels).argmax(axis=1)
     right = chosen == class_indices(predictions["label"], labels)
-    photos, first, place = np.unique(predictions["photo"], return_index=True, return_inverse=True)
+    first = np.unique(predictions["photo"], return_index=True)[1]
+    return by_seed(predictions, right), predictions["sample"].to_numpy()[first]
+
+
+def by_seed(predictions: pd.DataFrame, values: np.ndarray) -> np.ndarray:
+    """Arrange one value per prediction by seed and photo.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        The predictions of one cell, with the columns seed and photo.
+    values : ndarray of shape (predictions,)
+
+    Returns
+    -------
+    ndarray of shape (seeds, photos), float32
+        NaN where the photo is not in the seed's test split. Photos are in ascending order.
+    """
+    photos, place = np.unique(predictions["photo"], return_inverse=True)
     seeds, seed = np.unique(predictions["seed"], return_inverse=True)
-    correct = np.full((len(seeds), len(photos)), np.nan, np.float32)
-    correct[seed, place] = right
-    return correct, predictions["sample"].to_numpy()[first]
+    arranged = np.full((len(seeds), len(photos)), np.nan, np.float32)
+    arranged[seed, place] = values
+    return arranged
 
 
 def class_indices(column: pd.Series, labels: list[str]) -> np.ndarray:

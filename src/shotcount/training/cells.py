@@ -1,5 +1,6 @@
 """Train a cell: one strategy on one subset, all seeds."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -29,7 +30,7 @@ from shotcount.training.batches import WINDOW
 from shotcount.training.budgets import training_steps
 from shotcount.training.checkpoints import Checkpoint
 from shotcount.training.loop import Run, RunState, train_network
-from shotcount.training.settings import FineTuningSettings, FrozenSettings, TrainingSettings
+from shotcount.training.settings import FrozenSettings, TrainingSettings
 from shotcount.training.setup import Setup
 from shotcount.training.strategies import STRATEGIES, Examples, assemble
 
@@ -56,7 +57,7 @@ def train_cell(
     done = [tables.read(record, tables.HISTORY)] if record.exists() else []
     ended = set(done[0]["seed"]) if done else set()
     waiting = [seed for seed in range(seeds) if seed not in ended]
-    processes = _processes(setup, subset)
+    processes = process_count(setup, subset)
     at_once = 1 if processes > 1 else network_count(compute.parallel, compute.device)
     work = partial(_train_seed, setup, cell, subset, folder, checkpoints)
     if STRATEGIES[setup.strategy].pretrained:
@@ -82,17 +83,24 @@ def train_cell(
         meter.show(most, note=f"val_accuracy {kept['val_accuracy'].mean():.3f}")
     model = {
         "seeds": seeds,
-        "network": setup.network,
-        "size": setup.arrays.pixels.shape[1],
-        "classes": setup.classes,
-        "settings": setup.settings.model_dump() | (setup.rates._asdict() if setup.rates else {}),
-        "device": describe(compute.device),
-        "precision": str(compute.precision).removeprefix("torch."),
-        "processes": processes,
+        **facts(setup, processes),
         "most_steps": most_steps,
         "samples_seen": [_samples_seen(setup, subset, seed) for seed in range(seeds)],
     }
     files.write_json(folder / "model.json", cell | model)
+
+
+def facts(setup: Setup, processes: int) -> dict[str, Any]:
+    """Return what model.json says of every network of a strategy, however it is trained."""
+    return {
+        "network": setup.network,
+        "size": setup.arrays.pixels.shape[1],
+        "classes": setup.classes,
+        "settings": setup.settings.model_dump() | (setup.rates._asdict() if setup.rates else {}),
+        "device": describe(setup.compute.device),
+        "precision": str(setup.compute.precision).removeprefix("torch."),
+        "processes": processes,
+    }
 
 
 def build_run(setup: Setup, cell: Mapping[str, Any], subset: pd.DataFrame, seed: int) -> Run:
@@ -100,8 +108,8 @@ def build_run(setup: Setup, cell: Mapping[str, Any], subset: pd.DataFrame, seed:
     assert isinstance(setup.settings, TrainingSettings) and setup.rates is not None
     return Run(
         key=_key(setup, cell, seed),
-        train=_photos(setup, subset, seed),
-        val=_validation(setup, seed),
+        train=training_photos(setup, subset, seed),
+        val=validation_photos(setup, seed),
         settings=setup.settings,
         rates=setup.rates,
         precision=setup.compute.precision,
@@ -113,7 +121,8 @@ def _key(setup: Setup, cell: Mapping[str, Any], seed: int) -> tuple[str | int, .
     return (setup.study_seed, setup.strategy, cell["samples"], cell["angles"], seed)
 
 
-def _photos(setup: Setup, subset: pd.DataFrame, seed: int) -> Examples:
+def training_photos(setup: Setup, subset: pd.DataFrame, seed: int) -> Examples:
+    """Return the photos of one seed of `subset`."""
     rows = tables.of_seed(subset, seed)
     if len(rows) > WINDOW:  # in the order of the array, so that a window holds neighbours
         rows = rows.sort_values("photo")
@@ -125,7 +134,8 @@ def _samples_seen(setup: Setup, subset: pd.DataFrame, seed: int) -> list[str]:
     return sorted(set().union(*own))
 
 
-def _validation(setup: Setup, seed: int) -> Examples:
+def validation_photos(setup: Setup, seed: int) -> Examples:
+    """Return the photos that one seed validates with."""
     return Examples.of(tables.of_seed(setup.val, seed), setup.classes)
 
 
@@ -136,8 +146,8 @@ def _most_steps(setup: Setup, photos: int) -> int:
     return training_steps(photos, own.batch_size, own.epochs, own.min_steps)
 
 
-def _processes(setup: Setup, subset: pd.DataFrame) -> int:
-    """Choose how many processes train each network of a cell."""
+def process_count(setup: Setup, subset: pd.DataFrame) -> int:
+    """Choose how many processes train each network of a subset."""
     settings, compute = setup.settings, setup.compute
     if isinstance(settings, FrozenSettings) or compute.compiled:
         return 1
@@ -162,16 +172,16 @@ def _train_seed(
     start = time.perf_counter()
     weights = folder / f"seed{seed}.safetensors"
     if isinstance(setup.settings, FrozenSettings):
-        solved = solve(setup, _photos(setup, subset, seed), _validation(setup, seed))
-        _save(weights, solved.state)
+        solved = solve(setup, training_photos(setup, subset, seed), validation_photos(setup, seed))
+        save_weights(weights, solved.state)
         return pd.DataFrame([solved.look()]), time.perf_counter() - start
     run = build_run(setup, cell, subset, seed)
 
     def show(state: RunState, steps: int) -> None:
-        report((state.step, _accuracy(state)))
+        report((state.step, how_well(state)))
 
-    state, history = fit(setup, run, checkpoints, _processes(setup, subset), show)
-    _save(weights, state)
+    state, history = fit(setup, run, checkpoints, process_count(setup, subset), show)
+    save_weights(weights, state)
     return history, time.perf_counter() - start
 
 
@@ -182,7 +192,8 @@ def solve(setup: Setup, train: Examples, val: Examples) -> Solved:
     return solve_head(known, unseen, len(setup.classes))
 
 
-def _save(path: Path, state: Mapping[str, torch.Tensor]) -> None:
+def save_weights(path: Path, state: Mapping[str, torch.Tensor]) -> None:
+    """Write the state of a network or of a head."""
     whole = {name: value.contiguous() for name, value in state.items()}
     files.write_bytes(path, safetensors.torch.save(whole))
 
@@ -193,10 +204,13 @@ def fit(
     checkpoints: Path,
     processes: int,
     on_step: Callable[[RunState, int], None],
+    head: Mapping[str, torch.Tensor] | None = None,
 ) -> tuple[dict[str, torch.Tensor], pd.DataFrame]:
-    """Train one network, in pieces that fit the memory; return its state and its history."""
-    head = None
-    if isinstance(run.settings, FineTuningSettings) and run.settings.init_head == "frozen":
+    """Train one network, in pieces that fit the memory; return its state and its history.
+
+    It starts with `head`; if that is None, with the one that the settings ask for.
+    """
+    if head is None and setup.starts_with_solved_head:
         head = solve(setup, run.train, run.val).state
     lean = setup
     if processes > 1:  # don't send processes data that they don't use
@@ -245,12 +259,15 @@ def _train_rank(
     return {name: value.cpu() for name, value in network.state_dict().items()}, history
 
 
-def _accuracy(state: RunState) -> str:
-    return f"val_accuracy {state.history[-1]['val_accuracy']:.3f}"
+def how_well(state: RunState) -> str:
+    """Tell how well a network in training does: in validation or, without it, in training."""
+    look = state.history[-1]
+    name = "train_loss" if math.isnan(look["val_accuracy"]) else "val_accuracy"
+    return f"{name} {look[name]:.3f}"
 
 
 def _show(meter: Meter, state: RunState, steps: int) -> None:
-    meter.show(state.step, steps, partial(_accuracy, state))
+    meter.show(state.step, steps, partial(how_well, state))
 
 
 def _show_nothing(state: RunState, steps: int) -> None:

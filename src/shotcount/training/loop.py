@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -31,6 +31,13 @@ class DivergedError(UserError):
     """The loss is not finite."""
 
 
+class Decided(NamedTuple):
+    """What validation decides in a run; another one that has nothing to validate with takes it."""
+
+    steps: int
+    factor: float  # of the logits (see heads.calibrate)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """One training run: what it learns from, and how."""
@@ -38,6 +45,8 @@ class Run:
     key: tuple[str | int, ...]  # names the run: order, augmentation and dropout are drawn from it
     train: Examples
     val: Examples  # decides when to stop and which weights to keep; gives no accuracy to report
+    # What validation decided in other runs, for a run on all photos; its own `val` is not used.
+    decided: Decided | None = None
     settings: TrainingSettings
     rates: budgets.Rates
     # Photos to compute on at once; the gradient of a larger batch is summed over pieces. This
@@ -52,15 +61,22 @@ class Run:
 
     @property
     def steps(self) -> int:
-        """Steps to train; at most so many with `schedule: auto`."""
+        """Steps to train; at most so many if it ends by itself."""
+        if self.decided:
+            return self.decided.steps
         own = self.settings
         photos = len(self.train.rows)
         return budgets.training_steps(photos, own.batch_size, own.epochs, own.min_steps)
 
     @property
+    def averages(self) -> bool:
+        """Whether the network kept is an average of those at a constant rate."""
+        return self.settings.schedule == "auto"
+
+    @property
     def ends_by_itself(self) -> bool:
         """Whether validation ends the training; if not, it takes all its steps."""
-        return self.settings.schedule == "auto"
+        return self.averages and self.decided is None
 
 
 @dataclass
@@ -88,7 +104,8 @@ def train_network(
     Validates before the first step, then at growing distances (`budgets.next_look`). With
     `schedule: auto`, it validates the average of the networks so far and ends when the validation
     loss has stopped improving, or after `run.steps`. Several ranks (`ranks.launch`) that call this
-    with the same arguments train one network together.
+    with the same arguments train one network together. With `run.decided`, nothing is validated,
+    and the weights are those of the last step.
 
     Parameters
     ----------
@@ -114,7 +131,7 @@ def train_network(
         If the loss is not finite.
     """
     optimizer = budgets.build_optimizer(network, run.settings, run.rates)
-    average = copy.deepcopy(network) if run.ends_by_itself else network
+    average = copy.deepcopy(network) if run.averages else network
     state = _resume(network, average, optimizer, checkpoint)
     replica = ranks.replicate(network)
     forward = torch.compile(replica) if run.compiled else replica
@@ -130,7 +147,7 @@ def train_network(
         network.train()
         state.losses.append(ranks.mean(_step(forward, optimizer, x, target, run)))
         state.step += 1
-        if run.ends_by_itself:
+        if run.averages:
             _add_to_average(average, network, budgets.averaging_weight(state.step))
         next_look = budgets.next_look(int(state.history[-1]["step"]))
         if state.step == run.steps or (run.on_the_way and state.step == next_look):
@@ -207,11 +224,15 @@ def _add_to_average(average: nn.Module, network: nn.Module, weight: float) -> No
 
 
 def _look(network: nn.Module, load: Load, run: Run, state: RunState) -> None:
-    """Validate: add a row to the history, and keep the weights as the last and perhaps the best."""
+    """Validate: add a row to the history, and keep the weights as the last and perhaps the best.
+
+    A run that has nothing to validate with only adds the row and keeps the weights as the last.
+    """
     ranks.share_statistics(network)
     val = run.val
     own = val.rows[ranks.own_share(len(val.rows))]
-    probabilities = ranks.gather(predict(network, load, own))
+    validates = run.decided is None
+    probabilities = ranks.gather(predict(network, load, own)) if validates else np.empty((0, 1))
     # Losses that come from a checkpoint are on the CPU.
     losses = [loss.double().item() for loss in state.losses]
     if not math.isfinite(sum(losses) + probabilities.sum()):
@@ -221,7 +242,11 @@ def _look(network: nn.Module, load: Load, run: Run, state: RunState) -> None:
         )
     if len(state.history) == 1:  # the first batch met the weights of the first look
         state.history[0]["train_loss"] = losses[0]
-    factor, val_loss = calibrate(probabilities, val.targets)
+    if run.decided:
+        factor, val_loss, val_accuracy = run.decided.factor, math.nan, math.nan
+    else:
+        factor, val_loss = calibrate(probabilities, val.targets)
+        val_accuracy = float(np.mean(probabilities.argmax(axis=1) == val.targets))
     photos = len(run.train.rows)
     epoch = state.step * min(run.settings.batch_size, photos) / photos
     scheduled = budgets.schedule_factor(max(state.step - 1, 0), run.steps, epoch, run.settings)
@@ -232,7 +257,8 @@ def _look(network: nn.Module, load: Load, run: Run, state: RunState) -> None:
             "learning_rate": scheduled * run.rates.learning_rate,
             "train_loss": float(np.mean(losses)) if losses else math.nan,
             "val_loss": val_loss,
-            "val_accuracy": float(np.mean(probabilities.argmax(axis=1) == val.targets)),
+            "val_accuracy": val_accuracy,
+            "factor": factor,
         }
     )
     state.losses = []
@@ -252,6 +278,8 @@ def _choose(state: RunState, run: Run) -> dict[str, Any]:
     The lowest of many losses on few photos is low by luck more often than by skill, and comes too
     early (one-standard-error rule: Breiman et al., "Classification and Regression Trees", 1984).
     """
+    if run.decided:
+        return state.last
     gap = (state.last["losses"] - state.best["losses"]).numpy()
     by_sample = pd.Series(gap).groupby(run.val.samples).sum()  # photos of a sample are alike
     error = math.sqrt(len(by_sample)) * by_sample.std() / len(gap)

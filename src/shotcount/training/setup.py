@@ -87,12 +87,17 @@ class Setup:
             val=tables.read(VAL, tables.SPLIT),
         )
 
+    @property
+    def starts_with_solved_head(self) -> bool:
+        """Whether training begins with a head that is solved on the frozen backbone's features."""
+        own = self.settings
+        return isinstance(own, FineTuningSettings) and own.init_head == "frozen"
+
     def key(self) -> tuple[object, ...]:
         """Return all that the strategy's models depend on: values, and files for their content."""
-        solved = isinstance(self.settings, FineTuningSettings) and (
-            self.settings.init_head == "frozen"
-        )
         cached = STRATEGIES[self.strategy].cached
         inputs = [tables.table_file(SUBSETS), tables.table_file(VAL), BACKBONE]
-        inputs += [FEATURES] * (cached or solved) + [PIXELS / INDEX] * (not cached)
+        inputs += [FEATURES] * (cached or self.starts_with_solved_head) + [PIXELS / INDEX] * (
+            not cached
+        )
         return (self.settings, self.rates, self.study_seed, self.network, self.compute, *inputs)
