@@ -39,7 +39,7 @@ def fitted(curve: pd.DataFrame) -> pd.DataFrame:
 def answer(strategy: str = "frozen", angles: int = 2) -> Any:
     photos = SimpleNamespace(value=60 * angles)
     enough = SimpleNamespace(samples=60, angles=angles, photos=photos, largest=600, shown=True)
-    return SimpleNamespace(strategy=strategy, enough=enough)
+    return SimpleNamespace(strategy=strategy, enough=enough, rules=[])
 
 
 NOT_ENOUGH = answer(angles=10)

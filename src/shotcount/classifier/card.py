@@ -4,7 +4,6 @@ After Mitchell et al., "Model cards for model reporting" (FAT* 2019). All result
 model on the test split, whose samples it has never seen. The text is in card.md.
 """
 
-import html
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,14 @@ import jinja2
 import pandas as pd
 
 from shotcount.classifier.figures import Figures
-from shotcount.core.errors import printable
 from shotcount.uncertainty.intervals import Estimate
-from shotcount.uncertainty.writing import cell_in_percent, markdown_table, percent, range_in_percent
+from shotcount.uncertainty.writing import (
+    cell_in_percent,
+    escaped,
+    markdown_table,
+    percent,
+    range_in_percent,
+)
 
 
 def write(
@@ -47,7 +51,7 @@ def write(
     template = Path(__file__).with_suffix(".md").read_text(encoding="utf-8")
     return environment.from_string(template).render(
         figures=figures,
-        labels=[_escaped(label) for label in model["classes"]],
+        labels=[escaped(label) for label in model["classes"]],
         claim=_claim(figures),
         facts=markdown_table(["", ""], _facts(model), numbers=False),
         counts=markdown_table(["class", *parts], _counts(model, parts), numbers=False),
@@ -103,12 +107,12 @@ def _counts(model: Mapping[str, Any], parts: Mapping[str, pd.DataFrame]) -> list
     for label in model["classes"]:
         own = [part[part["label"] == label] for part in parts.values()]
         counts = [f"{part['sample'].nunique():,} ({len(part):,})" for part in own]
-        rows.append([_escaped(label), *counts])
+        rows.append([escaped(label), *counts])
     return rows
 
 
 def _recalls(figures: Figures) -> list[list[str]]:
-    rows = {_escaped(label): recall for label, recall in figures.recall.items()}
+    rows = {escaped(label): recall for label, recall in figures.recall.items()}
     return [[name, _cell(e)] for name, e in ({"all classes": figures.accuracy} | rows).items()]
 
 
@@ -136,9 +140,3 @@ def _setting(value: object) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name}: {inner}" for name, inner in value.items())
     return str(value)
-
-
-def _escaped(label: str) -> str:
-    """Escape a class name: it may contain HTML, Markdown or line ends."""
-    shown = html.escape(printable(label))
-    return "".join(f"&#{ord(c)};" if c in "\\`*_[]|~" else c for c in shown)

@@ -8,6 +8,10 @@ from scipy import stats
 
 from shotcount.uncertainty.bootstrap import Resamples
 
+# Samples that a bootstrap needs. If all of five gained, chance would do so in 2 of 2^5 cases: too
+# many for 95 % (sign test).
+FEWEST = 6
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -64,20 +68,30 @@ def interval(
 
 
 def accuracy_interval(
-    replicates: np.ndarray, resamples: Resamples, level: float = 0.95
+    replicates: np.ndarray, resamples: Resamples, level: float = 0.95, lowest: float = 0.0
 ) -> tuple[float, float]:
-    """Return the interval of an accuracy, also where every photo is right (or wrong).
+    """Return the interval of an accuracy, also from few samples or where every photo is right.
 
-    There all replicates are equal, and the far end is the exact binomial bound for as many trials
-    as there are test samples (Clopper and Pearson, Biometrika 1934).
+    With fewer than `FEWEST` test samples, or where all replicates are equal, a bootstrap sees too
+    little of the spread. There it is the exact binomial interval for as many trials as there are
+    test samples (Clopper and Pearson, Biometrika 1934), of which the accuracy is the share of
+    successes. No other distribution of shares from 0 to 1 spreads more.
+
+    Parameters
+    ----------
+    replicates, resamples, level
+        As for `interval`.
+    lowest : float
+        The smallest possible value: -1 for the mean of differences of accuracies. The largest is 1.
     """
-    low, high = interval(replicates, resamples, level)
-    bound = ((1 - level) / 2) ** (1 / resamples.samples.shape[1])
-    if np.allclose(replicates, 1):
-        low = bound
-    if np.allclose(replicates, 0):
-        high = 1 - bound
-    return float(low), float(high)
+    count = resamples.samples.shape[1]
+    if count >= FEWEST and not np.allclose(replicates, replicates[0]):
+        return interval(replicates, resamples, level)
+    right = count * (float(np.mean(replicates)) - lowest) / (1 - lowest)
+    tail = (1 - level) / 2
+    low = stats.beta.ppf(tail, right, count - right + 1) if right > 1e-9 else 0
+    high = stats.beta.ppf(1 - tail, right + 1, count - right) if count - right > 1e-9 else 1
+    return float(lowest + (1 - lowest) * low), float(lowest + (1 - lowest) * high)
 
 
 def p_value(differences: np.ndarray, resamples: Resamples) -> float:
