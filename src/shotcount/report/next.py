@@ -42,48 +42,44 @@ def what_next(results: Mapping[str, pd.DataFrame], answer: Answer, write: Write)
 def class_table(
     results: Mapping[str, pd.DataFrame], write: Write
 ) -> tuple[list[str], list[list[str]], str]:
-    """Return heads and rows of the most promising classes, and which ones they are."""
+    """Return heads and rows of the most promising classes, and a note on what they are."""
     classes, gains = results["classes"], results["gains"]
-    heads = ["class", "test samples", f"accuracy in % ({classes['strategy'].iloc[0]})"]
+    heads = ["class", "test samples", "accuracy in %"]
+    note = f"Accuracy: {classes['strategy'].iloc[0]}, with all training photos."
     shown, which, file = classes, "with the lowest accuracy", "classes"
     if len(gains):
+        heads += ["gain in points", "more samples help?"]
+        note += f" Gain: {_step(gains)}."
         shown, which, file = (
             classes.set_index("label").loc[gains["label"]],
             "most promising",
             "gains",
         )
-        size = gains.iloc[0]
-        samples = f"{size['fewer_samples']:,} to {size['more_samples']:,} samples"
-        heads += [f"gain in points from {samples} ({size['strategy']})", "more samples help?"]
-    shown = shown.reset_index().head(MOST_CLASSES)
+    if len(classes) > MOST_CLASSES:
+        more = f"{len(classes) - MOST_CLASSES:,} more are in metrics/{file}.csv"
+        note += f" The {MOST_CLASSES} {which}; {more}."
     rows = [
         [write(c.label), f"{c.test_samples:,}",
          cell_in_percent(c.accuracy, c.accuracy_low, c.accuracy_high)]
-        for c in shown.itertuples()
+        for c in shown.reset_index().head(MOST_CLASSES).itertuples()
     ]  # fmt: skip
     for row, gain in zip(rows, gains.itertuples(), strict=False):
         row += [in_points(gain.gain, gain.gain_low, gain.gain_high), _verdict(gain)]
-    note = "All classes."
-    if len(classes) > MOST_CLASSES:
-        note = (
-            f"The {MOST_CLASSES} {which}; {len(classes) - MOST_CLASSES:,} more are in "
-            f"metrics/{file}.csv."
-        )
     return heads, rows, note
 
 
 def angle_table(angles: pd.DataFrame, write: Write) -> tuple[list[str], list[list[str]], str]:
-    """Return heads and rows of the hardest and the easiest angles, and which ones they are."""
-    heads = ["angle", "test samples", f"accuracy in % ({angles['strategy'].iloc[0]})"]
-    heads.append("difference in points from all angles of these samples")
-    shown, note = angles, "All angles, the hardest first."
+    """Return heads and rows of the hardest and the easiest angles, and a note on what they are."""
+    heads = ["angle", "test samples", "accuracy in %", "difference in points"]
+    note = (
+        f"{angles['strategy'].iloc[0]}, with all training photos. Difference: from the accuracy "
+        "for all angles of the same samples. Hardest first."
+    )
+    shown, half = angles, MOST_ANGLES // 2
     if len(angles) > MOST_ANGLES:
-        half = MOST_ANGLES // 2
         shown = pd.concat([angles.head(half), angles.tail(half)])
-        note = (
-            f"The {half} hardest and the {half} easiest; {len(angles) - MOST_ANGLES:,} more are in "
-            "metrics/angles.csv."
-        )
+        more = f"{len(angles) - MOST_ANGLES:,} more are in metrics/angles.csv"
+        note += f" The {half} hardest and the {half} easiest; {more}."
     rows = [
         [write(a.angle), f"{a.test_samples:,}",
          cell_in_percent(a.accuracy, a.accuracy_low, a.accuracy_high),
@@ -101,17 +97,13 @@ def _which_classes(gains: pd.DataFrame, answer: Answer, write: Write) -> str:
             "Which classes gain most from more samples is not identifiable: it takes a second, "
             "smaller number in study.samples, or in study.frozen_grid with the strategy frozen."
         )
-    first = gains.iloc[0]
-    grew = (
-        f"from {first['fewer_samples']:,} to {first['more_samples']:,} training samples of all "
-        f"classes ({first['strategy']})"
-    )
+    first, grew = gains.iloc[0], _step(gains)
     helped = gains[gains["gain_low"] > 0]
     if not len(helped):
         most = gains.loc[gains["gain_high"].idxmax()]
         return (
-            f"The study can't tell which class to photograph next: {grew}, no class has a "
-            f"detectable gain. The most that one may have gained is "
+            f"The study can't tell which class to photograph next: with {grew}, no class has "
+            f"a detectable gain. The most that one may have gained is "
             f"{plain_points(most['gain_high'])} ({write(most['label'])})."
         )
     gain = (
@@ -119,14 +111,20 @@ def _which_classes(gains: pd.DataFrame, answer: Answer, write: Write) -> str:
     )
     named = listed([write(label) for label in helped["label"]])
     if len(helped) == 1:
-        said = f"Photograph more samples of {named} next: {grew}, its accuracy rose by {gain}."
+        said = f"Photograph more samples of {named} next: with {grew}, its accuracy rose by {gain}."
     else:
         said = (
-            f"Photograph more samples of {named} next: {grew}, their accuracy rose; that of "
+            f"Photograph more samples of {named} next: with {grew}, their accuracy rose; that of "
             f"{write(first['label'])} by {gain}."
         )
     said += " The next samples usually bring less than the last ones did."
     return said + _by_chance(len(gains), "classes", 0.025)
+
+
+def _step(gains: pd.DataFrame) -> str:
+    first = gains.iloc[0]
+    sizes = f"{first['fewer_samples']:,} to {first['more_samples']:,}"
+    return f"{first['strategy']}, from {sizes} training samples of all classes"
 
 
 def _lowest(classes: pd.DataFrame, write: Write) -> str:
@@ -160,13 +158,13 @@ def _which_angles(angles: pd.DataFrame, write: Write) -> str:
 def _rules(rules: Sequence[Rule]) -> str:
     said = []
     for rule in rules:
-        size = f"{rule.name} ({rule.samples:,} samples × {rule.angles} for training)"
+        size = f"{rule.name} ({rule.samples:,} × {rule.angles} for training)"
         if rule.accuracy is None:
             said.append(f"{size}: beyond what this study can tell")
             continue
         source = "measured" if rule.measured else "by the fitted curve"
         said.append(f"{size}: {_in_percent(rule.accuracy)}, {source} of {rule.strategy}")
-    return f"Rules of thumb, and the accuracy that this study expects of them: {'; '.join(said)}."
+    return f"Rules of thumb, and what this study expects of them: {'; '.join(said)}."
 
 
 def _by_chance(count: int, what: str, share: float) -> str:

@@ -1,9 +1,13 @@
 """Write numbers, their intervals, names from the data and tables of them."""
 
 import html
+import re
 from collections.abc import Sequence
 
 from shotcount.core.errors import printable
+
+# What Markdown takes for markup in a line or a table; between letters it takes _ for a letter.
+MARKUP = re.compile(r"[\\`*\[\]|~]|(?<![^\W_])_|_(?![^\W_])")
 
 
 def percent(fraction: float) -> str:
@@ -75,6 +79,11 @@ def listed(names: Sequence[str], most: int = 3) -> str:
 
 
 def escaped(name: str) -> str:
-    """Write a name from the data in Markdown: it may contain HTML, Markdown or line ends."""
-    shown = html.escape(printable(name))
-    return "".join(f"&#{ord(c)};" if c in "\\`*_[]|~" else c for c in shown)
+    """Write a name from the data in Markdown: it may contain HTML, Markdown or line ends.
+
+    >>> escaped("fishing_net"), escaped("a|b <i>")
+    ('fishing_net', 'a&#124;b &lt;i&gt;')
+    """
+    return MARKUP.sub(
+        lambda found: f"&#{ord(found[0])};", html.escape(printable(name), quote=False)
+    )
