@@ -166,8 +166,7 @@ def test_interval_of_equal_gains_is_as_wide_as_chance_allows() -> None:
         low, high = accuracy_interval(np.ones(500), draws, lowest=-1)
         assert (low > 0, high) == (sure, 1)
     low, high = accuracy_interval(np.zeros(500), draws, lowest=-1)
-    assert low == pytest.approx(-high)
-    assert 0.5 < high < 0.9
+    assert (low, high) == pytest.approx((0.025 ** (1 / 6) - 1, 1 - 0.025 ** (1 / 6)))
 
 
 def test_interval_widens_as_samples_get_fewer() -> None:

@@ -73,8 +73,9 @@ def gains_by_class(
     doubles: which part of a gain is owed to the class's own samples can't be told. The gain is
     paired: both cells are tested on the same photos of the class, by seeds whose subsets nest.
 
-    Classes are ranked by the low end of the interval, the gain that can be counted on. If they were
-    ranked by the gain itself, chance would put classes with few test samples first.
+    Classes whose whole interval is above 0 come first, ranked by its low end, the gain that can be
+    counted on: ranked by the gain itself, those with few test samples would come first by chance.
+    Of the others no gain is detectable; they follow by the gain.
 
     Parameters
     ----------
@@ -106,7 +107,7 @@ def gains_by_class(
                 Estimate(value, *ends),
             )
         )
-    return sorted(found, key=lambda row: (-row.gain.low, -row.gain.value))
+    return sorted(found, key=lambda row: (-max(row.gain.low, 0), -row.gain.value))
 
 
 def _half(learning: Learning) -> int | None:

@@ -98,17 +98,15 @@ def _which_classes(gains: pd.DataFrame, answer: Answer, write: Write) -> str:
             "smaller number in study.samples, or in study.frozen_grid with the strategy frozen."
         )
     first, grew = gains.iloc[0], _step(gains)
-    helped = gains[gains["gain_low"] > 0]
-    if not len(helped):
-        most = gains.loc[gains["gain_high"].idxmax()]
-        return (
-            f"The study can't tell which class to photograph next: with {grew}, no class has "
-            f"a detectable gain. The most that one may have gained is "
-            f"{plain_points(most['gain_high'])} ({write(most['label'])})."
-        )
     gain = (
         f"{plain_points(first['gain'])} ({range_in_percent(first['gain_low'], first['gain_high'])})"
     )
+    helped = gains[gains["gain_low"] > 0]
+    if not len(helped):
+        return (
+            f"The study can't tell which class to photograph next: with {grew}, no class has "
+            f"a detectable gain. The largest, that of {write(first['label'])}, is {gain}."
+        )
     named = listed([write(label) for label in helped["label"]])
     if len(helped) == 1:
         said = f"Photograph more samples of {named} next: with {grew}, its accuracy rose by {gain}."
@@ -141,18 +139,17 @@ def _which_angles(angles: pd.DataFrame, write: Write) -> str:
     if not len(hard) + len(easy):
         return "No angle is shown to be harder or easier than all angles of the same samples."
     said = []
-    for found, kind, way in ((hard, "harder", "less"), (easy, "easier", "more")):
+    for found, kind in ((hard, "Harder"), (easy, "Easier")):
         if len(found):
             first = found.iloc[0]
             ends = sorted(abs(first[name]) for name in ("difference_low", "difference_high"))
+            which = listed([write(name) for name in found["angle"]])
             said.append(
-                f"{listed([write(name) for name in found['angle']])} "
-                f"({write(first['angle'])} by {plain_points(abs(first['difference']))} {way}, "
-                f"{range_in_percent(*ends)})"
+                f"{kind} than all angles of the same samples: {which}, "
+                f"{'the first ' if len(found) > 1 else ''}by "
+                f"{plain_points(abs(first['difference']))} ({range_in_percent(*ends)})."
             )
-            said[-1] = f"{kind}: {said[-1]}"
-    text = f"Angles compared with all angles of the same samples – {'; '.join(said)}."
-    return text + _by_chance(len(angles), "angles", 0.05)
+    return " ".join(said) + _by_chance(len(angles), "angles", 0.05)
 
 
 def _rules(rules: Sequence[Rule]) -> str:
@@ -169,7 +166,7 @@ def _rules(rules: Sequence[Rule]) -> str:
 
 def _by_chance(count: int, what: str, share: float) -> str:
     expected = round(share * count)
-    return f" Of {count:,} {what}, some {expected} would be named by chance." if expected else ""
+    return f" Of {count:,} {what}, about {expected} would be named by chance." if expected else ""
 
 
 def _verdict(gain: Any) -> str:

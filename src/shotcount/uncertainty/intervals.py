@@ -72,10 +72,11 @@ def accuracy_interval(
 ) -> tuple[float, float]:
     """Return the interval of an accuracy, also from few samples or where every photo is right.
 
-    With fewer than `FEWEST` test samples, or where all replicates are equal, a bootstrap sees too
-    little of the spread. There it is the exact binomial interval for as many trials as there are
-    test samples (Clopper and Pearson, Biometrika 1934), of which the accuracy is the share of
-    successes. No other distribution of shares from 0 to 1 spreads more.
+    With fewer than `FEWEST` test samples a bootstrap sees too little of the spread. There it is the
+    exact binomial interval for as many trials as there are test samples (Clopper and Pearson,
+    Biometrika 1934), of which the accuracy is the share of successes: no other shares between 0 and
+    1 spread more. Where all replicates are equal, all samples are; the interval allows for as many
+    others, of any value, as could have been missed (their exact binomial bound).
 
     Parameters
     ----------
@@ -84,13 +85,17 @@ def accuracy_interval(
     lowest : float
         The smallest possible value: -1 for the mean of differences of accuracies. The largest is 1.
     """
-    count = resamples.samples.shape[1]
-    if count >= FEWEST and not np.allclose(replicates, replicates[0]):
+    count, tail = resamples.samples.shape[1], (1 - level) / 2
+    value = (float(np.mean(replicates)) - lowest) / (1 - lowest)  # 0 to 1
+    if np.allclose(replicates, replicates[0]):
+        share = tail ** (1 / count)  # of all samples, at least so many are like these
+        low, high = share * value, 1 - share * (1 - value)
+    elif count < FEWEST:
+        right = count * value
+        low = stats.beta.ppf(tail, right, count - right + 1)
+        high = stats.beta.ppf(1 - tail, right + 1, count - right)
+    else:
         return interval(replicates, resamples, level)
-    right = count * (float(np.mean(replicates)) - lowest) / (1 - lowest)
-    tail = (1 - level) / 2
-    low = stats.beta.ppf(tail, right, count - right + 1) if right > 1e-9 else 0
-    high = stats.beta.ppf(1 - tail, right + 1, count - right) if count - right > 1e-9 else 1
     return float(lowest + (1 - lowest) * low), float(lowest + (1 - lowest) * high)
 
 
