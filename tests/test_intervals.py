@@ -7,6 +7,7 @@ from shotcount.uncertainty.intervals import (
     degrees_of_freedom,
     holm,
     interval,
+    mean_interval,
     p_value,
 )
 
@@ -25,7 +26,7 @@ def coverage(clusters: int, angles: int, by_sample: bool) -> float:
         correct, samples = simulate(rng, clusters, angles)
         unit = samples if by_sample else np.arange(len(samples))
         draws = resample(len(np.unique(unit)), [1], 400, rng)[0]
-        low, high = accuracy_interval(bootstrap_mean(correct, unit, draws)[0], draws)
+        low, high = mean_interval(bootstrap_mean(correct, unit, draws)[0], draws)
         covered += low <= 0.8 <= high
     return covered / 300
 
@@ -54,7 +55,7 @@ def test_a_gain_where_there_is_none_is_rarely_shown(samples: int) -> None:
         correct = (rng.random((2, samples, 10)) < easy).reshape(2, 1, -1)
         draws = resample(samples, [1], 300, rng)[0]
         before, after = bootstrap_mean(correct, np.repeat(np.arange(samples), 10), draws)
-        shown += accuracy_interval(after - before, draws, lowest=-1)[0] > 0
+        shown += mean_interval(after - before, draws, lowest=-1)[0] > 0
     assert shown / 300 <= 0.05
 
 
@@ -163,9 +164,9 @@ def test_interval_of_equal_gains_is_as_wide_as_chance_allows() -> None:
     """Six of six that gain are unlikely by chance (p = 0.03), five of five are not (0.06)."""
     for samples, sure in ((5, False), (6, True)):
         draws = resample(samples, [1], 500, np.random.default_rng(0))[0]
-        low, high = accuracy_interval(np.ones(500), draws, lowest=-1)
+        low, high = mean_interval(np.ones(500), draws, lowest=-1)
         assert (low > 0, high) == (sure, 1)
-    low, high = accuracy_interval(np.zeros(500), draws, lowest=-1)
+    low, high = mean_interval(np.zeros(500), draws, lowest=-1)
     assert (low, high) == pytest.approx((0.025 ** (1 / 6) - 1, 1 - 0.025 ** (1 / 6)))
 
 

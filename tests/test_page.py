@@ -78,7 +78,7 @@ def make_results() -> tuple[dict[str, pd.DataFrame], Answer]:
     test["label"] = np.array(LABELS)[test["sample"] % 2]
     results = (
         details(learnings, answer)
-        | parts(learnings, answer, hits, test, 0)
+        | parts(learnings, answer, lambda *cell: hits[cell], test, 0)
         | {
             "curve": with_intervals(scores, learnings),
             "confusion": pd.DataFrame(confusion),

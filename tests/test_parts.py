@@ -9,7 +9,7 @@ import pytest
 from shotcount.findings import tables
 from shotcount.findings.answer import Answer, answer_study
 from shotcount.findings.learning import Learning, learn_all
-from shotcount.findings.parts import accuracy_by_angle, accuracy_by_class, gains_by_class
+from shotcount.findings.parts import Hits, accuracy_by_angle, accuracy_by_class, gains_by_class
 from shotcount.findings.plan import Rule, rules_of_thumb
 from shotcount.findings.settings import AnswerSettings
 from shotcount.findings.study import details, parts
@@ -49,6 +49,10 @@ def in_folds(right: np.ndarray, photos: pd.DataFrame) -> np.ndarray:
     return np.where(fold == np.arange(len(right))[:, None], right, np.nan).astype(np.float32)
 
 
+def of(hits: dict[Cell, np.ndarray]) -> Hits:
+    return lambda *cell: hits[cell]
+
+
 def learn(hits: dict[Cell, np.ndarray], photos: pd.DataFrame) -> list[Learning]:
     scores = pd.DataFrame(
         [
@@ -67,7 +71,7 @@ def analyse(
     unsettled: dict[str, list[str]] = {own.strategy: [] for own in learnings}
     count = photos["label"].nunique()
     answer = answer_study(learnings, 1 / count, WANTED, unsettled, 0.65, count)
-    return details(learnings, answer) | parts(learnings, answer, hits, photos, 0), answer
+    return details(learnings, answer) | parts(learnings, answer, of(hits), photos, 0), answer
 
 
 def said(hits: dict[Cell, np.ndarray], photos: pd.DataFrame) -> list[str]:
@@ -81,7 +85,7 @@ def test_accuracy_of_a_class_is_that_of_its_photos_with_an_interval_of_its_sampl
     photos = make_photos({"cup": 40, "shell": 10})
     right = make_hits(photos, np.where(photos["label"] == "cup", 0.9, 0.4))
     hits = {("frozen", 50, 5): right}
-    shell, cup = accuracy_by_class(learn(hits, photos)[0], hits, photos, seed=0)
+    shell, cup = accuracy_by_class(learn(hits, photos)[0], of(hits), photos, seed=0)
     assert (shell.label, shell.test_samples, shell.test_photos) == ("shell", 10, 50)
     assert (cup.label, cup.test_samples) == ("cup", 40)
     assert shell.accuracy.value == pytest.approx(right[:, photos["label"] == "shell"].mean())
@@ -99,7 +103,7 @@ def test_the_class_that_gained_comes_first(folds: bool) -> None:
     if folds:
         low, high = in_folds(low, photos), in_folds(high, photos)
     hits = {("frozen", 45, 5): low, ("frozen", 90, 5): high, ("frozen", 90, 1): low}
-    first, *others = gains_by_class(learn(hits, photos), hits, photos, seed=0)
+    first, *others = gains_by_class(learn(hits, photos), of(hits), photos, seed=0)
     assert (first.label, first.fewer_samples, first.more_samples, first.angles) == (
         "net",
         45,
@@ -127,7 +131,7 @@ def test_gains_of_few_samples_are_no_gains_shown() -> None:
     low = make_hits(photos, np.where(rare, 0.0, 0.6))
     high = make_hits(photos, np.where(rare, 1.0, 0.8))
     hits = {("frozen", 30, 4): low, ("frozen", 60, 4): high}
-    usual, few = gains_by_class(learn(hits, photos), hits, photos, seed=0)
+    usual, few = gains_by_class(learn(hits, photos), of(hits), photos, seed=0)
     assert (usual.label, few.label, few.gain.value) == ("usual", "rare", 1)
     assert few.gain.low < 0 < usual.gain.low
 
@@ -161,7 +165,7 @@ def test_where_no_class_gained_the_report_says_so() -> None:
     hits = {("frozen", n, 5): make_hits(photos, 0.8, draw=n) for n in (20, 40)}
     which, *_ = said(hits, photos)
     assert which.startswith("The study can't tell which class to photograph next: with frozen")
-    first, second = gains_by_class(learn(hits, photos), hits, photos, seed=0)
+    first, second = gains_by_class(learn(hits, photos), of(hits), photos, seed=0)
     assert first.gain.value > second.gain.value
     assert f"The largest, that of {first.label}, is {100 * first.gain.value:.1f} points" in which
 
@@ -212,7 +216,7 @@ def test_a_hard_angle_comes_first_however_much_samples_differ(folds: bool) -> No
     easy_sample = pd.factorize(photos["sample"])[0] % 2 == 0
     right = make_hits(photos, np.where(easy_sample, 0.9, 0.4) - 0.3 * hard)
     hits = {("frozen", 40, 5): in_folds(right, photos) if folds else right}
-    found = accuracy_by_angle(learn(hits, photos)[0], hits, photos, seed=0)
+    found = accuracy_by_angle(learn(hits, photos)[0], of(hits), photos, seed=0)
     assert len(found) == 5
     assert found[0].angle == "03"
     assert found[0].test_samples == 60
@@ -275,10 +279,10 @@ def rules(sizes: dict[Cell, float], classes: int = 2) -> list[Rule]:
 def test_a_rule_is_measured_where_the_study_has_that_cell() -> None:
     fifty, thousand = rules({("frozen", 100, 4): 0.8, ("frozen", 20, 4): 0.7})
     assert (fifty.samples, fifty.angles, fifty.photos, fifty.measured) == (100, 4, 400, True)
-    assert fifty.accuracy is not None
-    assert fifty.accuracy.low < fifty.accuracy.value < fifty.accuracy.high
-    assert fifty.accuracy.value == pytest.approx(0.8, abs=0.05)
-    assert (thousand.photos, thousand.accuracy) == (2000, None)  # no curve
+    assert fifty.score is not None
+    assert fifty.score.low < fifty.score.value < fifty.score.high
+    assert fifty.score.value == pytest.approx(0.8, abs=0.05)
+    assert (thousand.photos, thousand.score) == (2000, None)  # no curve
 
 
 def test_a_rule_is_read_from_a_curve_up_to_twice_the_samples() -> None:
@@ -287,20 +291,20 @@ def test_a_rule_is_read_from_a_curve_up_to_twice_the_samples() -> None:
     assert (fifty.samples, thousand.samples) == (100, 400)
     for rule in (fifty, thousand):
         assert not rule.measured
-        assert rule.accuracy is not None
-        assert rule.accuracy.value == pytest.approx(0.9 - rule.photos**-0.5, abs=0.04)
-        assert rule.accuracy.low < rule.accuracy.value < rule.accuracy.high
-    assert [rule.accuracy for rule in rules(grid, classes=10)][1:] == [None]  # 2,000 of 240
-    assert rules(grid, classes=1)[0].accuracy is not None
+        assert rule.score is not None
+        assert rule.score.value == pytest.approx(0.9 - rule.photos**-0.5, abs=0.04)
+        assert rule.score.low < rule.score.value < rule.score.high
+    assert [rule.score for rule in rules(grid, classes=10)][1:] == [None]  # 2,000 of 240
+    assert rules(grid, classes=1)[0].score is not None
     few = {(s, 2 * n, k): p for (s, n, k), p in grid.items()}
-    assert rules(few, classes=1)[0].accuracy is None  # 50, and 60 are the fewest
+    assert rules(few, classes=1)[0].score is None  # 50, and 60 are the fewest
 
 
 def test_another_strategys_curve_is_read_and_named() -> None:
     grid = {("frozen", n, k): 0.9 - (n * k) ** -0.5 for n in (30, 60, 120, 240) for k in (1, 2, 5)}
     fifty, _ = rules({("finetune", 240, 5): 0.95} | grid)
     assert (fifty.strategy, fifty.measured) == ("frozen", False)
-    assert fifty.accuracy is not None
+    assert fifty.score is not None
 
 
 def test_tables_have_their_columns_and_no_gaps() -> None:

@@ -1,6 +1,6 @@
 """Accuracy by class and by angle, and what more samples brought each class."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,9 +9,9 @@ import pandas as pd
 from shotcount.core.seeds import seed_for
 from shotcount.findings.learning import Learning
 from shotcount.uncertainty.bootstrap import Resamples, bootstrap_mean, resample
-from shotcount.uncertainty.intervals import FEWEST, Estimate, accuracy_interval
+from shotcount.uncertainty.intervals import FEWEST, Estimate, mean_interval
 
-Hits = Mapping[tuple[str, int, int], np.ndarray]  # of a strategy, samples, angles: (seeds, photos)
+Hits = Callable[[str, int, int], np.ndarray]  # (strategy, samples, angles) → (seeds, photos)
 
 
 @dataclass(frozen=True)
@@ -33,19 +33,20 @@ def accuracy_by_class(
     Parameters
     ----------
     learning : Learning
-    hits : mapping of (strategy, samples, angles) to ndarray of shape (seeds, photos)
-        Whether each seed predicted each test photo correctly, as scoring.predictions.hits gives it.
+    hits : callable
+        Of strategy, samples and angles: returns whether each seed of that cell predicted each test
+        photo correctly, ndarray of shape (seeds, photos), as scoring.predictions.hits gives it.
     photos : DataFrame
         The test photos in the order of `hits`: sample and label.
     seed : int
         study.seed of params.yaml.
     """
-    right = hits[_cell(learning, learning.largest)]
+    right = hits(*_cell(learning, learning.largest))
     found = []
     for label, rows, samples, resamples in _classes(learning, right, photos, seed):
         own = right[:, rows]
         (replicates,) = bootstrap_mean(own[None], samples, resamples)
-        accuracy = Estimate(float(np.nanmean(own)), *accuracy_interval(replicates, resamples))
+        accuracy = Estimate(float(np.nanmean(own)), *mean_interval(replicates, resamples))
         count = len(np.unique(samples))
         found.append(ClassAccuracy(learning.strategy, label, count, len(samples), accuracy))
     return sorted(found, key=lambda row: row.accuracy.value)
@@ -89,13 +90,13 @@ def gains_by_class(
     if not usable:
         return []
     learning, half = usable[0]
-    cells = np.stack([hits[_cell(learning, place)] for place in (half, learning.largest)])
+    cells = np.stack([hits(*_cell(learning, place)) for place in (half, learning.largest)])
     found = []
     for label, rows, samples, resamples in _classes(learning, cells[0], photos, seed):
         own = cells[..., rows]
         fewer, more = bootstrap_mean(own, samples, resamples)
         value = float(np.nanmean(own[1]) - np.nanmean(own[0]))
-        ends = accuracy_interval(more - fewer, resamples, lowest=-1)
+        ends = mean_interval(more - fewer, resamples, lowest=-1)
         found.append(
             Gain(
                 learning.strategy,
@@ -150,7 +151,7 @@ def accuracy_by_angle(
         Of the angles that at least `FEWEST` samples have. Empty if there are not two: then angles
         have names of their own in each sample, or each sample has one.
     """
-    right = hits[_cell(learning, learning.largest)]
+    right = hits(*_cell(learning, learning.largest))
     by_sample = pd.DataFrame(right.T).groupby(photos["sample"].to_numpy())
     beyond = right - by_sample.transform("mean").to_numpy().T  # NaN where not tested
     rows = pd.Series(np.arange(len(photos)), [photos["angle"], photos["sample"]]).sort_index()
@@ -178,8 +179,8 @@ def accuracy_by_angle(
                     learning.strategy,
                     angle,
                     len(samples),
-                    Estimate(accuracy, *accuracy_interval(replicates, resamples)),
-                    Estimate(difference, *accuracy_interval(gaps, resamples, lowest=-1)),
+                    Estimate(accuracy, *mean_interval(replicates, resamples)),
+                    Estimate(difference, *mean_interval(gaps, resamples, lowest=-1)),
                 )
             )
     return sorted(found, key=lambda row: row.difference.value)

@@ -205,17 +205,14 @@ class Rule:
     name: str
     samples: int  # in all classes together
     angles: int
+    photos: int
     strategy: str
-    accuracy: Estimate | None  # None: beyond what the study can tell
+    score: Estimate | None  # None: beyond what the study can tell
     measured: bool  # else it is read from the curve
-
-    @property
-    def photos(self) -> int:
-        return self.samples * self.angles
 
 
 def rules_of_thumb(best: Learning, learnings: Sequence[Learning], classes: int) -> list[Rule]:
-    """Return what accuracy to expect of two sizes that are often recommended.
+    """Return what to expect of two sizes that are often recommended.
 
     They are 50 samples of each class and 1,000 photos of each class, both from as many angles as
     the study's most. If the best strategy has no cell of that size, its curve is read, or, if it
@@ -223,22 +220,24 @@ def rules_of_thumb(best: Learning, learnings: Sequence[Learning], classes: int) 
     studied, nor of more than twice as many.
     """
     angles = int(best.angles.max())
+    of_each = best.photos[best.largest] / best.samples[best.largest]  # samples may lack angles
     sizes = {
         "50 samples a class": 50 * classes,
-        "1,000 photos a class": round(1000 * classes / angles),
+        "1,000 photos a class": round(1000 * classes / of_each),
     }
     fitted = [own for own in (best, *learnings) if own.curves is not None and vary(own.samples)]
     rules = []
     for name, samples in sizes.items():
-        own, accuracy = best, None
+        own, score = best, None
         cell = np.flatnonzero((best.samples == samples) & (best.angles == angles))
         if len(cell):
             ends = best.accuracy_intervals()[cell[0]]
-            accuracy = Estimate(float(1 - best.error[0, cell[0]]), *ends)
+            score = Estimate(float(1 - best.error[0, cell[0]]), *ends)
         elif fitted and fitted[0].curves is not None:
             own = fitted[0]
             if own.samples.min() <= samples <= 2 * own.samples.max():
                 error = fitted[0].curves.error(np.array([samples]), np.array([angles]))[:, 0]
-                accuracy = expected(1 - error, own.resamples)
-        rules.append(Rule(name, samples, angles, own.strategy, accuracy, bool(len(cell))))
+                score = expected(1 - error, own.resamples)
+        photos = round(samples * of_each)
+        rules.append(Rule(name, samples, angles, photos, own.strategy, score, bool(len(cell))))
     return rules

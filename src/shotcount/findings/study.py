@@ -1,7 +1,8 @@
 """All results of a study: the outputs of the stage evaluate → the answer and its tables."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from shotcount.core.study import StudySettings, cell_folders
 from shotcount.findings.answer import Answer, answer_study
 from shotcount.findings.compare import accuracy_by_views, equal_budgets, why_unsettled
 from shotcount.findings.learning import Learning, curve_parameters, learn_all, with_intervals
-from shotcount.findings.parts import accuracy_by_angle, accuracy_by_class, gains_by_class
+from shotcount.findings.parts import Hits, accuracy_by_angle, accuracy_by_class, gains_by_class
 from shotcount.findings.plan import trace_curve
 from shotcount.findings.settings import AnswerSettings
 from shotcount.findings.tables import METRICS, as_table
@@ -116,8 +117,13 @@ def study_results(
         views += accuracy_by_views(own, *right_by_views(read(*largest), classes, rng))
     results = {"curve": with_intervals(scores, learnings), "confusion": confusion}
     results["views"] = as_table(views, METRICS["views"])
-    results |= parts(learnings, answer, right, test, study.seed)
-    return results | details(learnings, answer), answer, test
+    made = parts(learnings, answer, _hits_of(read, classes), test, study.seed)
+    return results | made | details(learnings, answer), answer, test
+
+
+def _hits_of(read: Callable[[str, int, int], pd.DataFrame], classes: list[str]) -> Hits:
+    """Read each cell's hits when they are first asked for: few are, and all would fill memory."""
+    return cache(lambda *cell: hits(read(*cell), classes)[0])
 
 
 def details(learnings: list[Learning], answer: Answer) -> dict[str, pd.DataFrame]:
@@ -134,13 +140,13 @@ def details(learnings: list[Learning], answer: Answer) -> dict[str, pd.DataFrame
 def parts(
     learnings: list[Learning],
     answer: Answer,
-    right: Mapping[tuple[str, int, int], np.ndarray],
+    right: Hits,
     test: pd.DataFrame,
     seed: int,
 ) -> dict[str, pd.DataFrame]:
     """Return the tables of classes and angles, by their names in `METRICS`.
 
-    `right` is whether each seed predicted each test photo correctly, by cell; `test` are these
+    `right` tells whether the seeds of a cell predicted each test photo correctly; `test` are these
     photos, in the same order; `seed` is study.seed.
     """
     best_first = sorted(learnings, key=lambda own: own.strategy != answer.strategy)

@@ -156,11 +156,11 @@ def _rules(rules: Sequence[Rule]) -> str:
     said = []
     for rule in rules:
         size = f"{rule.name} ({rule.samples:,} × {rule.angles} for training)"
-        if rule.accuracy is None:
+        if rule.score is None:
             said.append(f"{size}: beyond what this study can tell")
             continue
         source = "measured" if rule.measured else "by the fitted curve"
-        said.append(f"{size}: {_in_percent(rule.accuracy)}, {source} of {rule.strategy}")
+        said.append(f"{size}: {_in_percent(rule.score)}, {source} of {rule.strategy}")
     return f"Rules of thumb, and what this study expects of them: {'; '.join(said)}."
 
 

@@ -68,22 +68,41 @@ def interval(
 
 
 def accuracy_interval(
-    replicates: np.ndarray, resamples: Resamples, level: float = 0.95, lowest: float = 0.0
+    replicates: np.ndarray, resamples: Resamples, level: float = 0.95
 ) -> tuple[float, float]:
-    """Return the interval of an accuracy, also from few samples or where every photo is right.
+    """Return the interval of an accuracy, also where every photo is right (or wrong).
+
+    There all replicates are equal, and the far end is the exact binomial bound for as many trials
+    as there are test samples (Clopper and Pearson, Biometrika 1934).
+    """
+    low, high = interval(replicates, resamples, level)
+    bound = ((1 - level) / 2) ** (1 / resamples.samples.shape[1])
+    if np.allclose(replicates, 1):
+        low = bound
+    if np.allclose(replicates, 0):
+        high = 1 - bound
+    return float(low), float(high)
+
+
+def mean_interval(
+    replicates: np.ndarray, resamples: Resamples, lowest: float = 0.0, level: float = 0.95
+) -> tuple[float, float]:
+    """Return the interval of a mean over samples, also from few of them or where all are alike.
 
     With fewer than `FEWEST` test samples a bootstrap sees too little of the spread. There it is the
     exact binomial interval for as many trials as there are test samples (Clopper and Pearson,
-    Biometrika 1934), of which the accuracy is the share of successes: no other shares between 0 and
-    1 spread more. Where all replicates are equal, all samples are; the interval allows for as many
-    others, of any value, as could have been missed (their exact binomial bound).
+    Biometrika 1934), of which the mean is the share of successes: no other values between the
+    lowest and the highest spread more. Where all replicates are equal, all samples are; the
+    interval allows for as many others, of any value, as could have been missed (their exact
+    binomial bound).
 
     Parameters
     ----------
     replicates, resamples, level
         As for `interval`.
     lowest : float
-        The smallest possible value: -1 for the mean of differences of accuracies. The largest is 1.
+        The smallest possible value: 0 for an accuracy, -1 for a difference of accuracies. The
+        largest is 1.
     """
     count, tail = resamples.samples.shape[1], (1 - level) / 2
     value = (float(np.mean(replicates)) - lowest) / (1 - lowest)  # 0 to 1
