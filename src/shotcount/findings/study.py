@@ -122,7 +122,7 @@ def study_results(
 
 
 def _hits_of(read: Callable[[str, int, int], pd.DataFrame], classes: list[str]) -> Hits:
-    """Read each cell's hits when they are first asked for: few are, and all would fill memory."""
+    """Return what reads a cell's hits, and keeps them: the same few cells are asked for again."""
     return cache(lambda *cell: hits(read(*cell), classes)[0])
 
 
