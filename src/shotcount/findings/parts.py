@@ -170,18 +170,17 @@ def accuracy_by_angle(
         if len(samples) < resamples.samples.shape[1]:
             own = right[:, places[0]]
             resamples = _resamples(learning, own, shown, "angle", seed, angles[0])
-        for angle, own in zip(angles, places, strict=True):
-            values = np.stack([right[:, own], beyond[:, own]])
-            replicates, gaps = bootstrap_mean(values, shown, resamples)
-            accuracy, difference = (float(mean) for mean in np.nanmean(values, axis=(1, 2)))
+        # Accuracies of all angles, then their differences: (2 x angles, seeds, samples)
+        values = np.concatenate([right[:, places], beyond[:, places]], axis=1).transpose(1, 0, 2)
+        means = np.nanmean(values, axis=(1, 2))
+        replicates = bootstrap_mean(values, shown, resamples)
+        for n, angle in enumerate(angles):
+            accuracy, difference = (
+                Estimate(float(means[place]), *mean_interval(replicates[place], resamples, lowest))
+                for place, lowest in ((n, 0), (n + len(angles), -1))
+            )
             found.append(
-                AngleAccuracy(
-                    learning.strategy,
-                    angle,
-                    len(samples),
-                    Estimate(accuracy, *mean_interval(replicates, resamples)),
-                    Estimate(difference, *mean_interval(gaps, resamples, lowest=-1)),
-                )
+                AngleAccuracy(learning.strategy, angle, len(samples), accuracy, difference)
             )
     return sorted(found, key=lambda row: row.difference.value)
 
