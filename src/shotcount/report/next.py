@@ -50,11 +50,8 @@ def class_table(
     if len(gains):
         heads += ["gain in points", "more samples help?"]
         note += f" Gain: {_step(gains)}."
-        shown, which, file = (
-            classes.set_index("label").loc[gains["label"]],
-            "most promising",
-            "gains",
-        )
+        shown = classes.set_index("label").loc[gains["label"]]
+        which, file = "most promising", "gains"
     if len(classes) > MOST_CLASSES:
         more = f"{len(classes) - MOST_CLASSES:,} more are in metrics/{file}.csv"
         note += f" The {MOST_CLASSES} {which}; {more}."
