@@ -33,8 +33,7 @@ def main() -> None:
     share = train["sample"].nunique() / manifest["sample"].nunique()
     model = json.loads(Path("data/classifier/model.json").read_text(encoding="utf-8"))
     results, answer, test = study_results(
-        Path("data/evaluation"), study.strategies, model["classes"], params.answer, study.seed,
-        unsettled, share,
+        Path("data/evaluation"), study, manifest, model["classes"], params.answer, unsettled, share,
     )  # fmt: skip
     results["history"] = history
     left_out = read(Path("data/left_out.csv"), LEFT_OUT)

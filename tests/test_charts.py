@@ -39,7 +39,7 @@ def fitted(curve: pd.DataFrame) -> pd.DataFrame:
 def answer(strategy: str = "frozen", angles: int = 2) -> Any:
     photos = SimpleNamespace(value=60 * angles)
     enough = SimpleNamespace(samples=60, angles=angles, photos=photos, largest=600, shown=True)
-    return SimpleNamespace(strategy=strategy, enough=enough)
+    return SimpleNamespace(strategy=strategy, enough=enough, rules=[])
 
 
 NOT_ENOUGH = answer(angles=10)
@@ -96,6 +96,22 @@ def test_reference_and_answer_are_drawn_only_where_given(
 
     assert texts({}, NOT_ENOUGH) == set()
     assert texts({"frozen": 0.885}, answer()) == {"blog, frozen features", "120 photos\nare enough"}
+
+
+def test_rules_of_thumb_are_marked_near_the_cells_and_where_there_is_room(
+    curve: pd.DataFrame, fitted: pd.DataFrame
+) -> None:
+    def marked(*photos: int) -> dict[str, float]:
+        """The cells have 30 to 600 photos."""
+        given = answer(angles=10)
+        given.rules = [SimpleNamespace(name=f"rule {n}", photos=n) for n in photos]
+        axes = accuracy_vs_size(curve, fitted, {}, given).axes[0]
+        return {t.get_text(): t.xy[0] for t in axes.texts if t.get_text().startswith("rule")}
+
+    assert marked(29, 1201) == {}
+    assert marked(100, 1200) == {"rule 100": 100, "rule 1200": 1200}
+    assert marked(100, 120) == {"rule 120": 120}
+    assert marked(100, 100) == {"rule 100, rule 100": 100}
 
 
 def test_answer_points_at_its_own_cell(curve: pd.DataFrame, fitted: pd.DataFrame) -> None:

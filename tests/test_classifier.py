@@ -20,6 +20,7 @@ from shotcount.networks.backbones import build_backbone
 from shotcount.refit.choice import choose
 from shotcount.scoring.predictions import prediction_columns, predictions_table
 from shotcount.scoring.scores import SCORES
+from shotcount.uncertainty.writing import escaped
 
 CPU = torch.device("cpu")
 
@@ -211,9 +212,9 @@ def test_a_perfect_test_still_has_an_interval() -> None:
 
 
 def test_a_class_of_any_name_breaks_neither_table_nor_page() -> None:
-    shown = card._escaped("a|b <script>\n*_`[x](y)")
+    shown = escaped("a|b <script>\n*_`[x](y)")
     assert not re.search(r"[|<>\n*_`\[\]]", shown)
-    assert card._escaped("tide-worn glass, é") == "tide-worn glass, é"
+    assert escaped("tide-worn glass, é") == "tide-worn glass, é"
 
 
 # ---- in the study -------------------------------------------------------------------

@@ -24,7 +24,7 @@ from shotcount.findings.learning import (
 )
 from shotcount.findings.plan import find_plan, trace_curve
 from shotcount.findings.settings import AnswerSettings
-from shotcount.findings.study import details
+from shotcount.findings.study import details, parts
 from shotcount.report.numbers import summary
 from shotcount.report.sections import markdown
 from shotcount.report.words import headline, sentences
@@ -67,7 +67,7 @@ def answer(
     """`raise_`: a parameter that kept its strategy from converging."""
     unsettled = {name: [raise_] if f".{name}." in (raise_ or "") else [] for name in accuracy}
     return answer_study(
-        learn(accuracy), guessing, WANTED.model_copy(update=wanted), unsettled, 0.65
+        learn(accuracy), guessing, WANTED.model_copy(update=wanted), unsettled, 0.65, 2
     )
 
 
@@ -379,7 +379,7 @@ def test_accuracy_no_better_than_guessing_is_no_answer() -> None:
 def results() -> Results:
     accuracy = {"frozen": FROZEN, "scratch": WORSE}
     learnings = learn(accuracy)
-    a = answer_study(learnings, 0.5, WANTED, {"frozen": [], "scratch": []}, 0.65)
+    a = answer_study(learnings, 0.5, WANTED, {"frozen": [], "scratch": []}, 0.65, 2)
     value = np.concatenate([list(cells.values()) for cells in accuracy.values()])
     alike = dict.fromkeys(("accuracy", "balanced_accuracy", "macro_f1"), value)
     scores = study(accuracy)[0].assign(**alike, log_loss=0.5, ece=0.02)
@@ -388,7 +388,11 @@ def results() -> Results:
     views = tables.as_table(
         [row for own in learnings for row in accuracy_by_views(own, right, test)], tables.VIEWS
     )
-    return details(learnings, a) | {"curve": with_intervals(scores, learnings), "views": views}, a
+    photos = pd.DataFrame({"sample": SHOWN, "angle": np.tile(list("01234"), TEST_SAMPLES)})
+    photos["label"] = np.array(["plastic", "stone"])[photos["sample"] % 2]
+    correct = study(accuracy)[1]
+    t = details(learnings, a) | parts(learnings, a, lambda *cell: correct[cell], photos, seed=0)
+    return t | {"curve": with_intervals(scores, learnings), "views": views}, a
 
 
 def test_summary_is_rounded_and_says_what_is_unknown(results: Results) -> None:
@@ -426,6 +430,8 @@ def test_markdown_has_a_table_for_each_question(results: Results) -> None:
         "Learning curves",
         "Equally many photos: more samples or more angles?",
         "Using the classifier: accuracy for samples, by the angles averaged",
+        "What to photograph next",
+        "Accuracy by angle",
     ]
     sizes = [line for line in sections[1].splitlines() if line.startswith("|")]
     assert sizes[0].split("|")[3:5] == [" frozen (3 seeds) ", " scratch (3 seeds) "]

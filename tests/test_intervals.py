@@ -7,6 +7,7 @@ from shotcount.uncertainty.intervals import (
     degrees_of_freedom,
     holm,
     interval,
+    mean_interval,
     p_value,
 )
 
@@ -25,7 +26,7 @@ def coverage(clusters: int, angles: int, by_sample: bool) -> float:
         correct, samples = simulate(rng, clusters, angles)
         unit = samples if by_sample else np.arange(len(samples))
         draws = resample(len(np.unique(unit)), [1], 400, rng)[0]
-        low, high = accuracy_interval(bootstrap_mean(correct, unit, draws)[0], draws)
+        low, high = mean_interval(bootstrap_mean(correct, unit, draws)[0], draws)
         covered += low <= 0.8 <= high
     return covered / 300
 
@@ -37,6 +38,25 @@ def test_sample_bootstrap_covers_the_truth_and_photo_bootstrap_does_not() -> Non
 
 def test_few_samples_are_covered_too() -> None:
     assert coverage(clusters=12, angles=8, by_sample=True) >= 0.88
+
+
+def test_so_few_samples_that_a_bootstrap_sees_too_little_are_covered_too() -> None:
+    for clusters in (1, 2, 5):
+        assert coverage(clusters, angles=8, by_sample=True) >= 0.95
+
+
+@pytest.mark.parametrize("samples", [5, 6, 20])
+def test_a_gain_where_there_is_none_is_rarely_shown(samples: int) -> None:
+    """The photos of a sample share its difficulty; the second training is no better."""
+    rng = np.random.default_rng(0)
+    shown = 0
+    for _ in range(300):
+        easy = rng.beta(0.8, 0.3, (1, samples, 1)) + 0.1 * rng.standard_normal((2, samples, 1))
+        correct = (rng.random((2, samples, 10)) < easy).reshape(2, 1, -1)
+        draws = resample(samples, [1], 300, rng)[0]
+        before, after = bootstrap_mean(correct, np.repeat(np.arange(samples), 10), draws)
+        shown += mean_interval(after - before, draws, lowest=-1)[0] > 0
+    assert shown / 300 <= 0.05
 
 
 @pytest.mark.parametrize(("seeds", "least"), [(3, 0.9), (10, 0.92)])
@@ -138,6 +158,16 @@ def test_all_right_on_eight_samples_is_not_certainty() -> None:
     assert high == 1
     assert low == pytest.approx(0.631, abs=0.001)  # 0.025 ** (1 / 8)
     assert accuracy_interval(np.zeros(500), draws) == pytest.approx((0, 1 - low))
+
+
+def test_interval_of_equal_gains_is_as_wide_as_chance_allows() -> None:
+    """Six of six that gain are unlikely by chance (p = 0.03), five of five are not (0.06)."""
+    for samples, sure in ((5, False), (6, True)):
+        draws = resample(samples, [1], 500, np.random.default_rng(0))[0]
+        low, high = mean_interval(np.ones(500), draws, lowest=-1)
+        assert (low > 0, high) == (sure, 1)
+    low, high = mean_interval(np.zeros(500), draws, lowest=-1)
+    assert (low, high) == pytest.approx((0.025 ** (1 / 6) - 1, 1 - 0.025 ** (1 / 6)))
 
 
 def test_interval_widens_as_samples_get_fewer() -> None:

@@ -25,7 +25,7 @@ from shotcount.findings.answer import Answer, answer_study
 from shotcount.findings.compare import accuracy_by_views
 from shotcount.findings.learning import learn_all, with_intervals
 from shotcount.findings.settings import AnswerSettings
-from shotcount.findings.study import details
+from shotcount.findings.study import details, parts
 from shotcount.findings.tables import VIEWS, as_table
 from shotcount.params import Params
 from shotcount.report import charts, page
@@ -65,7 +65,7 @@ def make_results() -> tuple[dict[str, pd.DataFrame], Answer]:
         replicates=200, reference={},
     )  # fmt: skip
     unsettled = {"scratch": ["train.scratch.epochs"], "frozen": [], "finetune": []}
-    answer = answer_study(learnings, 0.5, wanted, unsettled, 0.5)
+    answer = answer_study(learnings, 0.5, wanted, unsettled, 0.5, len(LABELS))
     views = [
         view for own in learnings
         for view in accuracy_by_views(own, rng.random((4, 3, 40)) < 0.8, np.arange(40))
@@ -76,12 +76,18 @@ def make_results() -> tuple[dict[str, pd.DataFrame], Answer]:
         for s in ("scratch", "frozen", "finetune") for n, k in SIZES
         for actual in LABELS for predicted in LABELS
     ]  # fmt: skip
-    results = details(learnings, answer) | {
-        "curve": with_intervals(scores, learnings),
-        "confusion": pd.DataFrame(confusion),
-        "history": pd.DataFrame(history),
-        "views": as_table(views, VIEWS),
-    }
+    test = pd.DataFrame({"sample": shown, "angle": np.tile(["0", "<u>1</u>", "2", "3"], 40)})
+    test["label"] = np.array(LABELS)[test["sample"] % 2]
+    results = (
+        details(learnings, answer)
+        | parts(learnings, answer, lambda *cell: hits[cell], test, 0)
+        | {
+            "curve": with_intervals(scores, learnings),
+            "confusion": pd.DataFrame(confusion),
+            "history": pd.DataFrame(history),
+            "views": as_table(views, VIEWS),
+        }
+    )
     return results, answer
 
 

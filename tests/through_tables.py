@@ -98,7 +98,9 @@ def through_tables(
     cells, replicates = pd.DataFrame(scored), params.answer.replicates
     learned = do(learning.learn_all, cells, hits, shown, replicates, rng, what=", 4 cells")
     do(compare.accuracy_by_views, learned[0], *seen)
-    return seconds, do(answer.answer_study, learned, 0.5, params.answer, {"frozen": []}, 0.65)
+    return seconds, do(
+        answer.answer_study, learned, 0.5, params.answer, {"frozen": []}, 0.65, len(CLASSES)
+    )
 
 
 if __name__ == "__main__":

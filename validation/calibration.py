@@ -19,9 +19,8 @@ from scipy import stats
 
 from shotcount.core.seeds import seed_for
 from shotcount.findings.curves import effective_photos
-from shotcount.findings.enough import find_enough
 from shotcount.findings.learning import Learning, expected, learn, measured, redundancy
-from shotcount.findings.plan import extrapolate
+from shotcount.findings.plan import extrapolate, find_enough
 from shotcount.uncertainty.bootstrap import bootstrap_mean, resample
 from shotcount.uncertainty.intervals import Estimate
 from shotcount.uncertainty.writing import markdown_table

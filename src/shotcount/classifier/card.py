@@ -5,7 +5,6 @@ all samples, so all results are of the study's networks that had not seen the sa
 The text is in card.md.
 """
 
-import html
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,14 @@ import jinja2
 import pandas as pd
 
 from shotcount.classifier.figures import Figures
-from shotcount.core.errors import printable
 from shotcount.uncertainty.intervals import Estimate
-from shotcount.uncertainty.writing import cell_in_percent, markdown_table, percent, range_in_percent
+from shotcount.uncertainty.writing import (
+    cell_in_percent,
+    escaped,
+    markdown_table,
+    percent,
+    range_in_percent,
+)
 
 
 def write(
@@ -46,7 +50,7 @@ def write(
     return environment.from_string(template).render(
         model=model,
         figures=figures,
-        labels=[_escaped(label) for label in model["classes"]],
+        labels=[escaped(label) for label in model["classes"]],
         claim=_claim(figures),
         facts=markdown_table(["", ""], _facts(model), numbers=False),
         counts=markdown_table(
@@ -101,7 +105,7 @@ def _counts(model: Mapping[str, Any], tested: pd.DataFrame) -> list[list[str]]:
         own = tested[tested["label"] == label]
         test = {"samples": own["sample"].nunique(), "photos": own["photo"].nunique()}
         counts = [f"{part['samples']:,} ({part['photos']:,})" for part in (trained, test)]
-        rows.append([_escaped(label), *counts])
+        rows.append([escaped(label), *counts])
     return rows
 
 
@@ -118,7 +122,7 @@ def _taken(model: Mapping[str, Any]) -> list[list[str]]:
 
 
 def _recalls(figures: Figures) -> list[list[str]]:
-    rows = {_escaped(label): recall for label, recall in figures.recall.items()}
+    rows = {escaped(label): recall for label, recall in figures.recall.items()}
     return [[name, _cell(e)] for name, e in ({"all classes": figures.accuracy} | rows).items()]
 
 
@@ -146,9 +150,3 @@ def _setting(value: object) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name}: {inner}" for name, inner in value.items())
     return str(value)
-
-
-def _escaped(label: str) -> str:
-    """Escape a class name: it may contain HTML, Markdown or line ends."""
-    shown = html.escape(printable(label))
-    return "".join(f"&#{ord(c)};" if c in "\\`*_[]|~" else c for c in shown)

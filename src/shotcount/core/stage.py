@@ -4,9 +4,10 @@ import errno
 import math
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+
+import pandas as pd
 
 from shotcount.core import files
 from shotcount.core.errors import UserError, print_in_any_encoding
@@ -87,13 +88,10 @@ def how_far(runs: Sequence[str]) -> str:
 
 def time_taken(runs: Iterable[str]) -> str:
     """Return how many minutes the runs took, in all and by stage, when each last ran here."""
-    minutes: Counter[str] = Counter()
-    for run, seconds in recorded_seconds(runs).items():
-        minutes[run.split("-")[0]] += seconds / 60
-    stages = ", ".join(
-        f"{stage} {took:.1f}" for stage, took in minutes.most_common() if took > 0.05
-    )
-    return f"{minutes.total():.1f} min when each stage last ran here: {stages}"
+    seconds = pd.Series(recorded_seconds(runs), dtype=float)
+    minutes = seconds.groupby(lambda run: run.split("-")[0]).sum().sort_values(ascending=False) / 60
+    stages = ", ".join(f"{stage} {took:.1f}" for stage, took in minutes.items() if took > 0.05)
+    return f"{minutes.sum():.1f} min when each stage last ran here: {stages}"
 
 
 def _strategy(run: str) -> str:

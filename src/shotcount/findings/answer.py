@@ -5,9 +5,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from shotcount.findings.compare import Comparison, common_largest, compare_strategies
-from shotcount.findings.enough import Enough, find_enough
 from shotcount.findings.learning import Learning, redundancy
-from shotcount.findings.plan import More, Plan, extrapolate, find_ceiling, find_plan
+from shotcount.findings.plan import (
+    Enough,
+    More,
+    Plan,
+    Rule,
+    extrapolate,
+    find_ceiling,
+    find_enough,
+    find_plan,
+    rules_of_thumb,
+)
 from shotcount.findings.settings import AnswerSettings
 from shotcount.uncertainty.intervals import Estimate
 
@@ -33,6 +42,7 @@ class Answer:
     extrapolates: bool  # whether there are enough cells for a curve
     smallest: float  # measured accuracy on the strategy's smallest subset
     most_angles: int
+    rules: list[Rule]
 
     def in_all(self, training: int) -> int:
         """Return how many samples to photograph so that so many are left for training."""
@@ -45,12 +55,13 @@ def answer_study(
     wanted: AnswerSettings,
     unsettled: Mapping[str, list[str]],
     trained_share: float,
+    classes: int,
 ) -> Answer:
     """Choose the best strategy; find how many photos it needs and what more would bring.
 
     `unsettled` has the result of `why_unsettled` for each strategy; `trained_share` is the share of
-    the collection's samples that can be trained on. The target `auto` is one point above the
-    accuracy on the largest subset: what the next photos could bring.
+    the collection's samples that can be trained on, `classes` the number of its classes. The target
+    `auto` is one point above the accuracy on the largest subset: what the next photos could bring.
     """
     at = common_largest(learnings)
     best = min(learnings, key=lambda own: own.error[0, at[own.strategy]])
@@ -76,4 +87,5 @@ def answer_study(
         extrapolates=best.curves is not None,
         smallest=float(1 - best.error[0, best.photos.argmin()]),
         most_angles=int(best.angles.max()),
+        rules=rules_of_thumb(best, learnings, classes),
     )

@@ -1,12 +1,67 @@
-"""What more photos would bring, and the cheapest way to a target accuracy."""
+"""How many photos are enough, what more would bring, the cheapest way to a target accuracy."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from shotcount.findings.curves import vary
-from shotcount.findings.learning import Learning, expected, lower_median
+from shotcount.findings.learning import Learning, expected, lower_median, measured
 from shotcount.uncertainty.intervals import Estimate
+
+
+@dataclass(frozen=True)
+class Enough:
+    """The smallest of the study's subsets that is expected to be about as good as the largest."""
+
+    samples: int
+    angles: int
+    photos: Estimate
+    at_all_samples: Estimate  # angles that are enough if all samples are used
+    loss: Estimate  # expected accuracy of the largest subset minus that of this one
+    largest: int  # photos
+    shown: bool  # whether the loss's whole interval is within the tolerance; if not, a best guess
+    # Samples to test for that, if the loss is as expected; may be infinite. It rests on an estimate
+    # of the loss, so it has two digits.
+    to_show: float
+
+
+def find_enough(learning: Learning, tolerance: float) -> Enough:
+    """Find the smallest subset whose expected accuracy is within `tolerance` of the largest's.
+
+    The result is the smallest subset whose loss is within tolerance in half of the replicates.
+    Each replicate also chooses its own subset; their photos give the interval. Assumes that the
+    curve's form holds between the cells. Without a curve, measured accuracies are compared, and the
+    loss of the chosen subset looks smaller than it is.
+
+    Half of the replicates make a best guess. It is shown to be enough only if the upper end of the
+    loss's interval is within tolerance, too (a test of non-inferiority: Walker and Nowacki, Journal
+    of General Internal Medicine 2011). The samples that this takes follow from the interval's
+    width, which falls with the square root of their number.
+    """
+    error = learning.smoothed
+    loss = error - error[:, [learning.largest]]
+    loss[0] = lower_median(loss[1:])
+    within = loss <= tolerance + 1e-12
+    # Among equal counts, more samples from fewer angles come first: worth at least as much.
+    order = np.lexsort((-learning.samples, learning.photos))
+    chosen = order[within[:, order].argmax(axis=1)]
+    full = np.flatnonzero(learning.samples == learning.samples.max())
+    full = full[np.argsort(learning.angles[full])]
+    angles = learning.angles[full[within[:, full].argmax(axis=1)]]
+    lost = measured(loss[:, chosen[0]], learning.resamples)
+    spare, tested = tolerance - lost.value, learning.resamples.samples.shape[1]
+    to_show = tested * ((lost.high - lost.value) / spare) ** 2 if spare > 0 else np.inf
+    return Enough(
+        samples=int(learning.samples[chosen[0]]),
+        angles=int(learning.angles[chosen[0]]),
+        photos=measured(learning.photos[chosen], learning.resamples),
+        at_all_samples=measured(angles, learning.resamples),
+        loss=lost,
+        largest=int(learning.photos[learning.largest]),
+        shown=lost.high <= tolerance + 1e-12,
+        to_show=float(f"{to_show:.2g}"),
+    )
 
 
 @dataclass(frozen=True)
@@ -141,3 +196,48 @@ def trace_curve(learning: Learning) -> list[Point]:
         )
         for n, k, rows in zip(samples, angles, accuracy.T, strict=True)
     ]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What the study says of a size that is often recommended."""
+
+    name: str
+    samples: int  # in all classes together
+    angles: int
+    photos: int
+    strategy: str
+    score: Estimate | None  # None: beyond what the study can tell
+    measured: bool  # else it is read from the curve
+
+
+def rules_of_thumb(best: Learning, learnings: Sequence[Learning], classes: int) -> list[Rule]:
+    """Return what to expect of two sizes that are often recommended.
+
+    They are 50 samples of each class and 1,000 photos of each class, both from as many angles as
+    the study's most. If the best strategy has no cell of that size, its curve is read, or, if it
+    has none, that of the first strategy with one. A curve says nothing of fewer samples than
+    studied, nor of more than twice as many.
+    """
+    angles = int(best.angles.max())
+    of_each = best.photos[best.largest] / best.samples[best.largest]  # samples may lack angles
+    sizes = {
+        "50 samples a class": 50 * classes,
+        "1,000 photos a class": round(1000 * classes / of_each),
+    }
+    fitted = [own for own in (best, *learnings) if own.curves is not None and vary(own.samples)]
+    rules = []
+    for name, samples in sizes.items():
+        own, score = best, None
+        cell = np.flatnonzero((best.samples == samples) & (best.angles == angles))
+        if len(cell):
+            ends = best.accuracy_intervals()[cell[0]]
+            score = Estimate(float(1 - best.error[0, cell[0]]), *ends)
+        elif fitted and fitted[0].curves is not None:
+            own = fitted[0]
+            if own.samples.min() <= samples <= 2 * own.samples.max():
+                error = fitted[0].curves.error(np.array([samples]), np.array([angles]))[:, 0]
+                score = expected(1 - error, own.resamples)
+        photos = round(samples * of_each)
+        rules.append(Rule(name, samples, angles, photos, own.strategy, score, bool(len(cell))))
+    return rules

@@ -1,7 +1,8 @@
 """All results of a study: the outputs of the stage evaluate → the answer and its tables."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from shotcount.core.study import StudySettings, cell_folders
 from shotcount.findings.answer import Answer, answer_study
 from shotcount.findings.compare import accuracy_by_views, equal_budgets, why_unsettled
 from shotcount.findings.learning import Learning, curve_parameters, learn_all, with_intervals
+from shotcount.findings.parts import Hits, accuracy_by_angle, accuracy_by_class, gains_by_class
 from shotcount.findings.plan import trace_curve
 from shotcount.findings.settings import AnswerSettings
 from shotcount.findings.tables import METRICS, as_table
@@ -59,10 +61,10 @@ def training_results(
 
 def study_results(
     evaluation: Path,
-    strategies: Sequence[str],
+    study: StudySettings,
+    manifest: pd.DataFrame,
     classes: list[str],
     wanted: AnswerSettings,
-    seed: int,
     unsettled: Mapping[str, list[str]],
     trained_share: float,
 ) -> tuple[dict[str, pd.DataFrame], Answer, pd.DataFrame]:
@@ -72,11 +74,11 @@ def study_results(
     ----------
     evaluation : Path
         The folder data/evaluation.
-    strategies : sequence of str
+    study : StudySettings
+    manifest : DataFrame
+        The photos and their angles.
     classes : list of str
     wanted : AnswerSettings
-    seed : int
-        study.seed of params.yaml.
     unsettled : mapping of str to list of str
         As `training_results` returns it.
     trained_share : float
@@ -88,9 +90,9 @@ def study_results(
         The tables of `METRICS`, except for the history.
     answer : Answer
     test : DataFrame
-        The test photos: photo, sample and label.
+        The test photos: photo, sample, label and angle.
     """
-    folders = [evaluation / strategy for strategy in strategies]
+    folders = [evaluation / strategy for strategy in study.strategies]
     scores = pd.concat([tables.read(folder / "scores.csv", SCORES) for folder in folders])
     confusion = pd.concat([tables.read(folder / "confusion.csv", CONFUSION) for folder in folders])
 
@@ -102,19 +104,26 @@ def study_results(
     for cell in scores[["strategy", "samples", "angles"]].itertuples(index=False, name=None):
         predictions = read(*cell)
         right[cell], sample_of = hits(predictions, classes)
-    test = predictions[["photo", "sample", "label"]].drop_duplicates("photo")
-    rng = np.random.default_rng(seed_for("answer", seed))
+    test = predictions[["photo", "sample", "label"]].drop_duplicates("photo").sort_values("photo")
+    test = test.merge(manifest[["photo", "angle"]], on="photo", validate="1:1")
+    rng = np.random.default_rng(seed_for("answer", study.seed))
     learnings = learn_all(scores, right, sample_of, wanted.replicates, rng)
     guessing = test["label"].value_counts(normalize=True).max()
-    answer = answer_study(learnings, guessing, wanted, unsettled, trained_share)
+    answer = answer_study(learnings, guessing, wanted, unsettled, trained_share, len(classes))
     views = []
     for own in learnings:
         largest = own.strategy, own.samples[own.largest], own.angles[own.largest]
-        rng = np.random.default_rng(seed_for("views", seed, own.strategy))
+        rng = np.random.default_rng(seed_for("views", study.seed, own.strategy))
         views += accuracy_by_views(own, *right_by_views(read(*largest), classes, rng))
     results = {"curve": with_intervals(scores, learnings), "confusion": confusion}
     results["views"] = as_table(views, METRICS["views"])
-    return results | details(learnings, answer), answer, test
+    made = parts(learnings, answer, _hits_of(read, classes), test, study.seed)
+    return results | made | details(learnings, answer), answer, test
+
+
+def _hits_of(read: Callable[[str, int, int], pd.DataFrame], classes: list[str]) -> Hits:
+    """Return what reads a cell's hits, and keeps them: the same few cells are asked for again."""
+    return cache(lambda *cell: hits(read(*cell), classes)[0])
 
 
 def details(learnings: list[Learning], answer: Answer) -> dict[str, pd.DataFrame]:
@@ -124,5 +133,26 @@ def details(learnings: list[Learning], answer: Answer) -> dict[str, pd.DataFrame
         "fits": [row for own in learnings for row in curve_parameters(own)],
         "fitted": [row for own in learnings for row in trace_curve(own)],
         "equal_budgets": [row for own in learnings for row in equal_budgets(own)],
+    }
+    return {name: as_table(made, METRICS[name]) for name, made in rows.items()}
+
+
+def parts(
+    learnings: list[Learning],
+    answer: Answer,
+    right: Hits,
+    test: pd.DataFrame,
+    seed: int,
+) -> dict[str, pd.DataFrame]:
+    """Return the tables of classes and angles, by their names in `METRICS`.
+
+    `right` tells whether the seeds of a cell predicted each test photo correctly; `test` are these
+    photos, in the same order; `seed` is study.seed.
+    """
+    best_first = sorted(learnings, key=lambda own: own.strategy != answer.strategy)
+    rows: dict[str, Sequence[Any]] = {
+        "classes": accuracy_by_class(best_first[0], right, test, seed),
+        "gains": gains_by_class(best_first, right, test, seed),
+        "angles": accuracy_by_angle(best_first[0], right, test, seed),
     }
     return {name: as_table(made, METRICS[name]) for name, made in rows.items()}

@@ -56,6 +56,37 @@ VIEWS: Table = {  # models of the largest subset
     "accuracy_low": "float64",
     "accuracy_high": "float64",
 }
+CLASSES: Table = {  # the best strategy's largest cell; lowest accuracy first
+    "strategy": "str",
+    "label": "str",
+    "test_samples": "int64",
+    "test_photos": "int64",
+    "accuracy": "float64",  # share of the class's photos that are named right: its recall
+    "accuracy_low": "float64",
+    "accuracy_high": "float64",
+}
+GAINS: Table = {  # what more samples of every class brought each class; most promising first
+    "strategy": "str",
+    "label": "str",
+    "fewer_samples": "int64",  # for training, of all classes
+    "more_samples": "int64",
+    "angles": "int64",
+    "test_samples": "int64",
+    "gain": "float64",  # difference of the class's accuracies
+    "gain_low": "float64",
+    "gain_high": "float64",
+}
+ANGLES: Table = {  # the best strategy's largest cell; hardest first
+    "strategy": "str",
+    "angle": "str",
+    "test_samples": "int64",
+    "accuracy": "float64",  # for the samples' photos from this angle
+    "accuracy_low": "float64",
+    "accuracy_high": "float64",
+    "difference": "float64",  # from the mean accuracy over all angles of the same samples
+    "difference_low": "float64",
+    "difference_high": "float64",
+}
 METRICS: dict[str, Table] = {  # metrics/<name>.csv
     "curve": CURVE,
     "comparisons": COMPARISONS,
@@ -63,6 +94,9 @@ METRICS: dict[str, Table] = {  # metrics/<name>.csv
     "fitted": FITTED,
     "equal_budgets": BUDGETS,
     "views": VIEWS,
+    "classes": CLASSES,
+    "gains": GAINS,
+    "angles": ANGLES,
     "confusion": CONFUSION,
     "history": HISTORY,
 }

@@ -59,8 +59,19 @@ def summary(
         "plan_samples_in_all": a.in_all(a.plan.samples) if a.plan else None,
         "plan_angles": a.plan.angles if a.plan else None,
         **_ends("plan_photos", a.plan.photos if a.plan else None),
+        **next_class(results["gains"]),
     }
     return strategies | {"comparisons": compared, "answer": verdict, "data": data}
+
+
+def next_class(gains: pd.DataFrame) -> dict[str, Any]:
+    """Return the class to photograph next, and what more samples brought it; None if unknown."""
+    helped = gains[gains["gain_low"] > 0]
+    if not len(helped):
+        return {"next_class": None, **_ends("next_class_gain", None)}
+    first = helped.iloc[0]
+    gain = Estimate(first["gain"], first["gain_low"], first["gain_high"])
+    return {"next_class": first["label"], **_ends("next_class_gain", gain)}
 
 
 def _ends(name: str, e: Estimate | None) -> dict[str, Any]:

@@ -106,7 +106,7 @@ def render(
     return environment.from_string(template).render(
         headline=headline,
         said=[sentence for sentence in said if sentence not in headline],
-        sections=sections.sections(results, answer),
+        sections=sections.sections(results, answer, printable),
         charts={
             name: Picture(_address((charts / f"{name}.svg").read_bytes(), "svg+xml"), alt)
             for name, alt in _alts(results, answer).items()

@@ -1,14 +1,21 @@
 """The tables behind the answer, and the study in Markdown."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from shotcount.findings.answer import Answer
+from shotcount.report.next import Write, angle_table, class_table, what_next
 from shotcount.report.words import caution, plain_points, sentences
-from shotcount.uncertainty.writing import cell_in_percent, counted, markdown_table
+from shotcount.uncertainty.writing import (
+    cell_in_percent,
+    counted,
+    escaped,
+    in_points,
+    markdown_table,
+)
 
 
 @dataclass(frozen=True)
@@ -18,19 +25,24 @@ class Section:
     title: str
     heads: list[str]
     rows: list[list[str]]
+    note: str = ""  # which rows these are
+    said: Sequence[str] = ()  # the answer in sentences
 
 
-def sections(results: Mapping[str, pd.DataFrame], answer: Answer) -> dict[str, Section]:
-    """Return the tables behind the answer: sizes, strategies, curves, budgets, views.
+def sections(
+    results: Mapping[str, pd.DataFrame], answer: Answer, write: Write
+) -> dict[str, Section]:
+    """Return the tables behind the answer: sizes, strategies, curves, budgets, views, what next.
 
-    For the parameters see `markdown`. A table without rows is left out.
+    For the parameters see `markdown`; `write` writes a name from the data. A table without rows is
+    left out.
     """
     curve, comparisons, fits = results["curve"], results["comparisons"], results["fits"]
     budgets, views = results["equal_budgets"], results["views"]
     made = {"sizes": Section("Accuracy by size", *_sizes(curve))}
     if len(comparisons):
         rows = [
-            [c.better, c.worse, _in_points(c.lead, c.lead_low, c.lead_high), f"{c.p_holm:.3f}",
+            [c.better, c.worse, in_points(c.lead, c.lead_low, c.lead_high), f"{c.p_holm:.3f}",
              _verdict(c.settled, c.p_holm)]
             for c in comparisons.itertuples()
         ]  # fmt: skip
@@ -47,7 +59,7 @@ def sections(results: Mapping[str, pd.DataFrame], answer: Answer) -> dict[str, S
     if len(budgets):
         rows = [
             [b.strategy, f"{b.photos:,}", f"{b.more_samples:,} × {b.fewer_angles}",
-             f"{b.fewer_samples:,} × {b.more_angles}", _in_points(b.gain, b.gain_low, b.gain_high)]
+             f"{b.fewer_samples:,} × {b.more_angles}", in_points(b.gain, b.gain_low, b.gain_high)]
             for b in budgets.itertuples()
         ]  # fmt: skip
         heads = ["strategy", "photos", "samples × angles", "against", "gain in points"]
@@ -65,6 +77,10 @@ def sections(results: Mapping[str, pd.DataFrame], answer: Answer) -> dict[str, S
     ]
     title = "Using the classifier: accuracy for samples, by the angles averaged"
     made["views"] = Section(title, ["angles", *names], rows)
+    said = what_next(results, answer, write)
+    made["next"] = Section("What to photograph next", *class_table(results, write), said)
+    if len(results["angles"]):
+        made["by_angle"] = Section("Accuracy by angle", *angle_table(results["angles"], write))
     return made
 
 
@@ -80,12 +96,17 @@ def markdown(results: Mapping[str, pd.DataFrame], answer: Answer, data: dict[str
         Facts about the data: numbers of photos and samples, checksum of the manifest.
     """
     said = sentences(answer) + caution(results["curve"], answer)
-    parts = ["\n".join(f"- {s}" for s in said)]
-    for section in sections(results, answer).values():
-        parts += [f"## {section.title}", markdown_table(section.heads, section.rows)]
+    parts = [_bullets(said)]
+    for section in sections(results, answer, escaped).values():
+        parts += [f"## {section.title}", _bullets(section.said), section.note]
+        parts.append(markdown_table(section.heads, section.rows))
     rests_on = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in data.items())
     parts.append(f"Intervals are 95 %: a bootstrap over test samples and seeds. Data: {rests_on}.")
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _bullets(said: Sequence[str]) -> str:
+    return "\n".join(f"- {sentence}" for sentence in said)
 
 
 def _verdict(settled: bool, p: float) -> str:
@@ -127,8 +148,3 @@ def _sizes(curve: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
             )
         rows.append(row)
     return ["photos", "samples × angles", *heads], rows
-
-
-def _in_points(value: float, low: float, high: float) -> str:
-    first, *ends = (f"{round(100 * v, 1) + 0.0:+.1f}" for v in (value, low, high))  # never -0.0
-    return f"{first} ({' to '.join(ends)})"

@@ -1,6 +1,6 @@
 """The chart of accuracy against the number of training photos."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from shotcount.findings.answer import Answer
+from shotcount.findings.plan import Rule
 from shotcount.report.style import LOOKS, STYLE, apart, draw_band, percent
 
 
@@ -30,7 +31,8 @@ def accuracy_vs_size(
     reference : mapping of strategy to accuracy
         Published accuracies, drawn faintly; may be empty.
     answer : Answer
-        Names the cell that is marked as enough.
+        Names the cell that is marked as enough. Its rules of thumb are marked where they lie in or
+        near the range of the cells.
     """
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(8, 5.4), layout="constrained")
@@ -46,6 +48,7 @@ def accuracy_vs_size(
             _draw_cells(axes, cells, across, "none" if len(own) else "-")
             _draw_curves(axes, own, across, along, cells)
         _draw_reference(axes, reference)
+        _draw_rules(axes, curve, answer.rules)
         if answer.enough.photos.value < answer.enough.largest:
             _point_out_enough(axes, curve, answer)
         _size_axes(axes, curve)
@@ -80,6 +83,25 @@ def _draw_reference(axes: Axes, reference: Mapping[Any, float]) -> None:
             fontsize=8,
             color=colour,
             alpha=0.8,
+        )
+
+
+def _draw_rules(axes: Axes, curve: pd.DataFrame, rules: Sequence[Rule]) -> None:
+    """Mark rules of thumb from the smallest subset to twice the largest, where there is room."""
+    near = [r for r in rules if curve["photos"].min() <= r.photos <= 2 * curve["photos"].max()]
+    for photos in apart(pd.Series([rule.photos for rule in near], dtype="int64")):
+        axes.axvline(photos, color="#999999", linestyle=":", linewidth=0.8, zorder=1)
+        axes.annotate(
+            ", ".join(rule.name for rule in near if rule.photos == photos),
+            (photos, 0.02),
+            xycoords=("data", "axes fraction"),
+            xytext=(-2, 0),
+            textcoords="offset points",
+            rotation=90,
+            ha="right",
+            va="bottom",
+            fontsize=7,
+            color="#777777",
         )
 
 

@@ -8,6 +8,10 @@ from scipy import stats
 
 from shotcount.uncertainty.bootstrap import Resamples
 
+# Samples that a bootstrap needs. If all of five gained, chance would do so in 2 of 2^5 cases: too
+# many for 95 % (sign test).
+FEWEST = 6
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -78,6 +82,40 @@ def accuracy_interval(
     if np.allclose(replicates, 0):
         high = 1 - bound
     return float(low), float(high)
+
+
+def mean_interval(
+    replicates: np.ndarray, resamples: Resamples, lowest: float = 0.0, level: float = 0.95
+) -> tuple[float, float]:
+    """Return the interval of a mean over samples, also from few of them or where all are alike.
+
+    With fewer than `FEWEST` test samples a bootstrap sees too little of the spread. There it is the
+    exact binomial interval for as many trials as there are test samples (Clopper and Pearson,
+    Biometrika 1934), of which the mean is the share of successes: no other values between the
+    lowest and the highest spread more. Where all replicates are equal, all samples are; the
+    interval allows for as many others, of any value, as could have been missed (their exact
+    binomial bound).
+
+    Parameters
+    ----------
+    replicates, resamples, level
+        As for `interval`.
+    lowest : float
+        The smallest possible value: 0 for an accuracy, -1 for a difference of accuracies. The
+        largest is 1.
+    """
+    count, tail = resamples.samples.shape[1], (1 - level) / 2
+    value = (float(np.mean(replicates)) - lowest) / (1 - lowest)  # 0 to 1
+    if np.allclose(replicates, replicates[0]):
+        share = tail ** (1 / count)  # of all samples, at least so many are like these
+        low, high = share * value, 1 - share * (1 - value)
+    elif count < FEWEST:
+        right = count * value
+        low = stats.beta.ppf(tail, right, count - right + 1)
+        high = stats.beta.ppf(1 - tail, right + 1, count - right)
+    else:
+        return interval(replicates, resamples, level)
+    return float(lowest + (1 - lowest) * low), float(lowest + (1 - lowest) * high)
 
 
 def p_value(differences: np.ndarray, resamples: Resamples) -> float:

@@ -1,6 +1,13 @@
-"""Write numbers, their intervals and tables of them."""
+"""Write numbers, their intervals, names from the data and tables of them."""
 
+import html
+import re
 from collections.abc import Sequence
+
+from shotcount.core.errors import printable
+
+# What Markdown takes for markup in a line or a table; between letters it takes _ for a letter.
+MARKUP = re.compile(r"[\\`*\[\]|~]|(?<![^\W_])_|_(?![^\W_])")
 
 
 def percent(fraction: float) -> str:
@@ -49,3 +56,34 @@ def cell_in_percent(value: float, low: float, high: float) -> str:
     '76.6 (70.1–83.2)'
     """
     return f"{100 * value:.1f} ({100 * low:.1f}–{100 * high:.1f})"
+
+
+def in_points(value: float, low: float, high: float) -> str:
+    """Write a difference of fractions and its interval for a table in points.
+
+    >>> in_points(0.016, -0.001, 0.035)
+    '+1.6 (-0.1 to +3.5)'
+    """
+    first, *ends = (f"{round(100 * v, 1) + 0.0:+.1f}" for v in (value, low, high))  # never -0.0
+    return f"{first} ({' to '.join(ends)})"
+
+
+def listed(names: Sequence[str], most: int = 3) -> str:
+    """List names, at most so many of them.
+
+    >>> listed(["a"]), listed(["a", "b", "c"]), listed(["a", "b", "c", "d", "e"])
+    ('a', 'a, b and c', 'a, b, c and 2 more')
+    """
+    shown = [*names[:most], *([f"{len(names) - most} more"] if len(names) > most else [])]
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+
+
+def escaped(name: str) -> str:
+    """Write a name from the data in Markdown: it may contain HTML, Markdown or line ends.
+
+    >>> escaped("fishing_net"), escaped("a|b <i>")
+    ('fishing_net', 'a&#124;b &lt;i&gt;')
+    """
+    return MARKUP.sub(
+        lambda found: f"&#{ord(found[0])};", html.escape(printable(name), quote=False)
+    )
