@@ -51,12 +51,26 @@ Found = TypeVar("Found")
 
 # No time limits, and the same examples on every run: a slow machine is no failure.
 settings.register_profile(
-    "shotcount", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+    "shotcount",
+    deadline=None,
+    derandomize=True,
+    max_examples=50,
+    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.register_profile(
     "thorough", settings.get_profile("shotcount"), max_examples=5000, derandomize=False
 )
 settings.load_profile("shotcount")
+
+
+# One worker begins with the study that others need later.
+FIRST = ["pipeline", "export", "training", "cluster", "faults", "ranks", "experiments", "backbones"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, of which each worker takes one after another."""
+    places = {f"test_{name}": place for place, name in enumerate(FIRST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(FIRST)))
 
 
 def make_photo(path: Path, rng: np.random.Generator, hue: float, size: tuple[int, int]) -> None:
