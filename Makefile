@@ -37,7 +37,7 @@ check-data: $(ready)
 	$(run) shotcount check-data
 
 test: lint
-	$(run) pytest --numprocesses auto --dist loadfile
+	$(run) OMP_NUM_THREADS=1 pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 test-faults: $(ready)
 	$(run) pytest --no-cov -s -m slow

@@ -1,12 +1,16 @@
 """What tests make for themselves: small collections, and clones of the project."""
 
+import atexit
 import contextlib
+import functools
 import os
 import pty
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import termios
 import time
 from collections.abc import Callable
@@ -18,7 +22,9 @@ import pandas as pd
 import psutil
 import pytest
 import torch
+import warm_python
 import yaml
+from filelock import FileLock
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
@@ -45,12 +51,26 @@ Found = TypeVar("Found")
 
 # No time limits, and the same examples on every run: a slow machine is no failure.
 settings.register_profile(
-    "shotcount", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+    "shotcount",
+    deadline=None,
+    derandomize=True,
+    max_examples=50,
+    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.register_profile(
     "thorough", settings.get_profile("shotcount"), max_examples=5000, derandomize=False
 )
 settings.load_profile("shotcount")
+
+
+# One worker begins with the study that others need later.
+FIRST = ["pipeline", "export", "training", "cluster", "faults", "ranks", "experiments", "backbones"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, of which each worker takes one after another."""
+    places = {f"test_{name}": place for place, name in enumerate(FIRST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(FIRST)))
 
 
 def make_photo(path: Path, rng: np.random.Generator, hue: float, size: tuple[int, int]) -> None:
@@ -181,6 +201,14 @@ def wait_for(find: Callable[[], Found], running: subprocess.Popen[str]) -> Found
 # ---- the whole project, at toy size ---------------------------------------------------
 
 
+@functools.cache
+def warm_programs() -> Path:
+    """The folder of `warm_python`'s programs, served until this process ends."""
+    folder = tempfile.TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    return warm_python.install(Path(folder.name))
+
+
 class Clone:
     """A copy of the project, as a user would clone it."""
 
@@ -205,19 +233,26 @@ class Clone:
         own = {"PATH": path, "PYTHONPATH": str(self.folder / "src"), "OMP_NUM_THREADS": "1"}
         return os.environ | own
 
-    def run(self, *command: str, code: int = 0) -> str:
+    @property
+    def warm(self) -> dict[str, str]:
+        """What lets stages and DVC start sooner, by `warm_python`: not if they are to be killed."""
+        if sys.platform != "linux":
+            return {}
+        return {"PATH": os.pathsep.join([str(warm_programs()), self.environment["PATH"]])}
+
+    def run(self, *command: str, code: int = 0, warm: bool = True) -> str:
         """Run a command in the clone to its end and return what it prints."""
-        process = self.start(*command)
+        process = self.start(*command, **(self.warm if warm else {}))
         shown = process.communicate()[0]
         assert process.returncode == code, shown
         return shown
 
-    def start(self, *command: str) -> subprocess.Popen[str]:
+    def start(self, *command: str, **variables: str) -> subprocess.Popen[str]:
         """Start a command."""
         return subprocess.Popen(
             command,
             cwd=self.folder,
-            env=self.environment,
+            env=self.environment | variables,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -266,10 +301,38 @@ QUICK = {
 }
 
 
+class Existing(Clone):
+    """A clone that is there already."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+
+def copy_of(clone: Clone, folder: Path) -> Existing:
+    """A copy of a clone, without DVC's notes of what it is at work on."""
+    shutil.copytree(clone.folder, folder, ignore=shutil.ignore_patterns("tmp"))
+    return Existing(folder)
+
+
 @pytest.fixture(scope="session")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """The default study, as shipped but for its sizes."""
-    clone = Clone(tmp_path_factory.mktemp("a study"))
+    """A finished study: for tests that leave it as it is.
+
+    The first worker that needs it makes it for all; each then has a copy of its own.
+    """
+    own = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return make_study(own / "a study")
+    finished = own.parent / "a study"
+    with FileLock(own.parent / "a study.lock"):
+        if not finished.exists():
+            make_study(own / "a new study").folder.rename(finished)
+    return copy_of(Existing(finished), own / "a study")
+
+
+def make_study(folder: Path) -> Clone:
+    """Run the default study, as shipped but for its sizes."""
+    clone = Clone(folder)
     clone.set_params(
         **QUICK,
         demo__samples=18,

@@ -325,8 +325,17 @@ TORCHVISION = torchvision.models.list_models(module=torchvision.models)
 TIMM = ["mobilenetv3_large_100", "lcnet_050", "ghostnet_100", "regnety_002", "levit_128s"]
 
 
-def test_every_network_of_torchvision_and_some_of_timm_have_the_width_they_say() -> None:
-    for name in TORCHVISION + TIMM:
+# One of each architecture.
+SOME = {torchvision.models.get_model_builder(name).__module__: name for name in TORCHVISION}
+
+
+@pytest.mark.parametrize(
+    "names", [[*SOME.values(), *TIMM], pytest.param(TORCHVISION, marks=pytest.mark.slow)]
+)
+def test_every_network_of_torchvision_and_some_of_timm_have_the_width_they_say(
+    names: list[str],
+) -> None:
+    for name in names:
         if not name.startswith("regnet_"):  # whose initialisation doesn't run without memory
             with torch.device("meta"):
                 backbone = build_backbone(name).eval()

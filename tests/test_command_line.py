@@ -35,7 +35,7 @@ CLASSES = ["blue", 'red, "dark"', "=1+1\n"]
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_classifier(tmp_path_factory.mktemp("made") / "a model", "resnet18", 32, CLASSES)
+    return make_classifier(tmp_path_factory.mktemp("made") / "a model", "test_resnet", 32, CLASSES)
 
 
 @pytest.fixture
@@ -345,7 +345,7 @@ def test_samples_are_folders_where_the_study_cannot_name_them_and_that_is_told(
 
 @pytest.mark.parametrize("fit", ["crop", "pad"])
 def test_photos_become_squares_as_the_classifiers_did(tmp_path: Path, run: Run, fit: Fit) -> None:
-    folder = make_classifier(tmp_path / "made", "resnet18", 32, ["a", "b"], fit)
+    folder = make_classifier(tmp_path / "made", "test_resnet", 32, ["a", "b"], fit)
     Image.fromarray(export.draw_photo(120, 40, seed=0)).save(tmp_path / "tall.png")
     network, _ = keep.load(folder, torch.device("cpu"))
     expected = []
@@ -419,7 +419,7 @@ def test_a_name_that_is_not_utf8_is_told(model: Path, photos: Path, run: Run) ->
         (lambda f: set_key(f, "layout", []), "layout must have pattern and table"),
         (lambda f: set_key(f, "fit", "stretch"), "fit must be crop or pad"),
         (lambda f: set_key(f, "network", "resnet"), "has a network named 'resnet'"),
-        (lambda f: set_key(f, "network", "resnet34"), "doesn't fit model.json"),
+        (lambda f: set_key(f, "network", "resnet18"), "doesn't fit model.json"),
         (lambda f: set_key(f, "classes", ["a", "b"]), "doesn't fit model.json"),
         (lambda f: (f / "weights.safetensors").unlink(), "has no weights.safetensors"),
         (lambda f: (f / "weights.safetensors").write_bytes(b"x" * 99), "safetensors is damaged"),
@@ -533,7 +533,7 @@ def test_an_exported_file_predicts_what_predict_does(
 ) -> None:
     assert main(["export", str(model), "new/made.onnx"]) == 0
     shown = capfd.readouterr()
-    assert shown.out.startswith("new/made.onnx: 44.")
+    assert shown.out.startswith("new/made.onnx: 1.5 MB. ")
     assert "Largest difference of a probability from the original's" in shown.out
     assert shown.err == ""
     session = onnxruntime.InferenceSession("new/made.onnx", providers=["CPUExecutionProvider"])
@@ -547,7 +547,7 @@ def test_an_exported_file_predicts_what_predict_does(
 def test_an_export_that_doesnt_fit_is_not_written(
     model: Path, photos: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = make_classifier(Path("other"), "resnet18", 32, ["a", "b", "c"])
+    other = make_classifier(Path("other"), "test_resnet", 32, ["a", "b", "c"])
     network, content = keep.load(other, torch.device("cpu"))
     with torch.no_grad():
         network.head.bias += torch.tensor([0.1, 0, 0])

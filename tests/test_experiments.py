@@ -11,25 +11,16 @@ from pathlib import Path
 import pytest
 import vl_convert
 import yaml
-from conftest import ROOT, Clone, in_a_terminal
+from conftest import ROOT, Clone, Existing, copy_of, in_a_terminal
 
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 NARROW = ["--only-changed", "--drop", ".*(/|_low|_high)"]  # as docs/experiments.md recommends
 
 
-class Existing(Clone):
-    """A clone that is there already."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-
 @pytest.fixture(scope="module")
 def original(study: Clone, tmp_path_factory: pytest.TempPathFactory) -> Existing:
     """A copy of the finished study, so that experiments leave it alone."""
-    folder = tmp_path_factory.mktemp("experiments") / "a study"
-    shutil.copytree(study.folder, folder, ignore=shutil.ignore_patterns("tmp"))
-    clone = Existing(folder)
+    clone = copy_of(study, tmp_path_factory.mktemp("experiments") / "a study")
     clone.run("git", "branch", "--move", "main")
     return clone
 

@@ -54,11 +54,17 @@ def test_photos_become_squares_as_in_training(height: int, width: int, fit: Fit)
 @pytest.mark.parametrize(
     ("network", "size", "fit"),
     [
-        ("resnet18", 32, "crop"),
-        ("resnet18", 32, "pad"),
-        ("googlenet", 64, "crop"),
-        ("inception_v3", 96, "crop"),
+        ("test_resnet", 32, "crop"),
         ("tf_efficientnet_lite0", 32, "pad"),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                ("resnet18", 32, "crop"),
+                ("resnet18", 32, "pad"),
+                ("googlenet", 64, "crop"),
+                ("inception_v3", 96, "crop"),
+            )
+        ),
         ("test_vit", 160, "crop"),
     ],
 )
@@ -97,7 +103,7 @@ def test_an_exported_network_gives_the_originals_probabilities(
 
 
 def test_an_export_has_the_same_bytes_each_time_and_no_path_of_this_machine(tmp_path: Path) -> None:
-    folder = make_classifier(tmp_path / "made", "resnet18", 32, ["a", "b"])
+    folder = make_classifier(tmp_path / "made", "test_resnet", 32, ["a", "b"])
     exported = [export.to_onnx(*keep.load(folder, CPU)) for _ in range(2)]
     assert exported[0] == exported[1]
     for place in (str(Path.home()), str(Path(torch.__file__).parent), "site-packages", ".py"):
@@ -105,8 +111,8 @@ def test_an_export_has_the_same_bytes_each_time_and_no_path_of_this_machine(tmp_
 
 
 def test_another_networks_export_is_refused(tmp_path: Path) -> None:
-    first, model = keep.load(make_classifier(tmp_path / "a", "resnet18", 32, ["a", "b"]), CPU)
-    other, _ = keep.load(make_classifier(tmp_path / "b", "resnet18", 32, ["a", "b"]), CPU)
+    first, model = keep.load(make_classifier(tmp_path / "a", "test_resnet", 32, ["a", "b"]), CPU)
+    other, _ = keep.load(make_classifier(tmp_path / "b", "test_resnet", 32, ["a", "b"]), CPU)
     with torch.no_grad():
         other.head.bias += torch.tensor([0.01, 0.0])
     exported = export.to_onnx(first, model)

@@ -53,11 +53,11 @@ class Workbench(Clone):
         self.set_params(**LONGER)
         self.known: dict[str, Undisturbed] = {}
 
-    def launch(self, stage: str, *command: str) -> subprocess.Popen[str]:
+    def launch(self, stage: str, *command: str, **variables: str) -> subprocess.Popen[str]:
         """Remove what the stage makes, as DVC does, and start it (or another command)."""
         self.remove(stage)
         script, *arguments = stage.split()
-        return self.start(*(command or ("python", f"stages/{script}", *arguments)))
+        return self.start(*(command or ("python", f"stages/{script}", *arguments)), **variables)
 
     def remove(self, stage: str) -> None:
         for name in STAGES[stage][0]:
@@ -103,7 +103,7 @@ class Workbench(Clone):
 
     def again(self, stage: str) -> dict[str, bytes]:
         """Run the stage after a fault; return the files that it has made."""
-        return self.finish(stage, self.launch(stage))
+        return self.finish(stage, self.launch(stage, **self.warm))
 
     def stop(self, stage: str, how: signal.Signals, share: float) -> tuple[int, str]:
         """Signal the stage and its children at `share` of its work: its status and output."""

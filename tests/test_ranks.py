@@ -9,6 +9,7 @@ import signal
 from functools import partial
 from pathlib import Path
 
+import in_ranks
 import numpy as np
 import pytest
 import torch
@@ -46,23 +47,7 @@ def test_as_many_processes_as_pay(
     assert ranks.process_count(parallel, gpus, batch_size, shown) == expected
 
 
-# ---- what the ranks compute (by functions of a module, as other processes have to find) --------
-
-
-def step(network: torch.nn.Module, x: torch.Tensor, folder: Path) -> None:
-    """Take a step; save gradients, and buffers before and after sharing the statistics."""
-    network = copy.deepcopy(network)  # tensors that come through pickle are shared by the ranks
-    own, weights = ranks.own_share(len(x)), torch.arange(len(x)).sin()
-    together = ranks.replicate(network)  # named, to be there when gradients are made
-    (weights[own] * together(x[own]).mean(dim=1)).mean().backward()
-    gradients = {name: p.grad for name, p in network.named_parameters()}
-    before = {name: buffer.clone() for name, buffer in network.named_buffers()}
-    ranks.share_statistics(network)
-    torch.save((gradients, before, dict(network.named_buffers())), folder / f"{rank()}.pt")
-
-
-def rank() -> int:
-    return ranks.rank_and_size()[0]
+# ---- what the ranks compute ------------------------------------------------------------
 
 
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
@@ -73,8 +58,8 @@ def after_a_step(network: torch.nn.Module, folder: Path) -> list[tuple[dict, dic
     """What two ranks have after a step, and what one process has."""
     x = 255 * torch.rand(8, 3, 32, 32, dtype=torch.float64)
     (folder / "alone").mkdir()
-    step(network, x, folder / "alone")
-    ranks.launch(partial(step, network, x, folder), 2, CPU)
+    in_ranks.step(network, x, folder / "alone")
+    ranks.launch(partial(in_ranks.step, network, x, folder), 2, CPU)
     return [torch.load(folder / name, weights_only=True) for name in ("0.pt", "1.pt", "alone/0.pt")]
 
 
@@ -97,15 +82,10 @@ def test_batchnorm_keeps_the_first_ranks_statistics(tmp_path: Path) -> None:
     assert same(first[1], second[2])
 
 
-def norms(name: str) -> set[str]:
-    network = ranks.replicate(build_backbone(name).to("cuda"))
-    return {type(layer).__name__ for layer in network.modules() if "Norm" in type(layer).__name__}
-
-
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
 @pytest.mark.parametrize("name", ["resnet18", "tf_efficientnet_lite0"])
 def test_on_gpus_batchnorm_is_over_the_whole_batch(name: str) -> None:
-    found = ranks.launch(partial(norms, name), 2, torch.device("cuda"))
+    found = ranks.launch(partial(in_ranks.norms, name), 2, torch.device("cuda"))
     assert found in ({"SyncBatchNorm"}, {"SyncBatchNormAct"})
 
 
@@ -158,23 +138,11 @@ def test_what_is_for_one_process(
     assert "processes" not in capfd.readouterr().out
 
 
-def own_part(count: int) -> np.ndarray:
-    return ranks.gather(np.arange(count)[ranks.own_share(count)])
-
-
 def test_what_is_shared_out_comes_together_in_order() -> None:
-    assert ranks.launch(partial(own_part, 5), 2, CPU).tolist() == [0, 1, 2, 3, 4]
+    assert ranks.launch(partial(in_ranks.own_part, 5), 2, CPU).tolist() == [0, 1, 2, 3, 4]
 
 
 # ---- what goes wrong -------------------------------------------------------------------
-
-
-def fail_in_the_second(error: Exception, begun: Path) -> None:
-    with begun.open("a") as file:
-        file.write(f"{rank()}\n")
-    if rank() == 1:
-        raise error
-    ranks.gather(np.zeros(1))  # waits for the other
 
 
 @pytest.mark.parametrize(
@@ -190,7 +158,7 @@ def test_what_would_fail_again_is_told_as_by_one_process(
 ) -> None:
     begun = tmp_path / "begun"
     with pytest.raises(kind, match=re.escape(str(error))):
-        ranks.launch(partial(fail_in_the_second, error, begun), 2, CPU)
+        ranks.launch(partial(in_ranks.fail_in_the_second, error, begun), 2, CPU)
     assert begun.read_text().count("1") == 1  # tried once
 
 
@@ -199,7 +167,7 @@ def test_what_fails_each_time_ends(tmp_path: Path) -> None:
 
     begun = tmp_path / "begun"
     with pytest.raises(ChildFailedError, match="KeyError"):
-        ranks.launch(partial(fail_in_the_second, KeyError("gone"), begun), 2, CPU)
+        ranks.launch(partial(in_ranks.fail_in_the_second, KeyError("gone"), begun), 2, CPU)
     assert begun.read_text().count("1") == 1 + ranks.RESTARTS
 
 
