@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from calibration import tally_hits
 
 from shotcount.findings import tables
 from shotcount.findings.answer import Answer, answer_study
 from shotcount.findings.compare import (
-    accuracy_by_views,
     common_largest,
     equal_budgets,
+    score_by_views,
     why_unsettled,
 )
 from shotcount.findings.learning import (
@@ -28,13 +29,16 @@ from shotcount.findings.study import details
 from shotcount.report.numbers import summary
 from shotcount.report.sections import markdown
 from shotcount.report.words import headline, sentences
+from shotcount.scoring.tallies import Tally
+from shotcount.uncertainty.metrics import METRICS
 
 TEST_SAMPLES = 200
 SHOWN = np.repeat(np.arange(TEST_SAMPLES), 5)
 WANTED = AnswerSettings(
-    tolerance=0.01, target_accuracy=0.9, cost_per_sample=1.0, cost_per_photo=0.1,
+    metric="accuracy", tolerance=0.01, target_accuracy=0.9, cost_per_sample=1.0, cost_per_photo=0.1,
     replicates=400, reference={},
 )  # fmt: skip
+TABLES = tables.metrics_tables("accuracy")
 GRID = list(product((15, 30, 60, 120), (1, 2, 3, 5, 10)))
 Accuracy = dict[str, dict[tuple[int, int], float]]
 Results = tuple[dict[str, pd.DataFrame], Answer]
@@ -46,19 +50,19 @@ def hits(accuracy: float, seeds: int = 3) -> np.ndarray:
     return (order < round(accuracy * len(SHOWN)))[None].repeat(seeds, axis=0)
 
 
-def study(accuracy: Accuracy) -> tuple[pd.DataFrame, dict[tuple[str, int, int], np.ndarray]]:
+def study(accuracy: Accuracy) -> tuple[pd.DataFrame, dict[tuple[str, int, int], Tally]]:
     cells = [(name, *size) for name, sizes in accuracy.items() for size in sizes]
     rows = [
         {"strategy": name, "samples": n, "angles": k, "photos": n * k, "seeds": 3}
         for name, n, k in cells
     ]
-    correct = {(name, n, k): hits(accuracy[name][n, k]) for name, n, k in cells}
-    return pd.DataFrame(rows), correct
+    named = {(s, n, k): tally_hits(hits(accuracy[s][n, k]), SHOWN) for s, n, k in cells}
+    return pd.DataFrame(rows), named
 
 
 def learn(accuracy: Accuracy) -> list[Learning]:
-    curve, correct = study(accuracy)
-    return learn_all(curve, correct, SHOWN, 400, np.random.default_rng(0))
+    curve, named = study(accuracy)
+    return learn_all(curve, named, METRICS["accuracy"], 400, np.random.default_rng(0))
 
 
 def answer(
@@ -82,7 +86,7 @@ WORSE = {size: saturating(*size) - 0.1 for size in product((60, 120), (1, 2, 10)
 def test_answer_recovers_what_the_study_was_made_of() -> None:
     a = answer({"frozen": FROZEN, "scratch": WORSE})
     assert a.strategy == "frozen"
-    assert a.accuracy.value == pytest.approx(saturating(120, 10), abs=1e-3)
+    assert a.score.value == pytest.approx(saturating(120, 10), abs=1e-3)
     found = a.redundancies["frozen"]
     assert found is not None
     assert found.value == pytest.approx(0.5, abs=0.05)
@@ -144,10 +148,10 @@ def test_flat_curve_identifies_no_redundancy() -> None:
 
 
 def test_two_seeds_are_too_few_for_the_redundancy() -> None:
-    curve, correct = study({"frozen": FROZEN})
-    two = {cell: right[:2] for cell, right in correct.items()}
+    curve, _ = study({"frozen": FROZEN})
+    two = {("frozen", *size): tally_hits(hits(a, seeds=2), SHOWN) for size, a in FROZEN.items()}
     rng = np.random.default_rng(0)
-    learning = learn_all(curve.assign(seeds=2), two, SHOWN, 400, rng)[0]
+    learning = learn_all(curve.assign(seeds=2), two, METRICS["accuracy"], 400, rng)[0]
     assert redundancy(learning) is None
     assert redundancy(learn({"frozen": FROZEN})[0]) is not None
 
@@ -281,7 +285,9 @@ def test_equally_many_photos_are_compared_from_more_samples_and_more_angles() ->
 
 
 def test_trace_follows_the_curve_and_marks_what_lies_beyond() -> None:
-    points = tables.as_table(trace_curve(learn({"frozen": FROZEN})[0]), tables.FITTED)
+    points = tables.as_table(
+        trace_curve(learn({"frozen": FROZEN})[0]), "accuracy", TABLES["fitted"]
+    )
     assert set(points["samples"]) == {15, 30, 60, 120, 240}
     beyond = points[points["extrapolated"]]
     assert set(zip(beyond["samples"], beyond["angles"], strict=True)) == {
@@ -293,7 +299,7 @@ def test_trace_follows_the_curve_and_marks_what_lies_beyond() -> None:
 
 
 def test_parameters_of_every_family_have_intervals() -> None:
-    table = tables.as_table(curve_parameters(learn({"frozen": FROZEN})[0]), tables.FITS)
+    table = tables.as_table(curve_parameters(learn({"frozen": FROZEN})[0]), "accuracy", tables.FITS)
     assert set(table["family"]) == {"power law", "logarithm", "arctan", "algebraic root"}
     assert table.drop_duplicates("family")["share"].sum() == pytest.approx(1)
     power = table[table["family"] == "power law"].set_index("parameter")
@@ -339,7 +345,7 @@ def test_plan_far_beyond_the_study_is_no_advice() -> None:
 
 def test_without_a_target_the_plan_is_for_one_point_more_than_the_study_reached() -> None:
     a = answer({"frozen": FROZEN}, target_accuracy="auto")
-    assert a.target == pytest.approx(a.accuracy.value + 0.01, abs=5e-4)
+    assert a.target == pytest.approx(a.score.value + 0.01, abs=5e-4)
     assert a.plan is not None
     assert a.plan.samples > 120
     assert a.in_all(65) == 100
@@ -384,10 +390,9 @@ def results() -> Results:
     alike = dict.fromkeys(("accuracy", "balanced_accuracy", "macro_f1"), value)
     scores = study(accuracy)[0].assign(**alike, log_loss=0.5, ece=0.02)
     right = hits(0.9).reshape(3, TEST_SAMPLES, 5).transpose(2, 0, 1)
-    test = np.arange(TEST_SAMPLES)
-    views = tables.as_table(
-        [row for own in learnings for row in accuracy_by_views(own, right, test)], tables.VIEWS
-    )
+    test = [tally_hits(own, np.arange(TEST_SAMPLES)) for own in right]
+    rows = [row for own in learnings for row in score_by_views(own, test)]
+    views = tables.as_table(rows, "accuracy", TABLES["views"])
     return details(learnings, a) | {"curve": with_intervals(scores, learnings), "views": views}, a
 
 

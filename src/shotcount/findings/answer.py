@@ -10,17 +10,19 @@ from shotcount.findings.learning import Learning, redundancy
 from shotcount.findings.plan import More, Plan, extrapolate, find_ceiling, find_plan
 from shotcount.findings.settings import AnswerSettings
 from shotcount.uncertainty.intervals import Estimate
+from shotcount.uncertainty.metrics import Metric
 
 
 @dataclass(frozen=True)
 class Answer:
     """The answer, and the settings that it depends on."""
 
-    strategy: str  # with the highest accuracy on the largest subset that all have
-    accuracy: Estimate
+    metric: Metric  # of every score below
+    strategy: str  # with the highest score on the largest subset that all have
+    score: Estimate
     comparisons: list[Comparison]
     unsettled: dict[str, list[str]]  # by strategy: parameters that kept it from converging
-    guessing: float  # accuracy of always naming the commonest class
+    guessing: float  # score of always naming the commonest class
     tolerance: float
     enough: Enough
     redundancies: dict[str, Estimate | None]  # by strategy
@@ -31,7 +33,7 @@ class Answer:
     trained_share: float  # of the samples: the others are needed for validation and tests
     ceiling: Estimate | None
     extrapolates: bool  # whether there are enough cells for a curve
-    smallest: float  # measured accuracy on the strategy's smallest subset
+    smallest: float  # measured score on the strategy's smallest subset
     most_angles: int
 
     def in_all(self, training: int) -> int:
@@ -50,7 +52,7 @@ def answer_study(
 
     `unsettled` has the result of `why_unsettled` for each strategy; `trained_share` is the share of
     the collection's samples that can be trained on. The target `auto` is one point above the
-    accuracy on the largest subset: what the next photos could bring.
+    score on the largest subset: what the next photos could bring.
     """
     at = common_largest(learnings)
     best = min(learnings, key=lambda own: own.error[0, at[own.strategy]])
@@ -59,8 +61,9 @@ def answer_study(
     auto = wanted.target_accuracy == "auto"
     target = min(round(reached + 0.01, 3), 1.0) if auto else float(wanted.target_accuracy)
     return Answer(
+        metric=best.metric,
         strategy=best.strategy,
-        accuracy=Estimate(float(1 - best.error[0, place]), *best.accuracy_intervals()[place]),
+        score=best.judge(1 - best.error[:, place]),
         comparisons=compare_strategies(learnings, unsettled),
         unsettled=dict(unsettled),
         guessing=guessing,

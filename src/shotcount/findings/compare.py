@@ -1,6 +1,6 @@
 """Compare strategies, ways to spend equally many photos, and numbers of views."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 from typing import Any
@@ -10,8 +10,10 @@ import pandas as pd
 
 from shotcount.core import tables
 from shotcount.findings.learning import Learning, measured
-from shotcount.uncertainty.bootstrap import bootstrap_mean, difference
-from shotcount.uncertainty.intervals import Estimate, accuracy_interval, holm, p_value
+from shotcount.scoring.tallies import Tally
+from shotcount.uncertainty.bootstrap import difference
+from shotcount.uncertainty.intervals import Estimate, holm, p_value
+from shotcount.uncertainty.metrics import metric_rows
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class Comparison:
 
     better: str
     worse: str
-    lead: Estimate  # difference of the accuracies
+    lead: Estimate  # difference of the metric
     p_holm: float  # adjusted for the number of comparisons
     settled: bool  # False: the worse one's training had not converged, so it might catch up
 
@@ -109,7 +111,7 @@ class Trade:
     fewer_angles: int
     fewer_samples: int
     more_angles: int
-    gain: Estimate  # accuracy of the former minus that of the latter
+    gain: Estimate  # metric of the former minus that of the latter
 
 
 def equal_budgets(learning: Learning) -> list[Trade]:
@@ -134,23 +136,18 @@ def equal_budgets(learning: Learning) -> list[Trade]:
 
 
 @dataclass(frozen=True)
-class ViewsAccuracy:
-    """Accuracy for whole samples seen from several angles: a row of `tables.VIEWS`."""
+class Views:
+    """The metric for whole samples seen from several angles: a row of the table `views`."""
 
     strategy: str
     views: int
-    accuracy: Estimate
+    score: Estimate
 
 
-def accuracy_by_views(
-    learning: Learning, right: np.ndarray, samples: np.ndarray
-) -> list[ViewsAccuracy]:
-    """Return the accuracies, with intervals, from the results of `right_by_views`."""
-    replicates = bootstrap_mean(right, samples, learning.resamples)
-    values = np.nanmean(right, axis=(1, 2))
+def score_by_views(learning: Learning, tallies: Sequence[Tally]) -> list[Views]:
+    """Return the metric, with its interval, from the tallies of `tally_by_views`."""
+    scores = metric_rows(tallies, learning.metric, learning.resamples)
     return [
-        ViewsAccuracy(
-            learning.strategy, v, Estimate(float(mean), *accuracy_interval(r, learning.resamples))
-        )
-        for v, (mean, r) in enumerate(zip(values, replicates, strict=True), start=1)
+        Views(learning.strategy, views, learning.judge(rows))
+        for views, rows in enumerate(scores, start=1)
     ]

@@ -16,7 +16,7 @@ class Enough:
     angles: int
     photos: Estimate
     at_all_samples: Estimate  # angles that are enough if all samples are used
-    loss: Estimate  # expected accuracy of the largest subset minus that of this one
+    loss: Estimate  # expected metric of the largest subset minus that of this one
     largest: int  # photos
     shown: bool  # whether the loss's whole interval is within the tolerance; if not, a best guess
     # Samples to test for that, if the loss is as expected; may be infinite. It rests on an estimate
@@ -25,11 +25,11 @@ class Enough:
 
 
 def find_enough(learning: Learning, tolerance: float) -> Enough:
-    """Find the smallest subset whose expected accuracy is within `tolerance` of the largest's.
+    """Find the smallest subset whose expected metric is within `tolerance` of the largest's.
 
     The result is the smallest subset whose loss is within tolerance in half of the replicates.
     Each replicate also chooses its own subset; their photos give the interval. Assumes that the
-    curve's form holds between the cells. Without a curve, measured accuracies are compared, and the
+    curve's form holds between the cells. Without a curve, measured values are compared, and the
     loss of the chosen subset looks smaller than it is.
 
     Half of the replicates make a best guess. It is shown to be enough only if the upper end of the

@@ -1,4 +1,4 @@
-"""What more photos would bring, and the cheapest way to a target accuracy."""
+"""What more photos would bring, and the cheapest way to a target of the metric."""
 
 from dataclasses import dataclass
 
@@ -15,8 +15,8 @@ class More:
 
     samples: int
     angles: int
-    accuracy: Estimate
-    gain: Estimate  # accuracy minus that of the largest subset
+    score: Estimate  # by the metric
+    gain: Estimate  # score minus that of the largest subset
 
 
 def extrapolate(learning: Learning, samples: int, angles: int) -> More | None:
@@ -33,14 +33,14 @@ def extrapolate(learning: Learning, samples: int, angles: int) -> More | None:
     return More(
         samples=int(size[0]),
         angles=int(size[1]),
-        accuracy=expected(1 - error, learning.resamples),
+        score=expected(1 - error, learning.resamples),
         gain=expected(learning.smoothed[:, learning.largest] - error, learning.resamples),
     )
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The cheapest samples x angles that are expected to reach a target accuracy."""
+    """The cheapest samples x angles that are expected to reach a target."""
 
     samples: int
     angles: int
@@ -93,7 +93,7 @@ def find_plan(
 
 
 def find_ceiling(learning: Learning) -> Estimate | None:
-    """Return the accuracy with endless photos; None without a curve."""
+    """Return the metric with endless photos; None without a curve."""
     if learning.curves is None:
         return None
     return expected(1 - learning.curves.ceiling_error, learning.resamples)
@@ -101,13 +101,13 @@ def find_ceiling(learning: Learning) -> Estimate | None:
 
 @dataclass(frozen=True)
 class Point:
-    """A point on a fitted curve: a row of `tables.FITTED`."""
+    """A point on a fitted curve: a row of the table `fitted`."""
 
     strategy: str
     samples: int
     angles: int
     photos: int
-    accuracy: Estimate
+    score: Estimate
     extrapolated: bool  # beyond the study's samples or angles
 
 
@@ -129,7 +129,7 @@ def trace_curve(learning: Learning) -> list[Point]:
         between = np.geomspace(counts.min(), 2 * full, 30).astype(int)
         sizes = [(n, most) for n in np.union1d(between, counts)]
     samples, angles = np.array(sizes).T
-    accuracy = 1 - learning.curves.error(samples, angles)
+    score = 1 - learning.curves.error(samples, angles)
     return [
         Point(
             learning.strategy,
@@ -139,5 +139,5 @@ def trace_curve(learning: Learning) -> list[Point]:
             expected(rows, learning.resamples),
             bool(n > full or k > most),
         )
-        for n, k, rows in zip(samples, angles, accuracy.T, strict=True)
+        for n, k, rows in zip(samples, angles, score.T, strict=True)
     ]

@@ -12,14 +12,16 @@ from shotcount.core import tables
 from shotcount.core.seeds import seed_for
 from shotcount.core.study import StudySettings, cell_folders
 from shotcount.findings.answer import Answer, answer_study
-from shotcount.findings.compare import accuracy_by_views, equal_budgets, why_unsettled
+from shotcount.findings.compare import equal_budgets, score_by_views, why_unsettled
 from shotcount.findings.learning import Learning, curve_parameters, learn_all, with_intervals
 from shotcount.findings.plan import trace_curve
 from shotcount.findings.settings import AnswerSettings
-from shotcount.findings.tables import METRICS, as_table
-from shotcount.scoring.predictions import hits, prediction_columns, predictions_of
+from shotcount.findings.tables import as_table, metrics_tables
+from shotcount.scoring.predictions import prediction_columns, predictions_of
 from shotcount.scoring.scores import CONFUSION, SCORES
-from shotcount.scoring.views import right_by_views
+from shotcount.scoring.tallies import tally
+from shotcount.scoring.views import tally_by_views
+from shotcount.uncertainty.metrics import METRICS, guessing
 
 
 def training_results(
@@ -85,7 +87,7 @@ def study_results(
     Returns
     -------
     results : dict of str to DataFrame
-        The tables of `METRICS`, except for the history.
+        The tables of `metrics_tables`, except for the history.
     answer : Answer
     test : DataFrame
         The test photos: photo, sample and label.
@@ -98,31 +100,32 @@ def study_results(
         path = predictions_of(evaluation / strategy, samples, angles)
         return tables.read(path, prediction_columns(classes))
 
-    right = {}
+    tallies = {}
     for cell in scores[["strategy", "samples", "angles"]].itertuples(index=False, name=None):
         predictions = read(*cell)
-        right[cell], sample_of = hits(predictions, classes)
+        tallies[cell] = tally(predictions, classes)
     test = predictions[["photo", "sample", "label"]].drop_duplicates("photo")
-    rng = np.random.default_rng(seed_for("answer", seed))
-    learnings = learn_all(scores, right, sample_of, wanted.replicates, rng)
-    guessing = test["label"].value_counts(normalize=True).max()
-    answer = answer_study(learnings, guessing, wanted, unsettled, trained_share)
+    rng, metric = np.random.default_rng(seed_for("answer", seed)), METRICS[wanted.metric]
+    learnings = learn_all(scores, tallies, metric, wanted.replicates, rng)
+    guessed = guessing(tallies[cell], metric)
+    answer = answer_study(learnings, guessed, wanted, unsettled, trained_share)
     views = []
     for own in learnings:
         largest = own.strategy, own.samples[own.largest], own.angles[own.largest]
         rng = np.random.default_rng(seed_for("views", seed, own.strategy))
-        views += accuracy_by_views(own, *right_by_views(read(*largest), classes, rng))
+        views += score_by_views(own, tally_by_views(read(*largest), classes, rng)[0])
     results = {"curve": with_intervals(scores, learnings), "confusion": confusion}
-    results["views"] = as_table(views, METRICS["views"])
+    results["views"] = as_table(views, metric.key, metrics_tables(metric.key)["views"])
     return results | details(learnings, answer), answer, test
 
 
 def details(learnings: list[Learning], answer: Answer) -> dict[str, pd.DataFrame]:
-    """Return the tables behind the answer, by their names in `METRICS`."""
+    """Return the tables behind the answer, by their names in `metrics_tables`."""
     rows: dict[str, Sequence[Any]] = {
         "comparisons": answer.comparisons,
         "fits": [row for own in learnings for row in curve_parameters(own)],
         "fitted": [row for own in learnings for row in trace_curve(own)],
         "equal_budgets": [row for own in learnings for row in equal_budgets(own)],
     }
-    return {name: as_table(made, METRICS[name]) for name, made in rows.items()}
+    key = answer.metric.key
+    return {name: as_table(made, key, metrics_tables(key)[name]) for name, made in rows.items()}

@@ -18,6 +18,7 @@ from shotcount.findings.answer import Answer
 from shotcount.report import sections, words
 from shotcount.report.style import LOOKS
 from shotcount.scoring.mistakes import MISTAKES
+from shotcount.uncertainty.writing import capitalised
 
 MOST_CLASSES = 12  # in a confusion matrix; with more, the commonest confusions are listed
 MOST_ROWS = 200  # in the list of photos left out
@@ -85,7 +86,7 @@ def render(
     Parameters
     ----------
     results : mapping of str to DataFrame
-        The tables of `METRICS` in findings.tables.
+        The tables of `metrics_tables` in findings.tables.
     answer : Answer
     data : mapping
         Facts about the data: numbers of photos and samples, checksum of the manifest.
@@ -107,6 +108,7 @@ def render(
     mistakes = tables.read(gallery / "mistakes.csv", MISTAKES)
     return environment.from_string(template).render(
         headline=headline,
+        metric=answer.metric.name,
         said=[sentence for sentence in said if sentence not in headline],
         sections=sections.sections(results, answer),
         charts={
@@ -144,19 +146,20 @@ def _address(content: bytes, kind: str) -> str:
 
 def _alts(results: Mapping[str, pd.DataFrame], answer: Answer) -> dict[str, str]:
     """Describe each chart in words."""
-    curve, views = results["curve"], results["views"]
+    curve, views, metric = results["curve"], results["views"], answer.metric.key
+    name = answer.metric.name
     reached = "; ".join(
-        f"{LOOKS[strategy].method} from {own.loc[own['photos'].idxmin(), 'accuracy']:.1%} at "
-        f"{own['photos'].min():,} photos to {own.loc[own['photos'].idxmax(), 'accuracy']:.1%} at "
+        f"{LOOKS[strategy].method} from {own.loc[own['photos'].idxmin(), metric]:.1%} at "
+        f"{own['photos'].min():,} photos to {own.loc[own['photos'].idxmax(), metric]:.1%} at "
         f"{own['photos'].max():,}"
         for strategy, own in curve.groupby("strategy", sort=False)
     )
     averaged = "; ".join(
-        f"{LOOKS[strategy].method} from {own['accuracy'].iloc[0]:.1%} with one angle to "
-        f"{own['accuracy'].iloc[-1]:.1%} with {own['views'].max()}"
+        f"{LOOKS[strategy].method} from {own[metric].iloc[0]:.1%} with one angle to "
+        f"{own[metric].iloc[-1]:.1%} with {own['views'].max()}"
         for strategy, own in views.groupby("strategy", sort=False)
     )
-    enough, best = answer.enough, curve.loc[curve["accuracy"].idxmax()]
+    enough, best = answer.enough, curve.loc[curve[metric].idxmax()]
     kept = results["history"][results["history"]["kept"]].groupby("strategy", sort=False)
     losses = "; ".join(
         f"{LOOKS[strategy].method} {own.min():.2f} to {own.max():.2f} in {len(own)} runs"
@@ -169,13 +172,15 @@ def _alts(results: Mapping[str, pd.DataFrame], answer: Answer) -> dict[str, str]
         else ""
     )
     return {
-        "accuracy_vs_size": f"Test accuracy against the number of training photos: {reached}.",
+        "accuracy_vs_size": f"Test {name} against the number of training photos: {reached}.",
         "samples_and_angles": (
-            f"Accuracy by training samples and angles of each: highest, {best['accuracy']:.1%}, "
-            f"with {best['samples']:,} samples from {best['angles']} angle(s) each "
-            f"({LOOKS[best['strategy']].method}).{smallest}"
+            f"{capitalised(name)} by training samples and angles of each: highest, "
+            f"{best[metric]:.1%}, with {best['samples']:,} samples from {best['angles']} angle(s) "
+            f"each ({LOOKS[best['strategy']].method}).{smallest}"
         ),
-        "views_at_test_time": f"Accuracy for whole samples by angles averaged: {averaged}.",
+        "views_at_test_time": (
+            f"{capitalised(name)} for whole samples by angles averaged: {averaged}."
+        ),
         "training_curves": (
             "Validation loss and accuracy of every run against optimisation steps. Lowest loss of "
             f"a run, in nats: {losses}."

@@ -8,7 +8,7 @@ from shotcount.findings.answer import Answer
 from shotcount.findings.plan import More
 from shotcount.report.style import LOOKS
 from shotcount.uncertainty.intervals import Estimate
-from shotcount.uncertainty.writing import counted, percent, range_in_percent
+from shotcount.uncertainty.writing import capitalised, counted, percent, range_in_percent
 
 UNEQUAL = 0.8  # if the commonest class has this share or more, accuracy alone misleads
 FORESEEABLE = 4  # times the study's samples: a plan for more is too uncertain
@@ -16,7 +16,7 @@ FORESEEABLE = 4  # times the study's samples: a plan for more is too uncertain
 
 def sentences(answer: Answer) -> list[str]:
     """Return the answer in sentences, which also say what the data can't show."""
-    if answer.accuracy.low <= answer.guessing:
+    if answer.score.low <= answer.guessing:
         return [
             f"No answer: {_at_largest(answer)}, not shown to beat always naming the commonest "
             f"class ({percent(answer.guessing)})."
@@ -29,7 +29,7 @@ def sentences(answer: Answer) -> list[str]:
 
 def headline(answer: Answer) -> list[str]:
     """Answer the two questions in a sentence each: how many photos, which strategy."""
-    if answer.accuracy.low <= answer.guessing:
+    if answer.score.low <= answer.guessing:
         return sentences(answer)
     a, enough = answer, answer.enough
     size = _size(enough.samples, enough.angles)
@@ -47,9 +47,8 @@ def headline(answer: Answer) -> list[str]:
         many = f"{enough.photos.value:,.0f} photos are the best guess: {size}. {_not_shown(a)}"
     return [
         many,
-        f"Use {LOOKS[a.strategy].method}: with all {enough.largest:,} photos it got "
-        f"{percent(a.accuracy.value)} of the test photos right ({_range(a.accuracy)})"
-        f"{_against(a)}.",
+        f"Use {LOOKS[a.strategy].method}: with all {enough.largest:,} photos it "
+        f"{a.metric.got.format(percent(a.score.value))} ({_range(a.score)}){_against(a)}.",
         *unsettled(a),
     ]
 
@@ -71,8 +70,8 @@ def caution(curve: pd.DataFrame, answer: Answer) -> list[str]:
 
 def _at_largest(a: Answer) -> str:
     return (
-        f"with all {a.enough.largest:,} training photos {a.strategy} reached "
-        f"{percent(a.accuracy.value)} of the test photos ({_range(a.accuracy)})"
+        f"with all {a.enough.largest:,} training photos {a.strategy} "
+        f"{a.metric.reached.format(percent(a.score.value))} ({_range(a.score)})"
     )
 
 
@@ -86,7 +85,7 @@ def _enough(a: Answer) -> str:
         count += "."
     if photos.value == enough.largest:
         return (
-            f"{verdict[0].upper()}{verdict[1:]}. No smaller subset is expected within "
+            f"{capitalised(verdict)}. No smaller subset is expected within "
             f"{points(a.tolerance)} of that, so more photos may well help.{count}"
         )
     loss = f"{plain_points(enough.loss.value)} ({_range(enough.loss)})"
@@ -185,7 +184,7 @@ def _gain(a: Answer, more: More | None, axis: str) -> str:
         size = f"{a.in_all(more.samples):,} in all, {size} for training"
     return (
         f"({size}) would bring {plain_points(more.gain.value)} ({_range(more.gain)}), to "
-        f"{percent(more.accuracy.value)}"
+        f"{percent(more.score.value)}"
     )
 
 
