@@ -140,6 +140,43 @@ def test_target_above_the_ceiling_is_not_reachable() -> None:
     assert "97.0 % is not reachable with more photos like these: the fitted ceiling is 9" in text
 
 
+def test_the_curve_counts_the_photos_that_uneven_samples_have() -> None:
+    """One sample has ten photos, the others three: ten angles of each are hardly more photos."""
+    sizes = list(product((10, 20, 40), (1, 2, 3, 10)))
+    photos = [n * min(k, 3) + (7 if k == 10 else 0) for n, k in sizes]
+    at = {size: saturating(size[0], p / size[0]) for size, p in zip(sizes, photos, strict=True)}
+    curve, named = study({"frozen": at})
+    curve = curve.assign(photos=photos)
+    (learning,) = learn_all(curve, named, METRICS["accuracy"], 400, np.random.default_rng(0))
+    found = learning.curves
+    assert found is not None
+    assert np.median(found.redundancy) == pytest.approx(0.5, abs=0.1)
+    assert 1 - learning.smoothed[0] == pytest.approx(list(at.values()), abs=3e-3)
+    a = answer_study([learning], 0.1, WANTED, {"frozen": []}, 0.65)
+    assert (a.most_angles, a.enough.largest) == (10, 127)
+    assert a.more_angles is not None
+    assert a.more_angles.angles == pytest.approx(2 * 127 / 40, abs=0.06)
+    gain = saturating(40, 2 * 127 / 40) - saturating(40, 127 / 40)
+    assert a.more_angles.gain.value == pytest.approx(gain, abs=5e-3)
+    assert "twice the angles (40 × 6.3) would bring" in sentences(a)[2]
+    points = trace_curve(learning)
+    assert max(p.angles for p in points if not p.extrapolated) == 3
+    assert a.plan is not None
+    assert a.plan.angles <= 6
+
+
+def test_the_odd_photo_makes_no_second_size() -> None:
+    sizes = [(n, 3) for n in (5, 10, 20, 40, 60, 100)]
+    curve, named = study({"frozen": {(n, k): saturating(n, k) for n, k in sizes}})
+    curve = curve.assign(photos=[15, 30, 59, 119, 178, 298])
+    (learning,) = learn_all(curve, named, METRICS["accuracy"], 400, np.random.default_rng(0))
+    assert learning.curves is not None
+    assert (learning.curves.redundancy == 0).all()
+    plan = find_plan(learning, 0.92, 1.0, 0.1)
+    assert plan is not None
+    assert plan.angles == 3
+
+
 def test_flat_curve_identifies_no_redundancy() -> None:
     a = answer({"frozen": dict.fromkeys(GRID, 0.8)})
     assert a.redundancies["frozen"] is None

@@ -61,6 +61,11 @@ class Learning:
         """Index of the cell with the most photos."""
         return int(self.photos.argmax())
 
+    @property
+    def mean_angles(self) -> np.ndarray:
+        """Photos of a sample (cells,), on average."""
+        return np.asarray(self.photos / self.samples)
+
     def judge(self, rows: np.ndarray) -> Estimate:
         """Return row 0 of the metric with the interval of the other rows."""
         ends = accuracy_interval(
@@ -71,7 +76,9 @@ class Learning:
     @property
     def smoothed(self) -> np.ndarray:
         """Error (rows, cells) on the curve; without a curve, as measured."""
-        return self.error if self.curves is None else self.curves.error(self.samples, self.angles)
+        if self.curves is None:
+            return self.error
+        return self.curves.error(self.samples, self.mean_angles)
 
 
 def learn_all(
@@ -118,7 +125,7 @@ def learn(
     samples, angles, photos = (cells[name].to_numpy() for name in ("samples", "angles", "photos"))
     own = [tallies[strategy, n, k] for n, k in zip(samples, angles, strict=True)]
     error = 1 - metric_rows(own, metric, resamples).T
-    curves = fit_families(error, samples, angles)
+    curves = fit_families(error, samples, photos / samples)
     return Learning(strategy, samples, angles, photos, metric, own, error, resamples, curves)
 
 
@@ -149,7 +156,7 @@ def redundancy(learning: Learning) -> Estimate | None:
     or where the interval is wider than `VAGUE`.
     """
     curves = learning.curves
-    both = vary(learning.samples) and vary(learning.angles)
+    both = vary(learning.samples) and vary(learning.mean_angles)
     seeds = learning.resamples.seeds[0].shape[1]
     if curves is None or not both or seeds < FEWEST_SEEDS or not falls(learning):
         return None

@@ -14,7 +14,7 @@ class More:
     """What a subset larger than any in the study is expected to bring."""
 
     samples: int
-    angles: int
+    angles: float  # on average
     score: Estimate  # by the metric
     gain: Estimate  # score minus that of the largest subset
 
@@ -25,14 +25,14 @@ def extrapolate(learning: Learning, samples: int, angles: int) -> More | None:
     Assumes that the chosen families hold beyond the study (Mahmood et al., CVPR 2022).
     None without a curve, or if an axis that would grow does not vary in the study.
     """
-    grown = ((samples, learning.samples), (angles, learning.angles))
+    grown = ((samples, learning.samples), (angles, learning.mean_angles))
     if learning.curves is None or any(factor > 1 and not vary(axis) for factor, axis in grown):
         return None
-    size = samples * learning.samples.max(), angles * learning.angles.max()
+    size = samples * learning.samples.max(), angles * learning.mean_angles[learning.largest]
     error = learning.curves.error(*(np.array([count]) for count in size))[:, 0]
     return More(
         samples=int(size[0]),
-        angles=int(size[1]),
+        angles=round(float(size[1]), 1),
         score=expected(1 - error, learning.resamples),
         gain=expected(learning.smoothed[:, learning.largest] - error, learning.resamples),
     )
@@ -70,8 +70,9 @@ def find_plan(
         return None
     effective = curves.photos_for(1 - target)
     rho = float(lower_median(curves.redundancy[1:]))
-    most = 2 * learning.angles.max() if vary(learning.angles) else learning.angles.max()
-    angles = np.arange(learning.angles.min(), most + 1)
+    studied = learning.mean_angles
+    most = (2 if vary(studied) else 1) * studied[learning.largest]
+    angles = np.arange(round(studied.min()), round(most) + 1)
     worth = angles / (1 + (angles - 1) * curves.redundancy[:, None])  # (rows, angles) per sample
     needed = np.maximum(np.ceil(effective[:, None] / worth - 1e-9), learning.samples.min())
     samples = lower_median(needed[1:])
@@ -119,9 +120,9 @@ def trace_curve(learning: Learning) -> list[Point]:
     """
     if learning.curves is None:
         return []
-    counts, most = np.unique(learning.samples), int(learning.angles.max())
+    counts, most = np.unique(learning.samples), round(learning.mean_angles[learning.largest])
     full = int(counts.max())
-    if vary(learning.angles):
+    if vary(learning.mean_angles):
         sizes = [(n, k) for n in counts for k in range(1, most + 1)]
         sizes += [(full, k) for k in range(most + 1, 2 * most + 1)]
         sizes += [(2 * full, k) for k in range(1, most + 1) if vary(learning.samples)]

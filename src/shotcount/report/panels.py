@@ -34,7 +34,7 @@ def samples_and_angles(curve: pd.DataFrame, fitted: pd.DataFrame, answer: Answer
             cells = curve[curve["strategy"] == strategy]
             discs = axes.scatter(
                 cells["samples"],
-                cells["angles"],
+                cells["photos"] / cells["samples"],
                 c=cells[metric],
                 norm=scale,
                 cmap="viridis",
@@ -69,9 +69,9 @@ def _draw_contours(axes: Axes, fitted: pd.DataFrame, metric: str, levels: Sequen
 
 def _circle_enough(axes: Axes, answer: Answer) -> None:
     enough, colour = answer.enough, "#D55E00"
+    place = enough.samples, enough.photos.value / enough.samples
     axes.scatter(
-        enough.samples,
-        enough.angles,
+        *place,
         s=220,
         facecolor="none",
         edgecolor=colour,
@@ -81,7 +81,7 @@ def _circle_enough(axes: Axes, answer: Answer) -> None:
     )
     axes.annotate(
         "enough" if enough.shown else "best guess",
-        (enough.samples, enough.angles),
+        place,
         xytext=(0, 12),
         textcoords="offset points",
         ha="center",
@@ -92,12 +92,12 @@ def _circle_enough(axes: Axes, answer: Answer) -> None:
 
 def _scale_axes(axes: Axes, curve: pd.DataFrame) -> None:
     """Set log axes for samples and angles; draw dotted lines of equally many photos."""
-    samples, angles = curve["samples"], curve["angles"]
+    samples, angles = curve["samples"], curve["photos"] / curve["samples"]
     axes.set(xscale="log", yscale="log")
     axes.grid(False)
     axes.set_xlabel("training samples")
     axes.set_xticks(shown := apart(samples), [f"{n:,}" for n in shown])
-    axes.set_yticks(shown := apart(angles), [str(k) for k in shown])
+    axes.set_yticks(shown := apart(curve["angles"]), [str(k) for k in shown])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_minor_locator(NullLocator())
     axes.set_xlim(samples.min() / 1.4, samples.max() * 1.4)

@@ -127,11 +127,11 @@ def _draw_curves(
     axes: Axes, fitted: pd.DataFrame, across: str, along: str, cells: pd.DataFrame, metric: str
 ) -> None:
     """Draw a strategy's fitted curve: one line per number of samples, written at its start."""
-    full, last = cells[across].max(), cells[along].max()
+    full = cells[across].max()
     for count, line in fitted.groupby(across):
         main, colour = count == full, LOOKS[line["strategy"].iloc[0]].colour
         inside = line[~line["extrapolated"]]
-        beyond = line[line["extrapolated"] | (line[along] == last)]
+        beyond = line[line["extrapolated"] | (line[along] == inside[along].max())]
         style: Any = {"color": colour, "linewidth": 1.8 if main else 0.8}
         axes.plot(inside["photos"], inside[metric], **style, zorder=2)
         axes.plot(beyond["photos"], beyond[metric], **style, linestyle=(0, (4, 2)))

@@ -179,7 +179,7 @@ def _more(a: Answer) -> str:
 def _gain(a: Answer, more: More | None, axis: str) -> str:
     if more is None:
         return f"can't be predicted (study.{axis} has one size)"
-    size = f"{more.samples:,} × {more.angles}"
+    size = f"{more.samples:,} × {more.angles:g}"
     if axis == "samples":
         size = f"{a.in_all(more.samples):,} in all, {size} for training"
     return (

@@ -28,22 +28,25 @@ def tally_by_views(
     Returns
     -------
     tallies : list of Tally
-        For 1, 2, … photos, up to the number that every sample has. Each order counts once.
+        For 1, 2, … photos, up to the number that most samples have. A sample with fewer is judged
+        by all that it has. Each order counts once.
     samples : ndarray of shape (samples,)
         Their names, in the order of the tallies.
     """
     ordered = predictions.sort_values(["seed", "sample", "photo"])
     sizes = ordered.groupby(["seed", "sample"]).size()
     counts = sizes.to_numpy()  # photos of each
-    starts, most = np.cumsum(counts) - counts, counts.min()
+    starts, most = np.cumsum(counts) - counts, np.sort(counts)[(len(counts) - 1) // 2]
     log_p = np.log(np.clip(probabilities(ordered, labels), 1e-15, None))
     shape = most, len(counts), len(labels)  # a sample tested by two seeds counts twice
     found = []
     for own in _equal_neighbours(counts, VIEWED):
-        rows = np.tile(np.arange(counts[own[0]]), (len(own) * orders, 1))
-        rows = rng.permuted(rows, axis=1)[:, :most].reshape(len(own), orders, most)
+        count = counts[own[0]]
+        rows = np.tile(np.arange(count), (len(own) * orders, 1))
+        rows = rng.permuted(rows, axis=1)[:, :most].reshape(len(own), orders, -1)
         summed = log_p[rows + starts[own][:, None, None]].cumsum(axis=2)
-        named = summed.argmax(axis=3)  # (own, orders, views)
+        named = summed.argmax(axis=3)  # (own, orders, photos)
+        named = named[..., np.minimum(np.arange(most), count - 1)]  # (own, orders, views)
         run, _, view = np.indices(named.shape)
         place = np.ravel_multi_index((view, own[run], named), shape)
         found.append(np.unique(place, return_counts=True))
