@@ -28,7 +28,7 @@ from shotcount.findings.settings import AnswerSettings
 from shotcount.findings.study import details
 from shotcount.report.numbers import summary
 from shotcount.report.sections import markdown
-from shotcount.report.words import headline, sentences
+from shotcount.report.words import caution, headline, sentences
 from shotcount.scoring.tallies import Tally
 from shotcount.uncertainty.metrics import METRICS
 
@@ -233,6 +233,36 @@ def test_comparisons_are_adjusted_and_named() -> None:
     assert by_pair["frozen", "scratch"].lead.value == pytest.approx(0.1, abs=1e-3)
     assert by_pair["frozen", "finetune"].p_holm == 1
     assert "better than scratch; no detectable difference from finetune" in sentences(a)[0]
+
+
+def test_a_choice_between_equals_flatters_and_the_interval_allows_for_it() -> None:
+    rng = np.random.default_rng(0)
+    names = ("scratch", "frozen", "finetune")
+    curve, _ = study({name: {(120, 10): 0.0} for name in names})
+    named = {
+        (name, 120, 10): tally_hits(rng.random((3, len(SHOWN))) < 0.8, SHOWN) for name in names
+    }
+    learnings = learn_all(curve, named, METRICS["accuracy"], 400, rng)
+    a = answer_study(learnings, 0.1, WANTED, {name: [] for name in names}, 0.65)
+    own = next(own for own in learnings if own.strategy == a.strategy)
+    plain = own.judge(1 - own.error[:, 0])
+    assert 0.001 < a.optimism < 0.02
+    assert a.score.value == plain.value
+    assert (a.score.low, a.score.high) == pytest.approx(
+        (plain.low - a.optimism, plain.high - a.optimism)
+    )
+    (said,) = caution(pd.DataFrame(), a)
+    method = {"scratch": "Training from scratch", "frozen": "Frozen features"}.get(
+        a.strategy, "Fine-tuning"
+    )
+    assert said.startswith(f"{method} was chosen as the best on these test samples, so its accur")
+
+
+def test_a_clear_winner_is_not_flattered() -> None:
+    a = answer({"frozen": FROZEN, "scratch": WORSE})
+    assert a.optimism == 0
+    assert caution(pd.DataFrame(), a) == []
+    assert answer({"frozen": FROZEN}).optimism == 0
 
 
 def training(losses: dict[int, list[float]]) -> pd.DataFrame:

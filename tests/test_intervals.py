@@ -86,6 +86,18 @@ def test_the_mean_of_folds_is_over_what_was_tested() -> None:
     assert bootstrap_mean(correct, samples, first)[0] == pytest.approx([1.0])
 
 
+def test_what_a_replicate_did_not_draw_is_the_rest() -> None:
+    for folds in (False, True):
+        draws = resample(30, [5, 1], 200, np.random.default_rng(0), folds)[0]
+        left = draws.undrawn
+        assert ((left.samples > 0) == (draws.samples == 0)).all()
+        shares, drawn = left.seeds[0], draws.seeds[0]
+        assert shares.sum(axis=1) == pytest.approx(1)
+        assert (shares.max(axis=1) > 0).all()
+        assert (drawn[shares > 0] < 0.2).all()  # fewer times than on average
+        assert (drawn[shares == 0] >= 0.2).all()
+
+
 def test_spread_of_replicates_is_the_standard_error_whatever_the_seeds() -> None:
     rng = np.random.default_rng(1)
     correct = np.zeros((1, 2, 100), dtype=bool)

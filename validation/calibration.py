@@ -88,11 +88,14 @@ def simulate(truth: Truth, design: Design, rng: np.random.Generator) -> np.ndarr
 
 
 def tally_hits(right: np.ndarray, shown: np.ndarray) -> Tally:
-    """Tally whether each seed was right (seeds, photos) on photos that show the samples `shown`."""
-    seed, photo = np.indices(right.shape).reshape(2, -1)
+    """Tally whether each seed was right (seeds, photos) on photos that show the samples `shown`.
+
+    NaN where the seed didn't test the photo.
+    """
+    seed, photo = np.nonzero(~np.isnan(right))
     sample = np.unique(shown, return_inverse=True)[1][photo]
     ones = np.ones(len(seed), np.int64)
-    return Tally(seed, sample, actual=ones, named=right.ravel(), times=ones, classes=2)
+    return Tally(seed, sample, actual=ones, named=right[seed, photo] * 1, times=ones, classes=2)
 
 
 def analyse(design: Design, right: np.ndarray, rng: np.random.Generator) -> Learning:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from shotcount.findings.compare import Comparison, common_largest, compare_strategies
+from shotcount.findings.compare import Comparison, choose_strategy, compare_strategies
 from shotcount.findings.enough import Enough, find_enough
 from shotcount.findings.learning import Learning, redundancy
 from shotcount.findings.plan import More, Plan, extrapolate, find_ceiling, find_plan
@@ -19,7 +19,8 @@ class Answer:
 
     metric: Metric  # of every score below
     strategy: str  # with the highest score on the largest subset that all have
-    score: Estimate
+    score: Estimate  # its interval allows for the choice among the strategies
+    optimism: float  # by how much the choice makes the score too high
     comparisons: list[Comparison]
     unsettled: dict[str, list[str]]  # by strategy: parameters that kept it from converging
     guessing: float  # score of always naming the commonest class
@@ -54,16 +55,16 @@ def answer_study(
     the collection's samples that can be trained on. The target `auto` is one point above the
     score on the largest subset: what the next photos could bring.
     """
-    at = common_largest(learnings)
-    best = min(learnings, key=lambda own: own.error[0, at[own.strategy]])
-    place = at[best.strategy]
+    choice = choose_strategy(learnings)
+    best = choice.best
     reached = float(1 - best.error[0, best.largest])
     auto = wanted.target_accuracy == "auto"
     target = min(round(reached + 0.01, 3), 1.0) if auto else float(wanted.target_accuracy)
     return Answer(
         metric=best.metric,
         strategy=best.strategy,
-        score=best.judge(1 - best.error[:, place]),
+        score=choice.score,
+        optimism=choice.optimism,
         comparisons=compare_strategies(learnings, unsettled),
         unsettled=dict(unsettled),
         guessing=guessing,

@@ -13,7 +13,7 @@ from shotcount.findings.learning import Learning, measured
 from shotcount.scoring.tallies import Tally
 from shotcount.uncertainty.bootstrap import difference
 from shotcount.uncertainty.intervals import Estimate, holm, p_value
-from shotcount.uncertainty.metrics import metric_rows
+from shotcount.uncertainty.metrics import bootstrap_metric, metric_rows
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,45 @@ def common_largest(learnings: list[Learning]) -> dict[str, int]:
         own.strategy: int(np.flatnonzero((own.samples == samples) & (own.angles == angles))[0])
         for own in learnings
     }
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The strategy with the highest score on the largest subset that all strategies have."""
+
+    best: Learning
+    score: Estimate
+    optimism: float  # by how much the score is too high, since the strategy was chosen by it
+
+
+def choose_strategy(learnings: list[Learning]) -> Choice:
+    """Choose the best strategy; its interval allows for the choice.
+
+    Chosen and measured on the same test samples, the best strategy owes part of its score to
+    chance. So every replicate chooses again, by the samples and seeds that it drew. Those that it
+    did not draw tell how its choice fares on what was not used for it (Tsamardinos, Greasidou and
+    Borboudakis, "Bootstrapping the out-of-sample predictions for efficient and accurate
+    cross-validation", Machine Learning 2018). There the strategy that the study chose has its own
+    score, on average over the replicates; so the optimism is how far it lies above the replicates'
+    choices. The interval is moved down by it. docs/calibration.md has its coverage.
+    """
+    at = common_largest(learnings)
+    scores = 1 - np.stack(
+        [own.error[:, at[own.strategy]] for own in learnings]
+    )  # (strategies, rows)
+    place = int(scores[:, 0].argmax())
+    with np.errstate(invalid="ignore"):  # a replicate may leave no tested sample: no number
+        unseen = np.vstack(
+            [
+                bootstrap_metric([own.tallies[at[own.strategy]]], own.metric, own.resamples.undrawn)
+                for own in learnings
+            ]
+        )
+    chosen = np.take_along_axis(unseen, scores[:, 1:].argmax(axis=0)[None], axis=0)[0]
+    optimism = max(float(np.nanmean(unseen[place] - chosen)), 0.0)
+    own = learnings[place].judge(scores[place])
+    score = Estimate(own.value, max(own.low - optimism, 0.0), own.high - optimism)
+    return Choice(learnings[place], score, optimism)
 
 
 @dataclass(frozen=True)

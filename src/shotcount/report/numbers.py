@@ -46,6 +46,8 @@ def summary(
         compared["{}_over_{}".format(*pair)] = _ends("lead", lead) | {"p_holm": _rounded(c.p_holm)}
     verdict = {
         "strategy": a.strategy,
+        **_ends(metric, a.score),
+        "optimism": _rounded(a.optimism),
         "samples": a.enough.samples,
         "angles": a.enough.angles,
         **_ends("photos", a.enough.photos),

@@ -11,6 +11,7 @@ from shotcount.uncertainty.intervals import Estimate
 from shotcount.uncertainty.writing import capitalised, counted, percent, range_in_percent
 
 UNEQUAL = 0.8  # if the commonest class has this share or more, accuracy alone misleads
+NOTED = 0.001  # a choice of strategy that makes its score higher by more than this is noted
 FORESEEABLE = 4  # times the study's samples: a plan for more is too uncertain
 
 
@@ -54,8 +55,8 @@ def headline(answer: Answer) -> list[str]:
 
 
 def caution(curve: pd.DataFrame, answer: Answer) -> list[str]:
-    """Warn of training that had not converged, and where unequal classes make accuracy mislead."""
-    said = unsettled(answer)
+    """Warn of a flattering choice, unfinished training, and unequal classes."""
+    said = [*_choice(answer), *unsettled(answer)]
     if answer.guessing < UNEQUAL:
         return said
     own = curve[curve["strategy"] == answer.strategy]
@@ -66,6 +67,16 @@ def caution(curve: pd.DataFrame, answer: Answer) -> list[str]:
         f"{percent(balanced)}."
     )
     return said
+
+
+def _choice(a: Answer) -> list[str]:
+    if a.optimism <= NOTED:
+        return []
+    return [
+        f"{capitalised(LOOKS[a.strategy].method)} was chosen as the best on these test samples, so "
+        f"its {a.metric.name} is some {plain_points(a.optimism)} too high on average; the interval "
+        "given with the choice is moved down by that."
+    ]
 
 
 def _at_largest(a: Answer) -> str:

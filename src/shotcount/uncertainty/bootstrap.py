@@ -36,6 +36,18 @@ class Resamples:
         """Return one replicate, which draws every sample and seed once: what is measured."""
         return cls(np.ones((1, samples), np.uint8), (np.full((1, seeds), 1 / seeds),))
 
+    @property
+    def undrawn(self) -> "Resamples":
+        """For each replicate, the samples and the seeds that it did not draw.
+
+        A replicate draws fewer seeds than there are, so some are left, unless there is only one.
+        """
+        shares = []
+        for drawn in self.seeds:
+            left = drawn == drawn.min(axis=1, keepdims=True)
+            shares.append(left / left.sum(axis=1, keepdims=True))
+        return Resamples((self.samples == 0).astype(np.uint8), tuple(shares))
+
 
 def resample(
     samples: int,
