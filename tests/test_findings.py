@@ -251,7 +251,7 @@ def test_a_choice_between_equals_flatters_and_the_interval_allows_for_it() -> No
     assert (a.score.low, a.score.high) == pytest.approx(
         (plain.low - a.optimism, plain.high - a.optimism)
     )
-    (said,) = caution(pd.DataFrame(), a)
+    (said,) = caution(a)
     method = {"scratch": "Training from scratch", "frozen": "Frozen features"}.get(
         a.strategy, "Fine-tuning"
     )
@@ -261,7 +261,7 @@ def test_a_choice_between_equals_flatters_and_the_interval_allows_for_it() -> No
 def test_a_clear_winner_is_not_flattered() -> None:
     a = answer({"frozen": FROZEN, "scratch": WORSE})
     assert a.optimism == 0
-    assert caution(pd.DataFrame(), a) == []
+    assert caution(a) == []
     assert answer({"frozen": FROZEN}).optimism == 0
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import re
 from itertools import product
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -10,20 +11,24 @@ import pandas as pd
 import pytest
 from sklearn import metrics
 
+from shotcount.core import tables
 from shotcount.findings.answer import Answer, answer_study
 from shotcount.findings.compare import score_by_views
 from shotcount.findings.learning import Learning, learn_all, with_intervals
 from shotcount.findings.settings import AnswerSettings
-from shotcount.findings.study import details
+from shotcount.findings.study import details, study_results
 from shotcount.findings.tables import as_table, metrics_tables
 from shotcount.report.numbers import summary
 from shotcount.report.sections import markdown
-from shotcount.scoring.predictions import predictions_table
-from shotcount.scoring.scores import score
+from shotcount.report.words import caution
+from shotcount.scoring.predictions import prediction_columns, predictions_of, predictions_table
+from shotcount.scoring.scores import CONFUSION, SCORES, confusion, score
 from shotcount.scoring.tallies import Tally, tally
 from shotcount.scoring.views import tally_by_views
 from shotcount.uncertainty.bootstrap import Resamples, resample
+from shotcount.uncertainty.intervals import Estimate
 from shotcount.uncertainty.metrics import METRICS, bootstrap_metric, guessing, metric_rows, trials
+from shotcount.uncertainty.writing import percent
 
 LABELS = ["rare", "some", "common"]
 SAMPLES = np.repeat(np.arange(3), (6, 18, 48))  # the class of each sample
@@ -140,13 +145,16 @@ def learn(
     return learn_all(scores, tallies, METRICS[metric], 200, rng)
 
 
-def answer(learnings: list[Learning], guessed: float = 0.1) -> Answer:
-    wanted = AnswerSettings(
-        metric=learnings[0].metric.key, tolerance=0.01, target_accuracy="auto",
-        cost_per_sample=1.0, cost_per_photo=0.1, replicates=200, reference={},
+def wanted(metric: str) -> AnswerSettings:
+    return AnswerSettings(
+        metric=metric, tolerance=0.01, target_accuracy="auto", cost_per_sample=1.0,
+        cost_per_photo=0.1, replicates=200, reference={},
     )  # fmt: skip
+
+
+def answer(learnings: list[Learning], guessed: float = 0.1) -> Answer:
     unsettled: dict[str, list[str]] = {own.strategy: [] for own in learnings}
-    return answer_study(learnings, guessed, wanted, unsettled, 0.6)
+    return answer_study(learnings, guessed, wanted(learnings[0].metric.key), unsettled, 0.6)
 
 
 def test_the_best_strategy_is_best_by_the_metric() -> None:
@@ -189,3 +197,77 @@ def test_tables_and_words_name_the_metric(metric: str) -> None:
     assert "accuracy_low" not in made["frozen"]
     worse = dataclasses.replace(a, guessing=0.99)
     assert f"frozen reached a {name} of" in markdown(results, worse, {})
+
+
+# ---- unequal classes ----------------------------------------------------------------
+
+
+@pytest.fixture
+def evaluation(tmp_path: Path) -> Path:
+    """The predictions of a study whose classes have 6, 18 and 48 samples."""
+    strategies, biased = {"frozen": 0.4, "finetune": 0.3}, {"finetune": 0.5}
+    for strategy, right in strategies.items():
+        scores, confusions = [], []
+        for n, k in SIZES:
+            cell = {"strategy": strategy, "samples": n, "angles": k, "photos": n * k}
+            own = predict(right - 0.6 * (n * k) ** -0.5, biased.get(strategy, 0.0), seed=n * k)
+            columns = prediction_columns(LABELS)
+            tables.write(predictions_of(tmp_path / strategy, n, k), own.assign(**cell), columns)
+            scores.append(cell | score(own, LABELS))
+            confusions.append(confusion(own, LABELS).assign(**cell))
+        tables.write(tmp_path / strategy / "scores.csv", pd.DataFrame(scores), SCORES)
+        tables.write(tmp_path / strategy / "confusion.csv", pd.concat(confusions), CONFUSION)
+    return tmp_path
+
+
+def test_where_classes_are_unequal_balanced_accuracy_answers_too(evaluation: Path) -> None:
+    def answer_by(metric: str) -> Answer:
+        settings = wanted(metric)
+        return study_results(
+            evaluation, ["frozen", "finetune"], LABELS, settings, 0,
+            {"frozen": [], "finetune": []}, 0.6,
+        )[1]  # fmt: skip
+
+    a = answer_by("accuracy")
+    assert (a.strategy, a.imbalance) == ("finetune", 8)
+    assert a.balanced == answer_by("balanced_accuracy")
+    said = caution(a)[-1]
+    assert said.startswith(
+        "The commonest class has 8 times the samples of the rarest: by balanced accuracy, where "
+        "every class counts the same, the best strategy would instead be frozen features, with "
+    )
+    e = a.balanced.score
+    assert f"with {percent(e.value)} (95 % interval {100 * e.low:.1f} to " in said
+    assert re.search("and (all 192 photos|.* angles? each) would (still|instead) be ", said)
+    assert not any("commonest class has" in s for s in caution(a.balanced))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "would still be frozen features, with 80.0 % (95 % interval 70.0 to 90.0), and 60 "
+         "samples from 2 angles each would still be enough."),
+        ({"samples": 30}, "and 30 samples from 2 angles each would instead be enough."),
+        ({"shown": False}, "60 samples from 2 angles each would instead be the best guess for"),
+        ({"photos": Estimate(600, 600, 600)}, "and all 600 photos would still be needed."),
+        ({"strategy": "scratch"}, "the best strategy would instead be training from scratch,"),
+        ({"guessing": 0.75}, "and not shown to beat guessing (75.0 %)."),
+    ],
+)  # fmt: skip
+def test_the_sentence_says_what_differs(changes: dict[str, object], said: str) -> None:
+    (learning,) = learn({"frozen": 0.4}, "balanced_accuracy")
+    enough = dataclasses.replace(
+        answer([learning]).enough, samples=60, angles=2, photos=Estimate(120, 100, 600),
+        largest=600, shown=True,
+    )  # fmt: skip
+    other = dataclasses.replace(
+        answer([learning]), score=Estimate(0.8, 0.7, 0.9), enough=enough, guessing=0.5
+    )
+    fields = {field.name for field in dataclasses.fields(enough)}
+    of_enough = {name: value for name, value in changes.items() if name in fields}
+    changed = dataclasses.replace(
+        other,
+        enough=dataclasses.replace(enough, **of_enough),
+        **{name: value for name, value in changes.items() if name not in fields},
+    )
+    assert said in caution(dataclasses.replace(other, balanced=changed))[-1]

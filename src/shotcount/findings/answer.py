@@ -36,6 +36,8 @@ class Answer:
     extrapolates: bool  # whether there are enough cells for a curve
     smallest: float  # measured score on the strategy's smallest subset
     most_angles: int
+    imbalance: float  # samples of the commonest class for one of the rarest
+    balanced: "Answer | None" = None  # by balanced accuracy, where that may be another answer
 
     def in_all(self, training: int) -> int:
         """Return how many samples to photograph so that so many are left for training."""
@@ -80,4 +82,5 @@ def answer_study(
         extrapolates=best.curves is not None,
         smallest=float(1 - best.error[0, best.photos.argmin()]),
         most_angles=int(best.angles.max()),
+        imbalance=best.tallies[0].imbalance,
     )

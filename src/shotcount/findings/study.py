@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ from shotcount.scoring.predictions import prediction_columns, predictions_of
 from shotcount.scoring.scores import CONFUSION, SCORES
 from shotcount.scoring.tallies import tally
 from shotcount.scoring.views import tally_by_views
-from shotcount.uncertainty.metrics import METRICS, guessing
+from shotcount.uncertainty.metrics import METRICS, Metric, guessing
+
+UNEQUAL = 5  # if a class has so many times the samples of another, accuracy alone misleads
 
 
 def training_results(
@@ -105,10 +108,17 @@ def study_results(
         predictions = read(*cell)
         tallies[cell] = tally(predictions, classes)
     test = predictions[["photo", "sample", "label"]].drop_duplicates("photo")
-    rng, metric = np.random.default_rng(seed_for("answer", seed)), METRICS[wanted.metric]
-    learnings = learn_all(scores, tallies, metric, wanted.replicates, rng)
-    guessed = guessing(tallies[cell], metric)
-    answer = answer_study(learnings, guessed, wanted, unsettled, trained_share)
+
+    def answer_by(metric: Metric) -> tuple[list[Learning], Answer]:
+        rng = np.random.default_rng(seed_for("answer", seed))
+        learnings = learn_all(scores, tallies, metric, wanted.replicates, rng)
+        guessed = guessing(tallies[cell], metric)
+        return learnings, answer_study(learnings, guessed, wanted, unsettled, trained_share)
+
+    metric = METRICS[wanted.metric]
+    learnings, answer = answer_by(metric)
+    if metric.key == "accuracy" and answer.imbalance >= UNEQUAL:
+        answer = replace(answer, balanced=answer_by(METRICS["balanced_accuracy"])[1])
     views = []
     for own in learnings:
         largest = own.strategy, own.samples[own.largest], own.angles[own.largest]

@@ -103,7 +103,7 @@ def render(
     )
     template = Path(__file__).with_suffix(".html").read_text(encoding="utf-8")
     headline = words.headline(answer)
-    said = words.sentences(answer) + words.caution(results["curve"], answer)
+    said = words.sentences(answer) + words.caution(answer)
     sheet = list(_sheet(gallery))
     mistakes = tables.read(gallery / "mistakes.csv", MISTAKES)
     return environment.from_string(template).render(

@@ -80,7 +80,7 @@ def markdown(results: Mapping[str, pd.DataFrame], answer: Answer, data: dict[str
     data : dict
         Facts about the data: numbers of photos and samples, checksum of the manifest.
     """
-    said = sentences(answer) + caution(results["curve"], answer)
+    said = sentences(answer) + caution(answer)
     parts = ["\n".join(f"- {s}" for s in said)]
     for section in sections(results, answer).values():
         parts += [f"## {section.title}", markdown_table(section.heads, section.rows)]

@@ -2,15 +2,12 @@
 
 import math
 
-import pandas as pd
-
 from shotcount.findings.answer import Answer
 from shotcount.findings.plan import More
 from shotcount.report.style import LOOKS
 from shotcount.uncertainty.intervals import Estimate
 from shotcount.uncertainty.writing import capitalised, counted, percent, range_in_percent
 
-UNEQUAL = 0.8  # if the commonest class has this share or more, accuracy alone misleads
 NOTED = 0.001  # a choice of strategy that makes its score higher by more than this is noted
 FORESEEABLE = 4  # times the study's samples: a plan for more is too uncertain
 
@@ -54,19 +51,33 @@ def headline(answer: Answer) -> list[str]:
     ]
 
 
-def caution(curve: pd.DataFrame, answer: Answer) -> list[str]:
+def caution(answer: Answer) -> list[str]:
     """Warn of a flattering choice, unfinished training, and unequal classes."""
-    said = [*_choice(answer), *unsettled(answer)]
-    if answer.guessing < UNEQUAL:
-        return said
-    own = curve[curve["strategy"] == answer.strategy]
-    balanced = own.loc[own["photos"].idxmax(), "balanced_accuracy"]
-    said.append(
-        f"The classes are unequal: always naming the commonest would get "
-        f"{percent(answer.guessing)}. The mean over the classes, balanced accuracy, is "
-        f"{percent(balanced)}."
-    )
-    return said
+    return [*_choice(answer), *unsettled(answer), *_unequal(answer)]
+
+
+def _unequal(a: Answer) -> list[str]:
+    """Say what balanced accuracy would answer, where it may be something else."""
+    other = a.balanced
+    if other is None:
+        return []
+    enough, own = other.enough, a.enough
+    best = "still" if other.strategy == a.strategy else "instead"
+    facts = [(e.samples, e.angles, e.shown) for e in (enough, own)]
+    size = "still" if facts[0] == facts[1] else "instead"
+    if other.score.low <= other.guessing:
+        many = f"not shown to beat guessing ({percent(other.guessing)})"
+    elif enough.photos.value == enough.largest:
+        many = f"all {enough.largest:,} photos would {size} be needed"
+    else:
+        called = "enough" if enough.shown else "the best guess for enough"
+        many = f"{_size(enough.samples, enough.angles)} would {size} be {called}"
+    return [
+        f"The commonest class has {a.imbalance:.3g} times the samples of the rarest: by balanced "
+        f"accuracy, where every class counts the same, the best strategy would {best} be "
+        f"{LOOKS[other.strategy].method}, with {percent(other.score.value)} "
+        f"({_range(other.score)}), and {many}."
+    ]
 
 
 def _choice(a: Answer) -> list[str]:

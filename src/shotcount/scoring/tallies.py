@@ -43,6 +43,12 @@ class Tally:
         _, first = np.unique(self.sample, return_index=True)
         return np.bincount(self.actual[first], minlength=self.classes)
 
+    @property
+    def imbalance(self) -> float:
+        """How many times as many test samples the commonest class has as the rarest."""
+        samples = self.samples_by_class()
+        return float(samples.max() / samples[samples > 0].min())
+
     def sums(self, by_class: bool) -> sparse.csr_array:
         """Count the photos of each class that are right, that it has, and that are named as it.
 
