@@ -20,7 +20,7 @@ from shotcount.findings.settings import AnswerSettings
 from shotcount.findings.tables import as_table, metrics_tables
 from shotcount.scoring.predictions import prediction_columns, predictions_of
 from shotcount.scoring.scores import CONFUSION, SCORES
-from shotcount.scoring.tallies import tally
+from shotcount.scoring.tallies import Tally, tally
 from shotcount.scoring.views import tally_by_views
 from shotcount.uncertainty.metrics import METRICS, Metric, guessing
 
@@ -108,17 +108,11 @@ def study_results(
         predictions = read(*cell)
         tallies[cell] = tally(predictions, classes)
     test = predictions[["photo", "sample", "label"]].drop_duplicates("photo")
-
-    def answer_by(metric: Metric) -> tuple[list[Learning], Answer]:
-        rng = np.random.default_rng(seed_for("answer", seed))
-        learnings = learn_all(scores, tallies, metric, wanted.replicates, rng)
-        guessed = guessing(tallies[cell], metric)
-        return learnings, answer_study(learnings, guessed, wanted, unsettled, trained_share)
-
-    metric = METRICS[wanted.metric]
-    learnings, answer = answer_by(metric)
+    metric, given = METRICS[wanted.metric], (wanted, seed, unsettled, trained_share)
+    learnings, answer = _answer(metric, scores, tallies, *given)
     if metric.key == "accuracy" and answer.imbalance >= UNEQUAL:
-        answer = replace(answer, balanced=answer_by(METRICS["balanced_accuracy"])[1])
+        _, other = _answer(METRICS["balanced_accuracy"], scores, tallies, *given)
+        answer = replace(answer, balanced=other)
     views = []
     for own in learnings:
         largest = own.strategy, own.samples[own.largest], own.angles[own.largest]
@@ -127,6 +121,22 @@ def study_results(
     results = {"curve": with_intervals(scores, learnings), "confusion": confusion}
     results["views"] = as_table(views, metric.key, metrics_tables(metric.key)["views"])
     return results | details(learnings, answer), answer, test
+
+
+def _answer(
+    metric: Metric,
+    scores: pd.DataFrame,
+    tallies: Mapping[tuple[str, int, int], Tally],
+    wanted: AnswerSettings,
+    seed: int,
+    unsettled: Mapping[str, list[str]],
+    trained_share: float,
+) -> tuple[list[Learning], Answer]:
+    """Answer the study by a metric, always on the same resamples."""
+    rng = np.random.default_rng(seed_for("answer", seed))
+    learnings = learn_all(scores, tallies, metric, wanted.replicates, rng)
+    guessed = guessing(next(iter(tallies.values())), metric)
+    return learnings, answer_study(learnings, guessed, wanted, unsettled, trained_share)
 
 
 def details(learnings: list[Learning], answer: Answer) -> dict[str, pd.DataFrame]:

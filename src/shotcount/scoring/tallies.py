@@ -35,7 +35,7 @@ class Tally:
     @property
     def in_folds(self) -> bool:
         """Whether there are samples that a seed didn't test."""
-        tested = np.unique(self.seed * self.samples + self.sample)
+        tested = np.unique(self.seed.astype(np.int64) * self.samples + self.sample)
         return len(tested) < self.seeds * self.samples
 
     def samples_by_class(self) -> np.ndarray:
@@ -78,10 +78,15 @@ class Tally:
 def tally(predictions: pd.DataFrame, labels: list[str]) -> Tally:
     """Tally the predictions of one cell, with the columns ``prediction_columns(labels)``."""
     return Tally(
-        seed=pd.factorize(predictions["seed"], sort=True)[0],
-        sample=pd.factorize(predictions["sample"], sort=True)[0],
-        actual=class_indices(predictions["label"], labels),
-        named=probabilities(predictions, labels).argmax(axis=1),
+        seed=_small(pd.factorize(predictions["seed"], sort=True)[0]),
+        sample=_small(pd.factorize(predictions["sample"], sort=True)[0]),
+        actual=_small(class_indices(predictions["label"], labels)),
+        named=_small(probabilities(predictions, labels).argmax(axis=1)),
         times=np.ones(len(predictions), np.uint8),
         classes=len(labels),
     )
+
+
+def _small(indices: np.ndarray) -> np.ndarray:
+    """Return indices as int32: the tallies of all cells are held at once."""
+    return indices.astype(np.int32)

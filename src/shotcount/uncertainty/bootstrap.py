@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-PIECE = 2**28  # bytes of weights computed at once
+PIECE = 2**27  # bytes of weights computed at once
 IN_FOLDS = 0.5  # chosen by calibration (docs/calibration.md)
 
 
