@@ -129,7 +129,9 @@ def choose_strategy(learnings: list[Learning]) -> Choice:
     with np.errstate(invalid="ignore"):  # a replicate may leave no tested sample: no number
         unseen = np.vstack(
             [
-                bootstrap_metric([own.tallies[at[own.strategy]]], own.metric, own.resamples.undrawn)
+                bootstrap_metric(
+                    [own.tallies[at[own.strategy]]], own.metric, own.resamples, undrawn=True
+                )
                 for own in learnings
             ]
         )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-PIECE = 2**27  # bytes of weights computed at once
+PIECE = 2**26  # bytes of weights computed at once
 IN_FOLDS = 0.5  # chosen by calibration (docs/calibration.md)
 
 
@@ -35,18 +35,6 @@ class Resamples:
     def once(cls, samples: int, seeds: int) -> "Resamples":
         """Return one replicate, which draws every sample and seed once: what is measured."""
         return cls(np.ones((1, samples), np.uint8), (np.full((1, seeds), 1 / seeds),))
-
-    @property
-    def undrawn(self) -> "Resamples":
-        """For each replicate, the samples and the seeds that it did not draw.
-
-        A replicate draws fewer seeds than there are, so some are left, unless there is only one.
-        """
-        shares = []
-        for drawn in self.seeds:
-            left = drawn == drawn.min(axis=1, keepdims=True)
-            shares.append(left / left.sum(axis=1, keepdims=True))
-        return Resamples((self.samples == 0).astype(np.uint8), tuple(shares))
 
 
 def resample(
@@ -127,11 +115,18 @@ def bootstrap_mean(hits: np.ndarray, samples: np.ndarray, resamples: Resamples) 
 Draws = tuple[np.ndarray, np.ndarray]  # weights (samples, replicates), shares (replicates, seeds)
 
 
-def in_pieces(resamples: Resamples) -> Iterator[Draws]:
-    """Yield what some replicates drew at a time, as float64, to bound the memory for it."""
+def in_pieces(resamples: Resamples, undrawn: bool = False) -> Iterator[Draws]:
+    """Yield what some replicates drew at a time, as float64, to bound the memory for it.
+
+    Or with `undrawn`, the samples and the seeds that each replicate did not draw. It draws fewer
+    seeds than there are, so some are left, unless there is only one.
+    """
     for piece in _pieces(resamples.samples):
-        weights = resamples.samples[piece].T.astype(np.float64, order="C")
-        yield weights, resamples.seeds[0][piece]
+        times, shares = resamples.samples[piece], resamples.seeds[0][piece]
+        if undrawn:
+            times, left = times == 0, shares == shares.min(axis=1, keepdims=True)
+            shares = left / left.sum(axis=1, keepdims=True)
+        yield times.T.astype(np.float64, order="C"), shares
 
 
 def totals(sums: np.ndarray | sparse.sparray, draws: Draws) -> np.ndarray:

@@ -59,7 +59,9 @@ METRICS = {
 }
 
 
-def bootstrap_metric(tallies: Sequence[Tally], metric: Metric, resamples: Resamples) -> np.ndarray:
+def bootstrap_metric(
+    tallies: Sequence[Tally], metric: Metric, resamples: Resamples, undrawn: bool = False
+) -> np.ndarray:
     """Return bootstrap replicates of a metric, each computed from the replicate's own counts.
 
     All seeds are counted together, as in scoring.scores.
@@ -71,6 +73,8 @@ def bootstrap_metric(tallies: Sequence[Tally], metric: Metric, resamples: Resamp
     metric : Metric
     resamples : Resamples
         For the same numbers of samples and seeds.
+    undrawn : bool
+        Whether to compute the metric of what each replicate did not draw.
 
     Returns
     -------
@@ -80,7 +84,7 @@ def bootstrap_metric(tallies: Sequence[Tally], metric: Metric, resamples: Resamp
     return np.concatenate(
         [
             np.stack([metric.of(*np.split(totals(own, draws), 3)) for own in sums])
-            for draws in in_pieces(resamples)
+            for draws in in_pieces(resamples, undrawn)
         ],
         axis=1,
     )
