@@ -10,7 +10,7 @@ from shotcount.core.study import StudyParams, stage_runs
 from shotcount.core.tables import LEFT_OUT, MANIFEST, SPLIT, of_seed, read, table_file, write
 from shotcount.findings.settings import AnswerParams
 from shotcount.findings.study import study_results, training_results
-from shotcount.findings.tables import METRICS
+from shotcount.findings.tables import metrics_tables
 from shotcount.report import charts, numbers, page, sections
 from shotcount.scoring.suspects import SUSPECTS
 
@@ -44,8 +44,9 @@ def main() -> None:
         "test_samples": test["sample"].nunique(),
         "manifest_sha256": files.sha256(table_file(PHOTOS))[:12],
     }
+    columns = metrics_tables(answer.metric.key)
     for name, table in results.items():
-        write(OUT / f"{name}.csv", table, METRICS[name])
+        write(OUT / f"{name}.csv", table, columns[name])
     files.write_json(OUT / "metrics.json", numbers.summary(results, answer, data))
     files.write_text(OUT / "study.md", sections.markdown(results, answer, data))
     drawn = charts.draw_all(results, params.answer.reference, answer)

@@ -21,7 +21,7 @@ def main() -> None:
     if sizes.iloc[0] >= 5 * sizes.iloc[-1]:
         print(
             f"warning: {sizes.index[0]} has {sizes.iloc[0]} samples, {sizes.index[-1]} only "
-            f"{sizes.iloc[-1]}: read balanced_accuracy instead of accuracy, or add samples"
+            f"{sizes.iloc[-1]}: consider answer.metric: balanced_accuracy, or add samples"
         )
     for name, rows in splits.split_samples(manifest, params.split, params.study.draws).items():
         tables.write(Path(f"data/splits/{name}"), rows[list(tables.SPLIT)], tables.SPLIT)

@@ -393,7 +393,10 @@ def test_unequal_classes_are_warned_of(project: Path, capsys) -> None:
     for sample in range(6, 30):
         make_photo(Path(f"photos/blue/{sample}/0.png"), rng, 0.1, (40, 40))
     run("prepare", "split")
-    assert "warning: blue has 30 samples, red only 6: read balanced_acc" in capsys.readouterr().out
+    assert (
+        "warning: blue has 30 samples, red only 6: consider answer.metric: bal"
+        in capsys.readouterr().out
+    )
 
 
 # ---- network and weights ------------------------------------------------------------

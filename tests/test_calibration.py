@@ -1,5 +1,6 @@
-"""A small part of validation/calibration.py; docs/calibration.md has the whole table."""
+"""A small part of what docs/calibration.md has: validation/calibration.py and choice.py."""
 
+import choice
 import numpy as np
 import pytest
 from calibration import Design, Truth, coverage, simulate
@@ -24,3 +25,11 @@ def test_intervals_cover_the_truth_and_those_by_photo_do_not() -> None:
         assert 0.9 <= shares[name] <= 0.99, name
     assert shares["accuracy, by photo"] < 0.88
     assert shares["identifiable"] > 0.8
+
+
+def test_the_interval_of_the_best_strategy_allows_for_its_choice() -> None:
+    means = choice.coverage(choice.Design(40, replicates=400), range(160))
+    print(means)
+    assert means["too high"] > 0.02
+    assert means["estimated"] == pytest.approx(means["too high"], abs=0.01)
+    assert 0.93 <= means["covered"] <= 0.99

@@ -11,6 +11,7 @@ from matplotlib.contour import ContourSet
 from shotcount.report.charts import save
 from shotcount.report.panels import samples_and_angles, training_curves, views_at_test_time
 from shotcount.report.size_chart import accuracy_vs_size
+from shotcount.uncertainty.metrics import METRICS
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def fitted(curve: pd.DataFrame) -> pd.DataFrame:
 def answer(strategy: str = "frozen", angles: int = 2) -> Any:
     photos = SimpleNamespace(value=60 * angles)
     enough = SimpleNamespace(samples=60, angles=angles, photos=photos, largest=600, shown=True)
-    return SimpleNamespace(strategy=strategy, enough=enough, rules=[])
+    return SimpleNamespace(metric=METRICS["accuracy"], strategy=strategy, enough=enough, rules=[])
 
 
 NOT_ENOUGH = answer(angles=10)
@@ -141,7 +142,7 @@ def test_views_have_a_line_and_band_a_strategy() -> None:
          "accuracy_high": 0.9}
         for s in ("scratch", "frozen") for v in (1, 2, 3)
     ]  # fmt: skip
-    axes = views_at_test_time(pd.DataFrame(rows)).axes[0]
+    axes = views_at_test_time(pd.DataFrame(rows), METRICS["accuracy"]).axes[0]
     assert [list(line.get_xdata()) for line in axes.lines] == [[1, 2, 3]] * 2
     assert len(axes.collections) == 2
 
@@ -150,7 +151,7 @@ def test_ticks_differ_where_accuracies_hardly_do_and_one_view_is_one_view() -> N
     low = {"strategy": "frozen", "accuracy": 0.025, "accuracy_low": 0.013, "accuracy_high": 0.041}
     curve = pd.DataFrame([low | {"samples": n, "angles": 1, "photos": n} for n in (342, 489)])
     nothing = curve.assign(extrapolated=False)[:0]
-    by_views = views_at_test_time(pd.DataFrame([low | {"views": 1}]))
+    by_views = views_at_test_time(pd.DataFrame([low | {"views": 1}]), METRICS["accuracy"])
     for figure in (accuracy_vs_size(curve, nothing, {}, NOT_ENOUGH), by_views):
         figure.canvas.draw()
         shown = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]

@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from calibration import tally_hits
 
 from shotcount.findings import tables
 from shotcount.findings.answer import Answer, answer_study
 from shotcount.findings.compare import (
-    accuracy_by_views,
     common_largest,
     equal_budgets,
+    score_by_views,
     why_unsettled,
 )
 from shotcount.findings.learning import (
@@ -27,14 +28,17 @@ from shotcount.findings.settings import AnswerSettings
 from shotcount.findings.study import details, parts
 from shotcount.report.numbers import summary
 from shotcount.report.sections import markdown
-from shotcount.report.words import headline, sentences
+from shotcount.report.words import caution, headline, sentences
+from shotcount.scoring.tallies import Tally
+from shotcount.uncertainty.metrics import METRICS
 
 TEST_SAMPLES = 200
 SHOWN = np.repeat(np.arange(TEST_SAMPLES), 5)
 WANTED = AnswerSettings(
-    tolerance=0.01, target_accuracy=0.9, cost_per_sample=1.0, cost_per_photo=0.1,
+    metric="accuracy", tolerance=0.01, target_accuracy=0.9, cost_per_sample=1.0, cost_per_photo=0.1,
     replicates=400, reference={},
 )  # fmt: skip
+TABLES = tables.metrics_tables("accuracy")
 GRID = list(product((15, 30, 60, 120), (1, 2, 3, 5, 10)))
 Accuracy = dict[str, dict[tuple[int, int], float]]
 Results = tuple[dict[str, pd.DataFrame], Answer]
@@ -46,19 +50,19 @@ def hits(accuracy: float, seeds: int = 3) -> np.ndarray:
     return (order < round(accuracy * len(SHOWN)))[None].repeat(seeds, axis=0)
 
 
-def study(accuracy: Accuracy) -> tuple[pd.DataFrame, dict[tuple[str, int, int], np.ndarray]]:
+def study(accuracy: Accuracy) -> tuple[pd.DataFrame, dict[tuple[str, int, int], Tally]]:
     cells = [(name, *size) for name, sizes in accuracy.items() for size in sizes]
     rows = [
         {"strategy": name, "samples": n, "angles": k, "photos": n * k, "seeds": 3}
         for name, n, k in cells
     ]
-    correct = {(name, n, k): hits(accuracy[name][n, k]) for name, n, k in cells}
-    return pd.DataFrame(rows), correct
+    named = {(s, n, k): tally_hits(hits(accuracy[s][n, k]), SHOWN) for s, n, k in cells}
+    return pd.DataFrame(rows), named
 
 
 def learn(accuracy: Accuracy) -> list[Learning]:
-    curve, correct = study(accuracy)
-    return learn_all(curve, correct, SHOWN, 400, np.random.default_rng(0))
+    curve, named = study(accuracy)
+    return learn_all(curve, named, METRICS["accuracy"], 400, np.random.default_rng(0))
 
 
 def answer(
@@ -67,7 +71,7 @@ def answer(
     """`raise_`: a parameter that kept its strategy from converging."""
     unsettled = {name: [raise_] if f".{name}." in (raise_ or "") else [] for name in accuracy}
     return answer_study(
-        learn(accuracy), guessing, WANTED.model_copy(update=wanted), unsettled, 0.65, 2
+        learn(accuracy), guessing, WANTED.model_copy(update=wanted), unsettled, 0.65
     )
 
 
@@ -82,7 +86,7 @@ WORSE = {size: saturating(*size) - 0.1 for size in product((60, 120), (1, 2, 10)
 def test_answer_recovers_what_the_study_was_made_of() -> None:
     a = answer({"frozen": FROZEN, "scratch": WORSE})
     assert a.strategy == "frozen"
-    assert a.accuracy.value == pytest.approx(saturating(120, 10), abs=1e-3)
+    assert a.score.value == pytest.approx(saturating(120, 10), abs=1e-3)
     found = a.redundancies["frozen"]
     assert found is not None
     assert found.value == pytest.approx(0.5, abs=0.05)
@@ -136,6 +140,43 @@ def test_target_above_the_ceiling_is_not_reachable() -> None:
     assert "97.0 % is not reachable with more photos like these: the fitted ceiling is 9" in text
 
 
+def test_the_curve_counts_the_photos_that_uneven_samples_have() -> None:
+    """One sample has ten photos, the others three: ten angles of each are hardly more photos."""
+    sizes = list(product((10, 20, 40), (1, 2, 3, 10)))
+    photos = [n * min(k, 3) + (7 if k == 10 else 0) for n, k in sizes]
+    at = {size: saturating(size[0], p / size[0]) for size, p in zip(sizes, photos, strict=True)}
+    curve, named = study({"frozen": at})
+    curve = curve.assign(photos=photos)
+    (learning,) = learn_all(curve, named, METRICS["accuracy"], 400, np.random.default_rng(0))
+    found = learning.curves
+    assert found is not None
+    assert np.median(found.redundancy) == pytest.approx(0.5, abs=0.1)
+    assert 1 - learning.smoothed[0] == pytest.approx(list(at.values()), abs=3e-3)
+    a = answer_study([learning], 0.1, WANTED, {"frozen": []}, 0.65)
+    assert (a.most_angles, a.enough.largest) == (10, 127)
+    assert a.more_angles is not None
+    assert a.more_angles.angles == pytest.approx(2 * 127 / 40, abs=0.06)
+    gain = saturating(40, 2 * 127 / 40) - saturating(40, 127 / 40)
+    assert a.more_angles.gain.value == pytest.approx(gain, abs=5e-3)
+    assert "twice the angles (40 × 6.3) would bring" in sentences(a)[2]
+    points = trace_curve(learning)
+    assert max(p.angles for p in points if not p.extrapolated) == 3
+    assert a.plan is not None
+    assert a.plan.angles <= 6
+
+
+def test_the_odd_photo_makes_no_second_size() -> None:
+    sizes = [(n, 3) for n in (5, 10, 20, 40, 60, 100)]
+    curve, named = study({"frozen": {(n, k): saturating(n, k) for n, k in sizes}})
+    curve = curve.assign(photos=[15, 30, 59, 119, 178, 298])
+    (learning,) = learn_all(curve, named, METRICS["accuracy"], 400, np.random.default_rng(0))
+    assert learning.curves is not None
+    assert (learning.curves.redundancy == 0).all()
+    plan = find_plan(learning, 0.92, 1.0, 0.1)
+    assert plan is not None
+    assert plan.angles == 3
+
+
 def test_flat_curve_identifies_no_redundancy() -> None:
     a = answer({"frozen": dict.fromkeys(GRID, 0.8)})
     assert a.redundancies["frozen"] is None
@@ -144,10 +185,10 @@ def test_flat_curve_identifies_no_redundancy() -> None:
 
 
 def test_two_seeds_are_too_few_for_the_redundancy() -> None:
-    curve, correct = study({"frozen": FROZEN})
-    two = {cell: right[:2] for cell, right in correct.items()}
+    curve, _ = study({"frozen": FROZEN})
+    two = {("frozen", *size): tally_hits(hits(a, seeds=2), SHOWN) for size, a in FROZEN.items()}
     rng = np.random.default_rng(0)
-    learning = learn_all(curve.assign(seeds=2), two, SHOWN, 400, rng)[0]
+    learning = learn_all(curve.assign(seeds=2), two, METRICS["accuracy"], 400, rng)[0]
     assert redundancy(learning) is None
     assert redundancy(learn({"frozen": FROZEN})[0]) is not None
 
@@ -192,6 +233,36 @@ def test_comparisons_are_adjusted_and_named() -> None:
     assert by_pair["frozen", "scratch"].lead.value == pytest.approx(0.1, abs=1e-3)
     assert by_pair["frozen", "finetune"].p_holm == 1
     assert "better than scratch; no detectable difference from finetune" in sentences(a)[0]
+
+
+def test_a_choice_between_equals_flatters_and_the_interval_allows_for_it() -> None:
+    rng = np.random.default_rng(0)
+    names = ("scratch", "frozen", "finetune")
+    curve, _ = study({name: {(120, 10): 0.0} for name in names})
+    named = {
+        (name, 120, 10): tally_hits(rng.random((3, len(SHOWN))) < 0.8, SHOWN) for name in names
+    }
+    learnings = learn_all(curve, named, METRICS["accuracy"], 400, rng)
+    a = answer_study(learnings, 0.1, WANTED, {name: [] for name in names}, 0.65)
+    own = next(own for own in learnings if own.strategy == a.strategy)
+    plain = own.judge(1 - own.error[:, 0])
+    assert 0.001 < a.optimism < 0.02
+    assert a.score.value == plain.value
+    assert (a.score.low, a.score.high) == pytest.approx(
+        (plain.low - a.optimism, plain.high - a.optimism)
+    )
+    (said,) = caution(a)
+    method = {"scratch": "Training from scratch", "frozen": "Frozen features"}.get(
+        a.strategy, "Fine-tuning"
+    )
+    assert said.startswith(f"{method} was chosen as the best on these test samples, so its accur")
+
+
+def test_a_clear_winner_is_not_flattered() -> None:
+    a = answer({"frozen": FROZEN, "scratch": WORSE})
+    assert a.optimism == 0
+    assert caution(a) == []
+    assert answer({"frozen": FROZEN}).optimism == 0
 
 
 def training(losses: dict[int, list[float]]) -> pd.DataFrame:
@@ -281,7 +352,9 @@ def test_equally_many_photos_are_compared_from_more_samples_and_more_angles() ->
 
 
 def test_trace_follows_the_curve_and_marks_what_lies_beyond() -> None:
-    points = tables.as_table(trace_curve(learn({"frozen": FROZEN})[0]), tables.FITTED)
+    points = tables.as_table(
+        trace_curve(learn({"frozen": FROZEN})[0]), "accuracy", TABLES["fitted"]
+    )
     assert set(points["samples"]) == {15, 30, 60, 120, 240}
     beyond = points[points["extrapolated"]]
     assert set(zip(beyond["samples"], beyond["angles"], strict=True)) == {
@@ -293,7 +366,7 @@ def test_trace_follows_the_curve_and_marks_what_lies_beyond() -> None:
 
 
 def test_parameters_of_every_family_have_intervals() -> None:
-    table = tables.as_table(curve_parameters(learn({"frozen": FROZEN})[0]), tables.FITS)
+    table = tables.as_table(curve_parameters(learn({"frozen": FROZEN})[0]), "accuracy", tables.FITS)
     assert set(table["family"]) == {"power law", "logarithm", "arctan", "algebraic root"}
     assert table.drop_duplicates("family")["share"].sum() == pytest.approx(1)
     power = table[table["family"] == "power law"].set_index("parameter")
@@ -339,7 +412,7 @@ def test_plan_far_beyond_the_study_is_no_advice() -> None:
 
 def test_without_a_target_the_plan_is_for_one_point_more_than_the_study_reached() -> None:
     a = answer({"frozen": FROZEN}, target_accuracy="auto")
-    assert a.target == pytest.approx(a.accuracy.value + 0.01, abs=5e-4)
+    assert a.target == pytest.approx(a.score.value + 0.01, abs=5e-4)
     assert a.plan is not None
     assert a.plan.samples > 120
     assert a.in_all(65) == 100
@@ -379,18 +452,17 @@ def test_accuracy_no_better_than_guessing_is_no_answer() -> None:
 def results() -> Results:
     accuracy = {"frozen": FROZEN, "scratch": WORSE}
     learnings = learn(accuracy)
-    a = answer_study(learnings, 0.5, WANTED, {"frozen": [], "scratch": []}, 0.65, 2)
+    a = answer_study(learnings, 0.5, WANTED, {"frozen": [], "scratch": []}, 0.65)
     value = np.concatenate([list(cells.values()) for cells in accuracy.values()])
     alike = dict.fromkeys(("accuracy", "balanced_accuracy", "macro_f1"), value)
     scores = study(accuracy)[0].assign(**alike, log_loss=0.5, ece=0.02)
     right = hits(0.9).reshape(3, TEST_SAMPLES, 5).transpose(2, 0, 1)
-    test = np.arange(TEST_SAMPLES)
-    views = tables.as_table(
-        [row for own in learnings for row in accuracy_by_views(own, right, test)], tables.VIEWS
-    )
+    test = [tally_hits(own, np.arange(TEST_SAMPLES)) for own in right]
+    rows = [row for own in learnings for row in score_by_views(own, test)]
+    views = tables.as_table(rows, "accuracy", TABLES["views"])
     photos = pd.DataFrame({"sample": SHOWN, "angle": np.tile(list("01234"), TEST_SAMPLES)})
     photos["label"] = np.array(["plastic", "stone"])[photos["sample"] % 2]
-    correct = study(accuracy)[1]
+    correct = {(s, n, k): hits(own[n, k]) for s, own in accuracy.items() for n, k in own}
     t = details(learnings, a) | parts(learnings, a, lambda *cell: correct[cell], photos, seed=0)
     return t | {"curve": with_intervals(scores, learnings), "views": views}, a
 

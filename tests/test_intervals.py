@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 
-from shotcount.uncertainty.bootstrap import Resamples, bootstrap_mean, difference, resample
+from shotcount.uncertainty.bootstrap import (
+    Resamples,
+    bootstrap_mean,
+    difference,
+    in_pieces,
+    resample,
+)
 from shotcount.uncertainty.intervals import (
     accuracy_interval,
     degrees_of_freedom,
@@ -104,6 +110,18 @@ def test_the_mean_of_folds_is_over_what_was_tested() -> None:
     samples = np.arange(4)
     assert bootstrap_mean(correct, samples, both)[0] == pytest.approx([0.75, 0.75])
     assert bootstrap_mean(correct, samples, first)[0] == pytest.approx([1.0])
+
+
+def test_what_a_replicate_did_not_draw_is_the_rest() -> None:
+    for folds in (False, True):
+        draws = resample(30, [5, 1], 200, np.random.default_rng(0), folds)[0]
+        ((weights, shares),) = in_pieces(draws, undrawn=True)
+        assert ((draws.samples == 0) == weights.T).all()
+        drawn = draws.seeds[0]
+        assert shares.sum(axis=1) == pytest.approx(1)
+        assert (shares.max(axis=1) > 0).all()
+        assert (drawn[shares > 0] < 0.2).all()  # fewer times than on average
+        assert (drawn[shares == 0] >= 0.2).all()
 
 
 def test_spread_of_replicates_is_the_standard_error_whatever_the_seeds() -> None:

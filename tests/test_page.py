@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from calibration import tally_hits
 from conftest import Clone
 from PIL import Image
 
@@ -22,36 +23,49 @@ from shotcount.core.params import load_params
 from shotcount.core.stage import recorded_seconds, time_taken
 from shotcount.core.study import stage_runs
 from shotcount.findings.answer import Answer, answer_study
-from shotcount.findings.compare import accuracy_by_views
+from shotcount.findings.compare import score_by_views
 from shotcount.findings.learning import learn_all, with_intervals
 from shotcount.findings.settings import AnswerSettings
 from shotcount.findings.study import details, parts
-from shotcount.findings.tables import VIEWS, as_table
+from shotcount.findings.tables import as_table, metrics_tables
 from shotcount.params import Params
 from shotcount.report import charts, page
 from shotcount.scoring.mistakes import MISTAKES
 from shotcount.scoring.suspects import SUSPECTS
+from shotcount.scoring.tallies import Tally
 from shotcount.uncertainty.intervals import Estimate
+from shotcount.uncertainty.metrics import METRICS
 
 LABELS = ["<b>x</b>", 'it\'s "y" & z']
 PATH = "<img src=x onerror=alert(1)>/\"quote'\n<script>alert(1)</script>.jpg"
 REASON = "one photo in several classes: <i>a</i>, b"
+CHARTS = ("accuracy_vs_size", "samples_and_angles", "views_at_test_time")
 SIZES = list(product((8, 16, 32), (1, 2, 4)))
 
 
-def make_results() -> tuple[dict[str, pd.DataFrame], Answer]:
-    """Answer a study of three strategies whose accuracies are given."""
+def of_two_classes(right: np.ndarray, shown: np.ndarray) -> Tally:
+    tally = tally_hits(right, shown)
+    actual = tally.sample % 2
+    return dataclasses.replace(
+        tally, actual=actual, named=np.where(tally.named == 1, actual, 1 - actual)
+    )
+
+
+def make_results(metric: str = "accuracy") -> tuple[dict[str, pd.DataFrame], Answer]:
+    """Answer a study of three strategies whose accuracies are given; classes take turns."""
     rng = np.random.default_rng(0)
     shown = np.repeat(np.arange(40), 4)
-    rows, hits, history = [], {}, []
+    rows, hits, tallies, history = [], {}, {}, []
     for strategy, shift in (("scratch", -0.2), ("frozen", 0.1), ("finetune", 0.05)):
         for n, k in SIZES:
             cell = {"strategy": strategy, "samples": n, "angles": k, "photos": n * k}
             accuracy = 0.85 + shift - (n * k) ** -0.6
-            hits[strategy, n, k] = rng.random((3, len(shown))) < accuracy
+            right = rng.random((3, len(shown))) < accuracy
+            hits[strategy, n, k] = right.astype(float)
+            tallies[strategy, n, k] = of_two_classes(right, shown)
             scores = dict.fromkeys(("balanced_accuracy", "macro_f1"), accuracy)
             rows.append(cell | scores | {"seeds": 3, "log_loss": 0.5, "ece": 0.1})
-            rows[-1]["accuracy"] = hits[strategy, n, k].mean()
+            rows[-1]["accuracy"] = right.mean()
             history += [
                 cell | {"seed": seed, "step": step, "epoch": step / 10, "learning_rate": 0.1,
                         "train_loss": 0.5, "val_loss": 1 / step, "val_accuracy": accuracy,
@@ -59,16 +73,18 @@ def make_results() -> tuple[dict[str, pd.DataFrame], Answer]:
                 for seed in range(3) for step in (10, 20, 30)
             ]  # fmt: skip
     scores = pd.DataFrame(rows)
-    learnings = learn_all(scores, hits, shown, 200, rng)
+    learnings = learn_all(scores, tallies, METRICS[metric], 200, rng)
     wanted = AnswerSettings(
-        tolerance=0.01, target_accuracy=0.9, cost_per_sample=1.0, cost_per_photo=0.1,
-        replicates=200, reference={},
+        metric=metric, tolerance=0.01, target_accuracy=0.9, cost_per_sample=1.0,
+        cost_per_photo=0.1, replicates=200, reference={},
     )  # fmt: skip
     unsettled = {"scratch": ["train.scratch.epochs"], "frozen": [], "finetune": []}
-    answer = answer_study(learnings, 0.5, wanted, unsettled, 0.5, len(LABELS))
+    answer = answer_study(learnings, 0.5, wanted, unsettled, 0.5)
     views = [
         view for own in learnings
-        for view in accuracy_by_views(own, rng.random((4, 3, 40)) < 0.8, np.arange(40))
+        for view in score_by_views(
+            own, [of_two_classes(right, np.arange(40)) for right in rng.random((4, 3, 40)) < 0.8]
+        )
     ]  # fmt: skip
     confusion = [
         {"strategy": s, "samples": n, "angles": k, "photos": n * k, "actual": actual,
@@ -85,7 +101,7 @@ def make_results() -> tuple[dict[str, pd.DataFrame], Answer]:
             "curve": with_intervals(scores, learnings),
             "confusion": pd.DataFrame(confusion),
             "history": pd.DataFrame(history),
-            "views": as_table(views, VIEWS),
+            "views": as_table(views, metric, metrics_tables(metric)["views"]),
         }
     )
     return results, answer
@@ -130,15 +146,16 @@ def make_page(
     confusion: pd.DataFrame | None = None,
     tested: int = 160,
     suspects: int = 3,
+    metric: str = "accuracy",
     **gallery_of: int,
 ) -> str:
     """Render the page of a study whose names try to be markup."""
-    results, answer = make_results()
+    results, answer = make_results(metric)
     if confusion is not None:
         results["confusion"] = confusion
     classes = list(results["confusion"]["actual"].unique())
     if not certain:  # whether the best strategy beats guessing
-        answer = dataclasses.replace(answer, accuracy=Estimate(0.6, 0.4, 0.8))
+        answer = dataclasses.replace(answer, score=Estimate(0.6, 0.4, 0.8))
     for name, figure in charts.draw_all(results, {}, answer).items():
         charts.save(figure, folder / f"{name}.svg")
     model = {
@@ -341,6 +358,22 @@ def test_a_study_without_an_answer_says_so_and_nothing_is_left_empty(tmp_path: P
     assert html.count("No answer: ") == 1
     assert not re.search(r"<ul>\s*</ul>", html)
     assert not re.search(r"</h2>\s*(<h2|</section)", html)
+
+
+@pytest.mark.parametrize("metric", ["balanced_accuracy", "macro_f1"])
+def test_the_page_speaks_of_the_metric_of_the_answer(metric: str, tmp_path: Path) -> None:
+    html, name = make_page(tmp_path, metric=metric), METRICS[metric].name
+    read = Reader(html)
+    shown = " ".join([read.text, *(image["alt"] for image in read.each("img"))])
+    assert f"with all 128 photos it got a {name} of " in shown
+    assert f"{name[0].upper()}{name[1:]} by size" in shown
+    assert shown.count(f"Test {name} ") == 2
+    charts = [(tmp_path / f"{chart}.svg").read_text(encoding="utf-8") for chart in CHARTS]
+    assert all(name in svg for svg in charts)
+    for text in (shown, *charts):
+        others = re.sub("balanced accuracy|Validation loss and accuracy", "", text, flags=re.I)
+        others = others.replace("Every run's validation loss and accuracy", "")
+        assert "accuracy" not in others.lower()
 
 
 # ---- of a study ---------------------------------------------------------------------

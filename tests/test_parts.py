@@ -1,25 +1,28 @@
 """Accuracy by class and by angle, gains by class, rules of thumb: on studies made to order."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from shotcount.findings import tables
 from shotcount.findings.answer import Answer, answer_study
 from shotcount.findings.learning import Learning, learn_all
 from shotcount.findings.parts import Hits, accuracy_by_angle, accuracy_by_class, gains_by_class
 from shotcount.findings.plan import Rule, rules_of_thumb
 from shotcount.findings.settings import AnswerSettings
 from shotcount.findings.study import details, parts
+from shotcount.findings.tables import metrics_tables
 from shotcount.report.next import angle_table, class_table, what_next
 from shotcount.report.numbers import next_class
+from shotcount.scoring.tallies import Tally
+from shotcount.uncertainty.metrics import METRICS
 from shotcount.uncertainty.writing import escaped
 
 Cell = tuple[str, int, int]
 WANTED = AnswerSettings(
-    tolerance=0.01, target_accuracy=0.9, cost_per_sample=1.0, cost_per_photo=0.1,
+    metric="accuracy", tolerance=0.01, target_accuracy=0.9, cost_per_sample=1.0, cost_per_photo=0.1,
     replicates=300, reference={},
 )  # fmt: skip
 
@@ -60,8 +63,19 @@ def learn(hits: dict[Cell, np.ndarray], photos: pd.DataFrame) -> list[Learning]:
             for (s, n, k), right in hits.items()
         ]
     )
-    shown = photos["sample"].to_numpy()
-    return learn_all(scores, hits, shown, WANTED.replicates, np.random.default_rng(0))
+    labels = sorted(photos["label"].unique())
+    tallies = {cell: tally_named(right, photos, labels) for cell, right in hits.items()}
+    rng = np.random.default_rng(0)
+    return learn_all(scores, tallies, METRICS["accuracy"], WANTED.replicates, rng)
+
+
+def tally_named(right: np.ndarray, photos: pd.DataFrame, labels: list[str]) -> Tally:
+    """Tally hits; what is wrong is named as the next class."""
+    seed, photo = np.nonzero(~np.isnan(right))
+    actual = pd.Index(labels).get_indexer(photos["label"])[photo]
+    named = np.where(right[seed, photo] == 1, actual, (actual + 1) % len(labels))
+    sample = pd.factorize(photos["sample"], sort=True)[0][photo]
+    return Tally(seed, sample, actual, named, np.ones(len(seed), np.uint8), len(labels))
 
 
 def analyse(
@@ -70,7 +84,7 @@ def analyse(
     learnings = learn(hits, photos)
     unsettled: dict[str, list[str]] = {own.strategy: [] for own in learnings}
     count = photos["label"].nunique()
-    answer = answer_study(learnings, 1 / count, WANTED, unsettled, 0.65, count)
+    answer = answer_study(learnings, 1 / count, WANTED, unsettled, 0.65)
     return details(learnings, answer) | parts(learnings, answer, of(hits), photos, 0), answer
 
 
@@ -273,7 +287,8 @@ def test_many_angles_show_the_hardest_and_the_easiest() -> None:
 def rules(sizes: dict[Cell, float], classes: int = 2) -> list[Rule]:
     photos = make_photos({"cup": 40, "shell": 40})
     learnings = learn({cell: make_hits(photos, p) for cell, p in sizes.items()}, photos)
-    return rules_of_thumb(learnings[0], learnings, classes)
+    tallies = [replace(tally, classes=classes) for tally in learnings[0].tallies]
+    return rules_of_thumb(replace(learnings[0], tallies=tallies), learnings)
 
 
 def test_a_rule_is_measured_where_the_study_has_that_cell() -> None:
@@ -313,5 +328,5 @@ def test_tables_have_their_columns_and_no_gaps() -> None:
     hits = {("frozen", n, 5): make_hits(photos, 0.8) for n in (10, 20)}
     table, _ = analyse(hits, photos)
     for name in ("classes", "gains", "angles"):
-        assert list(table[name]) == list(tables.METRICS[name])
+        assert list(table[name]) == list(metrics_tables("accuracy")[name])
         assert not table[name].isna().any().any()

@@ -13,8 +13,10 @@ import torchvision
 from conftest import Clone, copy_of, make_collection
 
 from shotcount.core import tables
-from shotcount.findings.tables import CURVE, METRICS
+from shotcount.findings.tables import metrics_tables
 from shotcount.scoring import predictions
+
+METRICS = metrics_tables("accuracy")
 
 
 def test_committed_lock_is_in_step_with_code_and_params(tmp_path: Path) -> None:
@@ -28,7 +30,7 @@ def test_committed_lock_is_in_step_with_code_and_params(tmp_path: Path) -> None:
 
 
 def test_curve_has_every_cell_with_its_interval(study: Clone) -> None:
-    curve = study.table("metrics/curve.csv", CURVE)
+    curve = study.table("metrics/curve.csv", METRICS["curve"])
     for strategy, cells in curve.groupby("strategy"):
         sizes = {(4, 1, 4), (4, 3, 12), (8, 1, 8), (8, 3, 24)}
         further = {(4, 2, 8), (8, 2, 16)} if strategy == "frozen" else set()
@@ -54,7 +56,7 @@ def test_splits_are_by_sample_and_subsets_are_of_the_training_split(study: Clone
 def test_predictions_are_of_the_test_split_and_give_the_scores(study: Clone) -> None:
     test = study.table("data/splits/test", tables.SPLIT)
     columns = predictions.prediction_columns(["natural", "plastic"])
-    curve = study.table("metrics/curve.csv", CURVE)
+    curve = study.table("metrics/curve.csv", METRICS["curve"])
     for strategy in ("scratch", "frozen", "finetune"):
         cells = curve[curve["strategy"] == strategy]
         folder = study.folder / f"data/evaluation/{strategy}/predictions"
@@ -139,7 +141,7 @@ def test_a_new_size_runs_its_new_cells_alone(own: Clone) -> None:
         "train@frozen-1.0-2",
         "train_grid",  # which leaves these to them, and has none left
     }
-    assert len(own.table("metrics/curve.csv", CURVE)) == 6
+    assert len(own.table("metrics/curve.csv", METRICS["curve"])) == 6
 
 
 @pytest.mark.parametrize(
@@ -185,7 +187,7 @@ def test_the_blogs_study_runs_on_own_photos(tmp_path: Path) -> None:
     ran = clone.stages(clone.run("dvc", "exp", "run", warm=False))
     assert "data/dvc.yaml:demo" not in ran
     assert not (clone.folder / "data/demo").exists()
-    curve = clone.table("metrics/curve.csv", CURVE)
+    curve = clone.table("metrics/curve.csv", METRICS["curve"])
     assert set(curve["photos"]) == {12, 24}
     # Red and blue photos: colour alone tells the classes apart, even to random features.
     frozen = curve[(curve["strategy"] == "frozen") & (curve["photos"] == 24)]

@@ -138,10 +138,24 @@ def test_averaging_views_mends_photos_that_mislead() -> None:
     )
 
 
-def test_views_are_as_many_as_every_sample_has() -> None:
+@pytest.mark.parametrize(("samples", "views"), [(["s3"], 5), (["s1", "s2", "s3", "s4"], 1)])
+def test_views_are_as_many_as_most_samples_have(samples: list[str], views: int) -> None:
     predictions = predict(0.9, wrong=1)
-    fewer = predictions[~((predictions["sample"] == "s3") & (predictions["photo"] > 32))]
-    right, _ = right_by_views(fewer, CLASSES, np.random.default_rng(0), orders=3)
-    assert right.shape == (3, 2, 6)
+    further = predictions["sample"].isin(samples) & (predictions["photo"] % 10 > 0)
+    right, _ = right_by_views(predictions[~further], CLASSES, np.random.default_rng(0), orders=3)
+    assert right.shape == (views, 2, 6)
     assert (right[:, :, 0] == 0).all()
     assert (right[:, :, 1:] == 1).all()
+
+
+def test_a_sample_with_fewer_photos_is_judged_by_all_that_it_has() -> None:
+    predictions = predict(0.9)
+    columns = [probability(label) for label in CLASSES]
+    first = predictions["photo"] == 30  # of s3: misled, more surely than the second is right
+    predictions.loc[first, columns] = [0.005, 0.99, 0.005]
+    fewer = predictions[~((predictions["sample"] == "s3") & (predictions["photo"] > 31))]
+    right, _ = right_by_views(fewer, CLASSES, np.random.default_rng(0), orders=200)
+    one, *more = right[:, 0, 3]
+    assert one == pytest.approx(0.5, abs=0.1)
+    assert more == [0, 0, 0, 0]
+    assert (right[:, :, [0, 1, 2, 4, 5]] == 1).all()

@@ -23,7 +23,8 @@ from shotcount.findings import answer, compare, learning
 from shotcount.params import Params
 from shotcount.photos import decoding, preparing
 from shotcount.sampling import splits, subsets
-from shotcount.scoring import predictions, scores, views
+from shotcount.scoring import predictions, scores, tallies, views
+from shotcount.uncertainty.metrics import METRICS
 
 ROOT = Path(__file__).resolve().parents[1]
 CLASSES = ["plastic", "stone"]
@@ -86,21 +87,20 @@ def through_tables(
     assert half.groupby("seed").size().nunique() == 1
     del manifest, draws, half
 
-    hits, scored = {}, []
+    counted, scored = {}, []
     for n, k, accuracy in ((1, 1, 0.7), (1, 10, 0.75), (2, 1, 0.8), (2, 10, 0.85)):
         run = make_predictions(parts["test"], seeds, accuracy)
         cell = {"strategy": "frozen", "samples": n, "angles": k, "photos": n * k}
         scored.append(cell | do(scores.score, run, CLASSES, what=" of a cell"))
         do(scores.confusion, run, CLASSES, what=" of a cell")
-        hits["frozen", n, k], shown = do(predictions.hits, run, CLASSES, what=" of a cell")
+        counted["frozen", n, k] = do(tallies.tally, run, CLASSES, what=" of a cell")
     run = keep("predictions", run, predictions.prediction_columns(CLASSES))
-    seen = do(views.right_by_views, run, CLASSES, rng)
+    seen, _ = do(views.tally_by_views, run, CLASSES, rng)
     cells, replicates = pd.DataFrame(scored), params.answer.replicates
-    learned = do(learning.learn_all, cells, hits, shown, replicates, rng, what=", 4 cells")
-    do(compare.accuracy_by_views, learned[0], *seen)
-    return seconds, do(
-        answer.answer_study, learned, 0.5, params.answer, {"frozen": []}, 0.65, len(CLASSES)
-    )
+    metric = METRICS[params.answer.metric]
+    learned = do(learning.learn_all, cells, counted, metric, replicates, rng, what=", 4 cells")
+    do(compare.score_by_views, learned[0], seen)
+    return seconds, do(answer.answer_study, learned, 0.5, params.answer, {"frozen": []}, 0.65)
 
 
 if __name__ == "__main__":
@@ -108,4 +108,4 @@ if __name__ == "__main__":
     # Not getrusage's figure, which counts what the parent held when it forked.
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     most = int(status.partition("VmHWM:")[2].split()[0]) / 1024
-    print(json.dumps([seconds, vars(reached.accuracy), most]))
+    print(json.dumps([seconds, vars(reached.score), most]))

@@ -21,8 +21,10 @@ from shotcount.core.seeds import seed_for
 from shotcount.findings.curves import effective_photos
 from shotcount.findings.learning import Learning, expected, learn, measured, redundancy
 from shotcount.findings.plan import extrapolate, find_enough
+from shotcount.scoring.tallies import Tally
 from shotcount.uncertainty.bootstrap import bootstrap_mean, resample
 from shotcount.uncertainty.intervals import Estimate
+from shotcount.uncertainty.metrics import METRICS
 from shotcount.uncertainty.writing import markdown_table
 
 
@@ -84,15 +86,28 @@ def simulate(truth: Truth, design: Design, rng: np.random.Generator) -> np.ndarr
     return np.asarray(right).reshape(*shape[:2], -1)
 
 
+def tally_hits(right: np.ndarray, shown: np.ndarray) -> Tally:
+    """Tally whether each seed was right (seeds, photos) on photos that show the samples `shown`.
+
+    NaN where the seed didn't test the photo.
+    """
+    seed, photo = np.nonzero(~np.isnan(right))
+    sample = np.unique(shown, return_inverse=True)[1][photo]
+    ones = np.ones(len(seed), np.int64)
+    return Tally(seed, sample, actual=ones, named=right[seed, photo] * 1, times=ones, classes=2)
+
+
 def analyse(design: Design, right: np.ndarray, rng: np.random.Generator) -> Learning:
     """Analyse a simulated study as the pipeline analyses a real one."""
     sizes = list(product(design.samples, design.angles))
     cells = pd.DataFrame(sizes, columns=["samples", "angles"])
     cells = cells.assign(strategy="frozen", photos=cells["samples"] * cells["angles"])
-    hits = {("frozen", *size): cell for size, cell in zip(sizes, right, strict=True)}
     shown = np.repeat(np.arange(design.test_samples), design.test_angles)
+    tallies = {
+        ("frozen", *size): tally_hits(cell, shown) for size, cell in zip(sizes, right, strict=True)
+    }
     resamples = resample(design.test_samples, [design.seeds], design.replicates, rng)[0]
-    return learn(cells, hits, shown, resamples)
+    return learn(cells, tallies, METRICS["accuracy"], resamples)
 
 
 def covered(truth: Truth, design: Design, simulation: int) -> dict[str, float]:

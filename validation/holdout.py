@@ -22,6 +22,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pandas as pd
 import torch
+from calibration import tally_hits
 from scipy.special import softmax
 
 from shotcount.core import tables
@@ -44,6 +45,7 @@ from shotcount.scoring.predictions import class_indices
 from shotcount.training.strategies import Examples
 from shotcount.uncertainty.bootstrap import resample
 from shotcount.uncertainty.intervals import interval
+from shotcount.uncertainty.metrics import METRICS
 from shotcount.uncertainty.writing import markdown_table
 
 CPU = torch.device("cpu")
@@ -127,7 +129,9 @@ def learn_from_half(
     cells = cells.assign(strategy="frozen", photos=cells["samples"] * cells["angles"])
     rng = np.random.default_rng(seed_for("holdout", split))
     resamples = resample(test["sample"].nunique(), [seeds], 1000, rng)[0]
-    learning = learn(cells, hits, test["sample"].to_numpy(), resamples)
+    shown = test["sample"].to_numpy()
+    tallies = {cell: tally_hits(right, shown) for cell, right in hits.items()}
+    learning = learn(cells, tallies, METRICS["accuracy"], resamples)
     return learning, (samples, angles), hits["frozen", samples, angles]
 
 

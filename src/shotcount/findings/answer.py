@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from shotcount.findings.compare import Comparison, common_largest, compare_strategies
+from shotcount.findings.compare import Comparison, choose_strategy, compare_strategies
 from shotcount.findings.learning import Learning, redundancy
 from shotcount.findings.plan import (
     Enough,
@@ -19,17 +19,20 @@ from shotcount.findings.plan import (
 )
 from shotcount.findings.settings import AnswerSettings
 from shotcount.uncertainty.intervals import Estimate
+from shotcount.uncertainty.metrics import Metric
 
 
 @dataclass(frozen=True)
 class Answer:
     """The answer, and the settings that it depends on."""
 
-    strategy: str  # with the highest accuracy on the largest subset that all have
-    accuracy: Estimate
+    metric: Metric  # of every score below
+    strategy: str  # with the highest score on the largest subset that all have
+    score: Estimate  # its interval allows for the choice among the strategies
+    optimism: float  # by how much the choice makes the score too high
     comparisons: list[Comparison]
     unsettled: dict[str, list[str]]  # by strategy: parameters that kept it from converging
-    guessing: float  # accuracy of always naming the commonest class
+    guessing: float  # score of always naming the commonest class
     tolerance: float
     enough: Enough
     redundancies: dict[str, Estimate | None]  # by strategy
@@ -40,9 +43,11 @@ class Answer:
     trained_share: float  # of the samples: the others are needed for validation and tests
     ceiling: Estimate | None
     extrapolates: bool  # whether there are enough cells for a curve
-    smallest: float  # measured accuracy on the strategy's smallest subset
+    smallest: float  # measured score on the strategy's smallest subset
     most_angles: int
     rules: list[Rule]
+    imbalance: float  # samples of the commonest class for one of the rarest
+    balanced: "Answer | None" = None  # by balanced accuracy, where that may be another answer
 
     def in_all(self, training: int) -> int:
         """Return how many samples to photograph so that so many are left for training."""
@@ -55,23 +60,23 @@ def answer_study(
     wanted: AnswerSettings,
     unsettled: Mapping[str, list[str]],
     trained_share: float,
-    classes: int,
 ) -> Answer:
     """Choose the best strategy; find how many photos it needs and what more would bring.
 
     `unsettled` has the result of `why_unsettled` for each strategy; `trained_share` is the share of
-    the collection's samples that can be trained on, `classes` the number of its classes. The target
-    `auto` is one point above the accuracy on the largest subset: what the next photos could bring.
+    the collection's samples that can be trained on. The target `auto` is one point above the
+    score on the largest subset: what the next photos could bring.
     """
-    at = common_largest(learnings)
-    best = min(learnings, key=lambda own: own.error[0, at[own.strategy]])
-    place = at[best.strategy]
+    choice = choose_strategy(learnings)
+    best = choice.best
     reached = float(1 - best.error[0, best.largest])
     auto = wanted.target_accuracy == "auto"
     target = min(round(reached + 0.01, 3), 1.0) if auto else float(wanted.target_accuracy)
     return Answer(
+        metric=best.metric,
         strategy=best.strategy,
-        accuracy=Estimate(float(1 - best.error[0, place]), *best.accuracy_intervals()[place]),
+        score=choice.score,
+        optimism=choice.optimism,
         comparisons=compare_strategies(learnings, unsettled),
         unsettled=dict(unsettled),
         guessing=guessing,
@@ -87,5 +92,6 @@ def answer_study(
         extrapolates=best.curves is not None,
         smallest=float(1 - best.error[0, best.photos.argmin()]),
         most_angles=int(best.angles.max()),
-        rules=rules_of_thumb(best, learnings, classes),
+        rules=rules_of_thumb(best, learnings),
+        imbalance=best.tallies[0].imbalance,
     )

@@ -1,6 +1,6 @@
 """Compare strategies, ways to spend equally many photos, and numbers of views."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 from typing import Any
@@ -10,8 +10,10 @@ import pandas as pd
 
 from shotcount.core import tables
 from shotcount.findings.learning import Learning, measured
-from shotcount.uncertainty.bootstrap import bootstrap_mean, difference
-from shotcount.uncertainty.intervals import Estimate, accuracy_interval, holm, p_value
+from shotcount.scoring.tallies import Tally
+from shotcount.uncertainty.bootstrap import difference
+from shotcount.uncertainty.intervals import Estimate, holm, p_value
+from shotcount.uncertainty.metrics import bootstrap_metric, metric_rows
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class Comparison:
 
     better: str
     worse: str
-    lead: Estimate  # difference of the accuracies
+    lead: Estimate  # difference of the metric
     p_holm: float  # adjusted for the number of comparisons
     settled: bool  # False: the worse one's training had not converged, so it might catch up
 
@@ -100,6 +102,47 @@ def common_largest(learnings: list[Learning]) -> dict[str, int]:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """The strategy with the highest score on the largest subset that all strategies have."""
+
+    best: Learning
+    score: Estimate
+    optimism: float  # by how much the score is too high, since the strategy was chosen by it
+
+
+def choose_strategy(learnings: list[Learning]) -> Choice:
+    """Choose the best strategy; its interval allows for the choice.
+
+    Chosen and measured on the same test samples, the best strategy owes part of its score to
+    chance. So every replicate chooses again, by the samples and seeds that it drew. Those that it
+    did not draw tell how its choice fares on what was not used for it (Tsamardinos, Greasidou and
+    Borboudakis, "Bootstrapping the out-of-sample predictions for efficient and accurate
+    cross-validation", Machine Learning 2018). There the strategy that the study chose has its own
+    score, on average over the replicates; so the optimism is how far it lies above the replicates'
+    choices. The interval is moved down by it. docs/calibration.md has its coverage.
+    """
+    at = common_largest(learnings)
+    scores = 1 - np.stack(
+        [own.error[:, at[own.strategy]] for own in learnings]
+    )  # (strategies, rows)
+    place = int(scores[:, 0].argmax())
+    with np.errstate(invalid="ignore"):  # a replicate may leave no tested sample: no number
+        unseen = np.vstack(
+            [
+                bootstrap_metric(
+                    [own.tallies[at[own.strategy]]], own.metric, own.resamples, undrawn=True
+                )
+                for own in learnings
+            ]
+        )
+    chosen = np.take_along_axis(unseen, scores[:, 1:].argmax(axis=0)[None], axis=0)[0]
+    optimism = max(float(np.nanmean(unseen[place] - chosen)), 0.0)
+    own = learnings[place].judge(scores[place])
+    score = Estimate(own.value, max(own.low - optimism, 0.0), own.high - optimism)
+    return Choice(learnings[place], score, optimism)
+
+
+@dataclass(frozen=True)
 class Trade:
     """Equally many photos: more samples from fewer angles, or fewer samples from more angles."""
 
@@ -109,7 +152,7 @@ class Trade:
     fewer_angles: int
     fewer_samples: int
     more_angles: int
-    gain: Estimate  # accuracy of the former minus that of the latter
+    gain: Estimate  # metric of the former minus that of the latter
 
 
 def equal_budgets(learning: Learning) -> list[Trade]:
@@ -134,23 +177,18 @@ def equal_budgets(learning: Learning) -> list[Trade]:
 
 
 @dataclass(frozen=True)
-class ViewsAccuracy:
-    """Accuracy for whole samples seen from several angles: a row of `tables.VIEWS`."""
+class Views:
+    """The metric for whole samples seen from several angles: a row of the table `views`."""
 
     strategy: str
     views: int
-    accuracy: Estimate
+    score: Estimate
 
 
-def accuracy_by_views(
-    learning: Learning, right: np.ndarray, samples: np.ndarray
-) -> list[ViewsAccuracy]:
-    """Return the accuracies, with intervals, from the results of `right_by_views`."""
-    replicates = bootstrap_mean(right, samples, learning.resamples)
-    values = np.nanmean(right, axis=(1, 2))
+def score_by_views(learning: Learning, tallies: Sequence[Tally]) -> list[Views]:
+    """Return the metric, with its interval, from the tallies of `tally_by_views`."""
+    scores = metric_rows(tallies, learning.metric, learning.resamples)
     return [
-        ViewsAccuracy(
-            learning.strategy, v, Estimate(float(mean), *accuracy_interval(r, learning.resamples))
-        )
-        for v, (mean, r) in enumerate(zip(values, replicates, strict=True), start=1)
+        Views(learning.strategy, views, learning.judge(rows))
+        for views, rows in enumerate(scores, start=1)
     ]

@@ -5,7 +5,8 @@ error(n, k) = c + a · g(m / unit),   m = n·k / (1 + (k − 1)·ρ)
 n samples from k angles each are worth m independent photos. The divisor is the design effect of
 cluster sampling (Kish, "Survey Sampling", 1965, section 5.4). ρ, the redundancy of angles, is 0
 where each further angle is as good as a new sample, and 1 where it adds nothing. g belongs to the
-family that extrapolates best.
+family that extrapolates best. Where some samples have fewer photos than others, k is their mean,
+photos / samples. This takes the samples for equally large, so m is slightly too high.
 """
 
 from collections.abc import Callable
@@ -110,8 +111,8 @@ class Curve:
 
 
 def vary(sizes: np.ndarray) -> bool:
-    """Whether the sizes differ."""
-    return len(np.unique(sizes)) > 1
+    """Whether the sizes, mostly whole numbers, differ by more than the odd photo of a sample."""
+    return len(np.unique(np.rint(sizes))) > 1
 
 
 def fit_curve(errors: np.ndarray, samples: np.ndarray, angles: np.ndarray, family: str) -> Curve:
@@ -130,6 +131,7 @@ def fit_curve(errors: np.ndarray, samples: np.ndarray, angles: np.ndarray, famil
     ----------
     errors : ndarray of shape (rows, cells)
     samples, angles : ndarray of shape (cells,)
+        Numbers of samples, and mean numbers of photos of each.
     family : str
         A key of `FAMILIES`.
     """

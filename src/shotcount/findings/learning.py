@@ -13,8 +13,10 @@ import numpy as np
 import pandas as pd
 
 from shotcount.findings.curves import Curves, fit_families, vary
-from shotcount.uncertainty.bootstrap import Resamples, bootstrap_mean, resample
+from shotcount.scoring.tallies import Tally
+from shotcount.uncertainty.bootstrap import Resamples, resample
 from shotcount.uncertainty.intervals import Estimate, accuracy_interval, interval
+from shotcount.uncertainty.metrics import Metric, metric_rows, trials
 
 VAGUE = 0.8  # a wider interval of the redundancy, which lies between 0 and 1, says nothing
 FEWEST_SEEDS = 3  # with two, intervals of the redundancy cover too rarely (docs/calibration.md)
@@ -48,7 +50,9 @@ class Learning:
     samples: np.ndarray  # (cells,)
     angles: np.ndarray  # (cells,)
     photos: np.ndarray  # (cells,) below samples x angles if some samples have fewer angles
-    error: np.ndarray  # (rows, cells) measured, and replicates
+    metric: Metric
+    tallies: list[Tally]  # of the cells
+    error: np.ndarray  # (rows, cells) 1 minus the metric: measured, and replicates
     resamples: Resamples
     curves: Curves | None  # None: too few cells
 
@@ -57,20 +61,30 @@ class Learning:
         """Index of the cell with the most photos."""
         return int(self.photos.argmax())
 
-    def accuracy_intervals(self) -> list[tuple[float, float]]:
-        """Return the 95 % interval of each cell's measured accuracy."""
-        return [accuracy_interval(1 - cell, self.resamples) for cell in self.error[1:].T]
+    @property
+    def mean_angles(self) -> np.ndarray:
+        """Photos of a sample (cells,), on average."""
+        return np.asarray(self.photos / self.samples)
+
+    def judge(self, rows: np.ndarray) -> Estimate:
+        """Return row 0 of the metric with the interval of the other rows."""
+        ends = accuracy_interval(
+            rows[1:], self.resamples, trials=trials(self.tallies[0], self.metric)
+        )
+        return Estimate(float(rows[0]), *ends)
 
     @property
     def smoothed(self) -> np.ndarray:
         """Error (rows, cells) on the curve; without a curve, as measured."""
-        return self.error if self.curves is None else self.curves.error(self.samples, self.angles)
+        if self.curves is None:
+            return self.error
+        return self.curves.error(self.samples, self.mean_angles)
 
 
 def learn_all(
     scores: pd.DataFrame,
-    hits: Mapping[tuple[str, int, int], np.ndarray],
-    shown: np.ndarray,
+    tallies: Mapping[tuple[str, int, int], Tally],
+    metric: Metric,
     replicates: int,
     rng: np.random.Generator,
 ) -> list[Learning]:
@@ -80,28 +94,27 @@ def learn_all(
     ----------
     scores : DataFrame
         With the columns `SCORES` of scoring.scores.
-    hits : mapping of (strategy, samples, angles) to ndarray of shape (seeds, photos)
-        Whether each seed predicted each test photo correctly, as scoring.predictions.hits gives it.
-    shown : ndarray of shape (photos,)
-        The sample that each test photo shows.
+    tallies : mapping of (strategy, samples, angles) to Tally
+        What the seeds of each cell named.
+    metric : Metric
+        What the curve is of.
     replicates : int
         Number of bootstrap replicates.
     rng : numpy.random.Generator
     """
     seeds = scores.drop_duplicates("strategy").set_index("strategy")["seeds"]
-    any_cell = next(iter(hits.values()))  # a seed tests the same photos in every cell
-    folds = bool(np.isnan(any_cell).any())
-    resamples = resample(len(np.unique(shown)), list(seeds), replicates, rng, folds)
+    tested = next(iter(tallies.values()))  # a seed tests the same photos in every cell
+    resamples = resample(tested.samples, list(seeds), replicates, rng, tested.in_folds)
     return [
-        learn(scores[scores["strategy"] == strategy], hits, shown, own)
+        learn(scores[scores["strategy"] == strategy], tallies, metric, own)
         for strategy, own in zip(seeds.index, resamples, strict=True)
     ]
 
 
 def learn(
     cells: pd.DataFrame,
-    hits: Mapping[tuple[str, int, int], np.ndarray],
-    shown: np.ndarray,
+    tallies: Mapping[tuple[str, int, int], Tally],
+    metric: Metric,
     resamples: Resamples,
 ) -> Learning:
     """Bootstrap the cells of one strategy and fit its learning curve.
@@ -110,22 +123,20 @@ def learn(
     """
     strategy = str(cells["strategy"].iloc[0])
     samples, angles, photos = (cells[name].to_numpy() for name in ("samples", "angles", "photos"))
-    right = np.stack([hits[strategy, n, k] for n, k in zip(samples, angles, strict=True)])
-    error = np.vstack(
-        [1 - np.nanmean(right, axis=(1, 2)), 1 - bootstrap_mean(right, shown, resamples).T]
-    )
-    curves = fit_families(error, samples, angles)
-    return Learning(strategy, samples, angles, photos, error, resamples, curves)
+    own = [tallies[strategy, n, k] for n, k in zip(samples, angles, strict=True)]
+    error = 1 - metric_rows(own, metric, resamples).T
+    curves = fit_families(error, samples, photos / samples)
+    return Learning(strategy, samples, angles, photos, metric, own, error, resamples, curves)
 
 
 def with_intervals(scores: pd.DataFrame, learnings: Sequence[Learning]) -> pd.DataFrame:
-    """Add the 95 % interval of each cell's accuracy to its scores, as in `tables.CURVE`."""
-    ends = [
-        {"strategy": own.strategy, "samples": n, "angles": k}
-        | dict(zip(("accuracy_low", "accuracy_high"), cell, strict=True))
-        for own in learnings
-        for n, k, cell in zip(own.samples, own.angles, own.accuracy_intervals(), strict=True)
-    ]
+    """Add the 95 % interval of the metric to each cell's scores."""
+    ends = []
+    for own in learnings:
+        for n, k, cell in zip(own.samples, own.angles, own.error.T, strict=True):
+            e, key = own.judge(1 - cell), own.metric.key
+            row = {"strategy": own.strategy, "samples": n, "angles": k}
+            ends.append(row | {f"{key}_low": e.low, f"{key}_high": e.high})
     return scores.merge(pd.DataFrame(ends), on=["strategy", "samples", "angles"])
 
 
@@ -145,7 +156,7 @@ def redundancy(learning: Learning) -> Estimate | None:
     or where the interval is wider than `VAGUE`.
     """
     curves = learning.curves
-    both = vary(learning.samples) and vary(learning.angles)
+    both = vary(learning.samples) and vary(learning.mean_angles)
     seeds = learning.resamples.seeds[0].shape[1]
     if curves is None or not both or seeds < FEWEST_SEEDS or not falls(learning):
         return None

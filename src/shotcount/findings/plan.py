@@ -1,4 +1,4 @@
-"""How many photos are enough, what more would bring, the cheapest way to a target accuracy."""
+"""How many photos are enough, what more would bring, the cheapest way to a target."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Enough:
     angles: int
     photos: Estimate
     at_all_samples: Estimate  # angles that are enough if all samples are used
-    loss: Estimate  # expected accuracy of the largest subset minus that of this one
+    loss: Estimate  # expected score of the largest subset minus that of this one
     largest: int  # photos
     shown: bool  # whether the loss's whole interval is within the tolerance; if not, a best guess
     # Samples to test for that, if the loss is as expected; may be infinite. It rests on an estimate
@@ -27,11 +27,11 @@ class Enough:
 
 
 def find_enough(learning: Learning, tolerance: float) -> Enough:
-    """Find the smallest subset whose expected accuracy is within `tolerance` of the largest's.
+    """Find the smallest subset whose expected score is within `tolerance` of the largest's.
 
     The result is the smallest subset whose loss is within tolerance in half of the replicates.
     Each replicate also chooses its own subset; their photos give the interval. Assumes that the
-    curve's form holds between the cells. Without a curve, measured accuracies are compared, and the
+    curve's form holds between the cells. Without a curve, measured scores are compared, and the
     loss of the chosen subset looks smaller than it is.
 
     Half of the replicates make a best guess. It is shown to be enough only if the upper end of the
@@ -69,9 +69,9 @@ class More:
     """What a subset larger than any in the study is expected to bring."""
 
     samples: int
-    angles: int
-    accuracy: Estimate
-    gain: Estimate  # accuracy minus that of the largest subset
+    angles: float  # on average
+    score: Estimate  # by the metric
+    gain: Estimate  # score minus that of the largest subset
 
 
 def extrapolate(learning: Learning, samples: int, angles: int) -> More | None:
@@ -80,22 +80,22 @@ def extrapolate(learning: Learning, samples: int, angles: int) -> More | None:
     Assumes that the chosen families hold beyond the study (Mahmood et al., CVPR 2022).
     None without a curve, or if an axis that would grow does not vary in the study.
     """
-    grown = ((samples, learning.samples), (angles, learning.angles))
+    grown = ((samples, learning.samples), (angles, learning.mean_angles))
     if learning.curves is None or any(factor > 1 and not vary(axis) for factor, axis in grown):
         return None
-    size = samples * learning.samples.max(), angles * learning.angles.max()
+    size = samples * learning.samples.max(), angles * learning.mean_angles[learning.largest]
     error = learning.curves.error(*(np.array([count]) for count in size))[:, 0]
     return More(
         samples=int(size[0]),
-        angles=int(size[1]),
-        accuracy=expected(1 - error, learning.resamples),
+        angles=round(float(size[1]), 1),
+        score=expected(1 - error, learning.resamples),
         gain=expected(learning.smoothed[:, learning.largest] - error, learning.resamples),
     )
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The cheapest samples x angles that are expected to reach a target accuracy."""
+    """The cheapest samples x angles that are expected to reach a target."""
 
     samples: int
     angles: int
@@ -125,8 +125,9 @@ def find_plan(
         return None
     effective = curves.photos_for(1 - target)
     rho = float(lower_median(curves.redundancy[1:]))
-    most = 2 * learning.angles.max() if vary(learning.angles) else learning.angles.max()
-    angles = np.arange(learning.angles.min(), most + 1)
+    studied = learning.mean_angles
+    most = (2 if vary(studied) else 1) * studied[learning.largest]
+    angles = np.arange(round(studied.min()), round(most) + 1)
     worth = angles / (1 + (angles - 1) * curves.redundancy[:, None])  # (rows, angles) per sample
     needed = np.maximum(np.ceil(effective[:, None] / worth - 1e-9), learning.samples.min())
     samples = lower_median(needed[1:])
@@ -148,7 +149,7 @@ def find_plan(
 
 
 def find_ceiling(learning: Learning) -> Estimate | None:
-    """Return the accuracy with endless photos; None without a curve."""
+    """Return the metric with endless photos; None without a curve."""
     if learning.curves is None:
         return None
     return expected(1 - learning.curves.ceiling_error, learning.resamples)
@@ -156,13 +157,13 @@ def find_ceiling(learning: Learning) -> Estimate | None:
 
 @dataclass(frozen=True)
 class Point:
-    """A point on a fitted curve: a row of `tables.FITTED`."""
+    """A point on a fitted curve: a row of the table `fitted`."""
 
     strategy: str
     samples: int
     angles: int
     photos: int
-    accuracy: Estimate
+    score: Estimate
     extrapolated: bool  # beyond the study's samples or angles
 
 
@@ -174,9 +175,9 @@ def trace_curve(learning: Learning) -> list[Point]:
     """
     if learning.curves is None:
         return []
-    counts, most = np.unique(learning.samples), int(learning.angles.max())
+    counts, most = np.unique(learning.samples), round(learning.mean_angles[learning.largest])
     full = int(counts.max())
-    if vary(learning.angles):
+    if vary(learning.mean_angles):
         sizes = [(n, k) for n in counts for k in range(1, most + 1)]
         sizes += [(full, k) for k in range(most + 1, 2 * most + 1)]
         sizes += [(2 * full, k) for k in range(1, most + 1) if vary(learning.samples)]
@@ -184,7 +185,7 @@ def trace_curve(learning: Learning) -> list[Point]:
         between = np.geomspace(counts.min(), 2 * full, 30).astype(int)
         sizes = [(n, most) for n in np.union1d(between, counts)]
     samples, angles = np.array(sizes).T
-    accuracy = 1 - learning.curves.error(samples, angles)
+    score = 1 - learning.curves.error(samples, angles)
     return [
         Point(
             learning.strategy,
@@ -194,7 +195,7 @@ def trace_curve(learning: Learning) -> list[Point]:
             expected(rows, learning.resamples),
             bool(n > full or k > most),
         )
-        for n, k, rows in zip(samples, angles, accuracy.T, strict=True)
+        for n, k, rows in zip(samples, angles, score.T, strict=True)
     ]
 
 
@@ -211,7 +212,7 @@ class Rule:
     measured: bool  # else it is read from the curve
 
 
-def rules_of_thumb(best: Learning, learnings: Sequence[Learning], classes: int) -> list[Rule]:
+def rules_of_thumb(best: Learning, learnings: Sequence[Learning]) -> list[Rule]:
     """Return what to expect of two sizes that are often recommended.
 
     They are 50 samples of each class and 1,000 photos of each class, both from as many angles as
@@ -219,8 +220,8 @@ def rules_of_thumb(best: Learning, learnings: Sequence[Learning], classes: int) 
     has none, that of the first strategy with one. A curve says nothing of fewer samples than
     studied, nor of more than twice as many.
     """
-    angles = int(best.angles.max())
-    of_each = best.photos[best.largest] / best.samples[best.largest]  # samples may lack angles
+    angles, classes = int(best.angles.max()), best.tallies[0].classes
+    of_each = best.mean_angles[best.largest]
     sizes = {
         "50 samples a class": 50 * classes,
         "1,000 photos a class": round(1000 * classes / of_each),
@@ -231,12 +232,11 @@ def rules_of_thumb(best: Learning, learnings: Sequence[Learning], classes: int) 
         own, score = best, None
         cell = np.flatnonzero((best.samples == samples) & (best.angles == angles))
         if len(cell):
-            ends = best.accuracy_intervals()[cell[0]]
-            score = Estimate(float(1 - best.error[0, cell[0]]), *ends)
+            score = best.judge(1 - best.error[:, cell[0]])
         elif fitted and fitted[0].curves is not None:
             own = fitted[0]
             if own.samples.min() <= samples <= 2 * own.samples.max():
-                error = fitted[0].curves.error(np.array([samples]), np.array([angles]))[:, 0]
+                error = fitted[0].curves.error(np.array([samples]), np.array([of_each]))[:, 0]
                 score = expected(1 - error, own.resamples)
         photos = round(samples * of_each)
         rules.append(Rule(name, samples, angles, photos, own.strategy, score, bool(len(cell))))

@@ -10,6 +10,7 @@ from shotcount.core.study import StrategyName
 
 
 class AnswerSettings(Section):
+    metric: Literal["accuracy", "balanced_accuracy", "macro_f1"]
     tolerance: Fraction
     target_accuracy: Fraction | Literal["auto"]
     cost_per_sample: NotNegative

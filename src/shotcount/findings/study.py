@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,19 @@ from shotcount.core import tables
 from shotcount.core.seeds import seed_for
 from shotcount.core.study import StudySettings, cell_folders
 from shotcount.findings.answer import Answer, answer_study
-from shotcount.findings.compare import accuracy_by_views, equal_budgets, why_unsettled
+from shotcount.findings.compare import equal_budgets, score_by_views, why_unsettled
 from shotcount.findings.learning import Learning, curve_parameters, learn_all, with_intervals
 from shotcount.findings.parts import Hits, accuracy_by_angle, accuracy_by_class, gains_by_class
 from shotcount.findings.plan import trace_curve
 from shotcount.findings.settings import AnswerSettings
-from shotcount.findings.tables import METRICS, as_table
+from shotcount.findings.tables import as_table, metrics_tables
 from shotcount.scoring.predictions import hits, prediction_columns, predictions_of
 from shotcount.scoring.scores import CONFUSION, SCORES
-from shotcount.scoring.views import right_by_views
+from shotcount.scoring.tallies import Tally, tally
+from shotcount.scoring.views import tally_by_views
+from shotcount.uncertainty.metrics import METRICS, Metric, guessing
+
+UNEQUAL = 5  # if a class has so many times the samples of another, accuracy alone misleads
 
 
 def training_results(
@@ -87,7 +92,7 @@ def study_results(
     Returns
     -------
     results : dict of str to DataFrame
-        The tables of `METRICS`, except for the history.
+        The tables of `metrics_tables`, except for the history.
     answer : Answer
     test : DataFrame
         The test photos: photo, sample, label and angle.
@@ -100,23 +105,23 @@ def study_results(
         path = predictions_of(evaluation / strategy, samples, angles)
         return tables.read(path, prediction_columns(classes))
 
-    right = {}
+    tallies = {}
     for cell in scores[["strategy", "samples", "angles"]].itertuples(index=False, name=None):
-        predictions = read(*cell)
-        right[cell], sample_of = hits(predictions, classes)
+        tallies[cell] = tally(predictions := read(*cell), classes)
     test = predictions[["photo", "sample", "label"]].drop_duplicates("photo").sort_values("photo")
     test = test.merge(manifest[["photo", "angle"]], on="photo", validate="1:1")
-    rng = np.random.default_rng(seed_for("answer", study.seed))
-    learnings = learn_all(scores, right, sample_of, wanted.replicates, rng)
-    guessing = test["label"].value_counts(normalize=True).max()
-    answer = answer_study(learnings, guessing, wanted, unsettled, trained_share, len(classes))
+    metric = METRICS[wanted.metric]
+    learn = partial(_answer, scores, tallies, wanted, study.seed, unsettled, trained_share)
+    learnings, answer = learn(metric)
+    if metric.key == "accuracy" and answer.imbalance >= UNEQUAL:
+        answer = replace(answer, balanced=learn(METRICS["balanced_accuracy"])[1])
     views = []
     for own in learnings:
         largest = own.strategy, own.samples[own.largest], own.angles[own.largest]
         rng = np.random.default_rng(seed_for("views", study.seed, own.strategy))
-        views += accuracy_by_views(own, *right_by_views(read(*largest), classes, rng))
+        views += score_by_views(own, tally_by_views(read(*largest), classes, rng)[0])
     results = {"curve": with_intervals(scores, learnings), "confusion": confusion}
-    results["views"] = as_table(views, METRICS["views"])
+    results["views"] = as_table(views, metric.key, metrics_tables(metric.key)["views"])
     made = parts(learnings, answer, _hits_of(read, classes), test, study.seed)
     return results | made | details(learnings, answer), answer, test
 
@@ -126,15 +131,31 @@ def _hits_of(read: Callable[[str, int, int], pd.DataFrame], classes: list[str]) 
     return cache(lambda *cell: hits(read(*cell), classes)[0])
 
 
+def _answer(
+    scores: pd.DataFrame,
+    tallies: Mapping[tuple[str, int, int], Tally],
+    wanted: AnswerSettings,
+    seed: int,
+    unsettled: Mapping[str, list[str]],
+    trained_share: float,
+    metric: Metric,
+) -> tuple[list[Learning], Answer]:
+    """Answer the study by a metric, always on the same resamples."""
+    rng = np.random.default_rng(seed_for("answer", seed))
+    learnings = learn_all(scores, tallies, metric, wanted.replicates, rng)
+    guessed = guessing(next(iter(tallies.values())), metric)
+    return learnings, answer_study(learnings, guessed, wanted, unsettled, trained_share)
+
+
 def details(learnings: list[Learning], answer: Answer) -> dict[str, pd.DataFrame]:
-    """Return the tables behind the answer, by their names in `METRICS`."""
+    """Return the tables behind the answer, by their names in `metrics_tables`."""
     rows: dict[str, Sequence[Any]] = {
         "comparisons": answer.comparisons,
         "fits": [row for own in learnings for row in curve_parameters(own)],
         "fitted": [row for own in learnings for row in trace_curve(own)],
         "equal_budgets": [row for own in learnings for row in equal_budgets(own)],
     }
-    return {name: as_table(made, METRICS[name]) for name, made in rows.items()}
+    return _as_tables(rows, answer)
 
 
 def parts(
@@ -144,7 +165,7 @@ def parts(
     test: pd.DataFrame,
     seed: int,
 ) -> dict[str, pd.DataFrame]:
-    """Return the tables of classes and angles, by their names in `METRICS`.
+    """Return the tables of classes and angles, by their names in `metrics_tables`.
 
     `right` tells whether the seeds of a cell predicted each test photo correctly; `test` are these
     photos, in the same order; `seed` is study.seed.
@@ -155,4 +176,9 @@ def parts(
         "gains": gains_by_class(best_first, right, test, seed),
         "angles": accuracy_by_angle(best_first[0], right, test, seed),
     }
-    return {name: as_table(made, METRICS[name]) for name, made in rows.items()}
+    return _as_tables(rows, answer)
+
+
+def _as_tables(rows: Mapping[str, Sequence[Any]], answer: Answer) -> dict[str, pd.DataFrame]:
+    key = answer.metric.key
+    return {name: as_table(made, key, metrics_tables(key)[name]) for name, made in rows.items()}

@@ -9,11 +9,10 @@ from shotcount.core.tables import CELL, HISTORY, Table
 from shotcount.scoring.scores import CONFUSION, SCORES
 from shotcount.uncertainty.intervals import Estimate
 
-CURVE: Table = SCORES | {"accuracy_low": "float64", "accuracy_high": "float64"}
 COMPARISONS: Table = {  # at the largest subset that all strategies have
     "better": "str",
     "worse": "str",
-    "lead": "float64",  # difference of the accuracies
+    "lead": "float64",  # difference of the metric
     "lead_low": "float64",
     "lead_high": "float64",
     "p_holm": "float64",
@@ -32,12 +31,6 @@ FITS: Table = {
     "value_low": "float64",
     "value_high": "float64",
 }
-FITTED: Table = CELL | {
-    "accuracy": "float64",
-    "accuracy_low": "float64",
-    "accuracy_high": "float64",
-    "extrapolated": "bool",
-}
 BUDGETS: Table = {  # pairs of cells with equally many photos
     "strategy": "str",
     "photos": "int64",
@@ -45,16 +38,9 @@ BUDGETS: Table = {  # pairs of cells with equally many photos
     "fewer_angles": "int64",
     "fewer_samples": "int64",
     "more_angles": "int64",
-    "gain": "float64",  # accuracy of the former minus that of the latter
+    "gain": "float64",  # metric of the former minus that of the latter
     "gain_low": "float64",
     "gain_high": "float64",
-}
-VIEWS: Table = {  # models of the largest subset
-    "strategy": "str",
-    "views": "int64",  # angles of a test sample whose predictions are averaged
-    "accuracy": "float64",  # for whole samples
-    "accuracy_low": "float64",
-    "accuracy_high": "float64",
 }
 CLASSES: Table = {  # the best strategy's largest cell; lowest accuracy first
     "strategy": "str",
@@ -87,28 +73,39 @@ ANGLES: Table = {  # the best strategy's largest cell; hardest first
     "difference_low": "float64",
     "difference_high": "float64",
 }
-METRICS: dict[str, Table] = {  # metrics/<name>.csv
-    "curve": CURVE,
-    "comparisons": COMPARISONS,
-    "fits": FITS,
-    "fitted": FITTED,
-    "equal_budgets": BUDGETS,
-    "views": VIEWS,
-    "classes": CLASSES,
-    "gains": GAINS,
-    "angles": ANGLES,
-    "confusion": CONFUSION,
-    "history": HISTORY,
-}
 
 
-def as_table(rows: Sequence[Any], columns: Table) -> pd.DataFrame:
-    """Write dataclasses as rows; an `Estimate` becomes the columns name, name_low, name_high."""
+def metrics_tables(metric: str) -> dict[str, Table]:
+    """Return the columns of metrics/<name>.csv in a study of this metric, a column of `SCORES`."""
+    with_ends = {metric: "float64", f"{metric}_low": "float64", f"{metric}_high": "float64"}
+    # Of whole samples, whose predictions of so many angles are averaged; largest subset
+    views = {"strategy": "str", "views": "int64"}
+    return {
+        "curve": SCORES | with_ends,
+        "comparisons": COMPARISONS,
+        "fits": FITS,
+        "fitted": CELL | with_ends | {"extrapolated": "bool"},
+        "equal_budgets": BUDGETS,
+        "views": views | with_ends,
+        "classes": CLASSES,
+        "gains": GAINS,
+        "angles": ANGLES,
+        "confusion": CONFUSION,
+        "history": HISTORY,
+    }
+
+
+def as_table(rows: Sequence[Any], metric: str, columns: Table) -> pd.DataFrame:
+    """Write dataclasses as rows; an `Estimate` becomes the columns name, name_low, name_high.
+
+    A field `score` is named as the metric.
+    """
     records = []
     for row in rows:
         record = dict(vars(row))
-        for name, e in vars(row).items():
+        for field, e in vars(row).items():
             if isinstance(e, Estimate):
+                name = metric if field == "score" else field
                 record |= {name: e.value, f"{name}_low": e.low, f"{name}_high": e.high}
         records.append(record)
     return pd.DataFrame(records, columns=list(columns))

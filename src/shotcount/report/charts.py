@@ -24,16 +24,16 @@ def draw_all(
     Parameters
     ----------
     results : mapping of str to DataFrame
-        The tables of `METRICS` in findings.tables.
-    reference : mapping of strategy to accuracy
-        Published accuracies; may be empty.
+        The tables of `metrics_tables` in findings.tables.
+    reference : mapping of strategy to float
+        Published values of the metric; may be empty.
     answer : Answer
     """
     curve, fitted = results["curve"], results["fitted"]
     return {
         "accuracy_vs_size": accuracy_vs_size(curve, fitted, reference, answer),
         "samples_and_angles": samples_and_angles(curve, fitted, answer),
-        "views_at_test_time": views_at_test_time(results["views"]),
+        "views_at_test_time": views_at_test_time(results["views"], answer.metric),
         "training_curves": training_curves(results["history"]),
     }
 

@@ -28,7 +28,7 @@ def what_next(results: Mapping[str, pd.DataFrame], answer: Answer, write: Write)
     Parameters
     ----------
     results : mapping of str to DataFrame
-        The tables of `METRICS` in findings.tables.
+        The tables of findings.tables.metrics_tables.
     answer : Answer
     write : callable
         Writes a name from the data.
@@ -87,7 +87,7 @@ def angle_table(angles: pd.DataFrame, write: Write) -> tuple[list[str], list[lis
 
 
 def _which_classes(gains: pd.DataFrame, answer: Answer, write: Write) -> str:
-    if answer.accuracy.low <= answer.guessing:
+    if answer.score.low <= answer.guessing:
         return "No class to photograph next can be named, since guessing isn't shown to be beaten."
     if not len(gains):
         return (

@@ -8,6 +8,7 @@ import pandas as pd
 
 from shotcount.findings.answer import Answer
 from shotcount.uncertainty.intervals import Estimate
+from shotcount.uncertainty.metrics import METRICS
 
 
 def summary(
@@ -16,23 +17,23 @@ def summary(
     """Return the numbers that a pull request should show, rounded to 4 digits.
 
     For the parameters see `sections.markdown`. The result holds, for each strategy, its scores on
-    the largest subset, the redundancy of its angles and its accuracy for samples seen from all
+    the largest subset, the redundancy of its angles and its metric for samples seen from all
     angles; then the comparisons, the answer and facts about the data. A comparison is the lead of a
     strategy over an earlier one of the study, negative if it is behind. None means not
     identifiable, or infinite.
     """
     curve, views = results["curve"], results["views"]
     largest = curve[curve["photos"] == curve["photos"].max()].set_index("strategy")
-    columns = [
-        "accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "macro_f1", "log_loss",
-        "ece", "seeds",
-    ]  # fmt: skip
-    whole = views.sort_values("views").groupby("strategy")["accuracy"].last()
-    a = answer
+    a, metric = answer, answer.metric.key
+    columns = []
+    for key in METRICS:
+        columns += [key, f"{key}_low", f"{key}_high"] if key == metric else [key]
+    columns += ["log_loss", "ece", "seeds"]
+    whole = views.sort_values("views").groupby("strategy")[metric].last()
     strategies = {
         str(strategy): {column: _rounded(row[column]) for column in columns}
         | _ends("redundancy", a.redundancies[str(strategy)])
-        | {"sample_accuracy": _rounded(whole[strategy])}
+        | {f"sample_{metric}": _rounded(whole[strategy])}
         | {"settled": not a.unsettled[str(strategy)]}
         for strategy, row in largest.iterrows()
     }
@@ -45,11 +46,13 @@ def summary(
         compared["{}_over_{}".format(*pair)] = _ends("lead", lead) | {"p_holm": _rounded(c.p_holm)}
     verdict = {
         "strategy": a.strategy,
+        **_ends(metric, a.score),
+        "optimism": _rounded(a.optimism),
         "samples": a.enough.samples,
         "angles": a.enough.angles,
         **_ends("photos", a.enough.photos),
         **_ends("angles_at_all_samples", a.enough.at_all_samples),
-        **_ends("accuracy_lost", a.enough.loss),
+        **_ends(f"{metric}_lost", a.enough.loss),
         "shown": a.enough.shown,
         "samples_to_show": _rounded(a.enough.to_show),
         **_ends("gain_of_twice_the_samples", a.more_samples.gain if a.more_samples else None),

@@ -17,7 +17,7 @@ from shotcount.findings.answer import Answer
 from shotcount.report import sections, words
 from shotcount.report.style import LOOKS
 from shotcount.scoring.mistakes import MISTAKES
-from shotcount.uncertainty.writing import percent, range_in_percent
+from shotcount.uncertainty.writing import capitalised, percent, range_in_percent
 
 MOST_CLASSES = 12  # in a confusion matrix; with more, the commonest confusions are listed
 MOST_ROWS = 200  # in the list of photos left out
@@ -83,7 +83,7 @@ def render(
     Parameters
     ----------
     results : mapping of str to DataFrame
-        The tables of `METRICS` in findings.tables.
+        The tables of `metrics_tables` in findings.tables.
     answer : Answer
     data : mapping
         Facts about the data: numbers of photos and samples, checksum of the manifest.
@@ -100,11 +100,12 @@ def render(
     )
     template = Path(__file__).with_suffix(".html").read_text(encoding="utf-8")
     headline = words.headline(answer)
-    said = words.sentences(answer) + words.caution(results["curve"], answer)
+    said = words.sentences(answer) + words.caution(answer)
     sheet = list(_sheet(gallery))
     mistakes = tables.read(gallery / "mistakes.csv", MISTAKES)
     return environment.from_string(template).render(
         headline=headline,
+        metric=answer.metric.name,
         said=[sentence for sentence in said if sentence not in headline],
         sections=sections.sections(results, answer, printable),
         charts={
@@ -142,19 +143,20 @@ def _accuracy(curve: pd.DataFrame, model: Mapping[str, Any]) -> str:
 
 def _alts(results: Mapping[str, pd.DataFrame], answer: Answer) -> dict[str, str]:
     """Describe each chart in words."""
-    curve, views = results["curve"], results["views"]
+    curve, views, metric = results["curve"], results["views"], answer.metric.key
+    name = answer.metric.name
     reached = "; ".join(
-        f"{LOOKS[strategy].method} from {own.loc[own['photos'].idxmin(), 'accuracy']:.1%} at "
-        f"{own['photos'].min():,} photos to {own.loc[own['photos'].idxmax(), 'accuracy']:.1%} at "
+        f"{LOOKS[strategy].method} from {own.loc[own['photos'].idxmin(), metric]:.1%} at "
+        f"{own['photos'].min():,} photos to {own.loc[own['photos'].idxmax(), metric]:.1%} at "
         f"{own['photos'].max():,}"
         for strategy, own in curve.groupby("strategy", sort=False)
     )
     averaged = "; ".join(
-        f"{LOOKS[strategy].method} from {own['accuracy'].iloc[0]:.1%} with one angle to "
-        f"{own['accuracy'].iloc[-1]:.1%} with {own['views'].max()}"
+        f"{LOOKS[strategy].method} from {own[metric].iloc[0]:.1%} with one angle to "
+        f"{own[metric].iloc[-1]:.1%} with {own['views'].max()}"
         for strategy, own in views.groupby("strategy", sort=False)
     )
-    enough, best = answer.enough, curve.loc[curve["accuracy"].idxmax()]
+    enough, best = answer.enough, curve.loc[curve[metric].idxmax()]
     kept = results["history"][results["history"]["kept"]].groupby("strategy", sort=False)
     losses = "; ".join(
         f"{LOOKS[strategy].method} {own.min():.2f} to {own.max():.2f} in {len(own)} runs"
@@ -167,13 +169,15 @@ def _alts(results: Mapping[str, pd.DataFrame], answer: Answer) -> dict[str, str]
         else ""
     )
     return {
-        "accuracy_vs_size": f"Test accuracy against the number of training photos: {reached}.",
+        "accuracy_vs_size": f"Test {name} against the number of training photos: {reached}.",
         "samples_and_angles": (
-            f"Accuracy by training samples and angles of each: highest, {best['accuracy']:.1%}, "
-            f"with {best['samples']:,} samples from {best['angles']} angle(s) each "
-            f"({LOOKS[best['strategy']].method}).{smallest}"
+            f"{capitalised(name)} by training samples and angles of each: highest, "
+            f"{best[metric]:.1%}, with {best['samples']:,} samples from {best['angles']} angle(s) "
+            f"each ({LOOKS[best['strategy']].method}).{smallest}"
         ),
-        "views_at_test_time": f"Accuracy for whole samples by angles averaged: {averaged}.",
+        "views_at_test_time": (
+            f"{capitalised(name)} for whole samples by angles averaged: {averaged}."
+        ),
         "training_curves": (
             "Validation loss and accuracy of every run against optimisation steps. Lowest loss of "
             f"a run, in nats: {losses}."

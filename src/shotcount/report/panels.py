@@ -11,16 +11,18 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from shotcount.findings.answer import Answer
 from shotcount.report.style import LOOKS, STYLE, apart, draw_band, percent
+from shotcount.uncertainty.metrics import Metric
 
 
 def samples_and_angles(curve: pd.DataFrame, fitted: pd.DataFrame, answer: Answer) -> Figure:
-    """Draw accuracy by samples and angles, one panel per strategy: measured discs, fitted contours.
+    """Draw the metric by samples and angles, one panel per strategy: discs and fitted contours.
 
-    Along a dotted line the number of photos is the same, so accuracies along it show whether more
+    Along a dotted line the number of photos is the same, so values along it show whether more
     samples or more angles are better. A strategy without a curve has no contours.
     """
     strategies = list(curve["strategy"].unique())
-    lowest, highest = curve["accuracy"].min(), curve["accuracy"].max()
+    metric = answer.metric.key
+    lowest, highest = curve[metric].min(), curve[metric].max()
     levels = MaxNLocator(nbins=14, steps=[1, 2, 5, 10]).tick_values(lowest, highest)
     scale = Normalize(lowest, highest)
     with matplotlib.rc_context(STYLE):
@@ -28,12 +30,12 @@ def samples_and_angles(curve: pd.DataFrame, fitted: pd.DataFrame, answer: Answer
         panels = figure.subplots(1, len(strategies), sharex=True, sharey=True, squeeze=False)[0]
         for axes, strategy in zip(panels, strategies, strict=True):
             own = fitted[(fitted["strategy"] == strategy) & ~fitted["extrapolated"]]
-            _draw_contours(axes, own, levels)
+            _draw_contours(axes, own, metric, levels)
             cells = curve[curve["strategy"] == strategy]
             discs = axes.scatter(
                 cells["samples"],
-                cells["angles"],
-                c=cells["accuracy"],
+                cells["photos"] / cells["samples"],
+                c=cells[metric],
                 norm=scale,
                 cmap="viridis",
                 s=70,
@@ -45,14 +47,14 @@ def samples_and_angles(curve: pd.DataFrame, fitted: pd.DataFrame, answer: Answer
             axes.set_title(LOOKS[strategy].model, fontsize=10)
             _scale_axes(axes, curve)
         panels[0].set_ylabel("angles of each")
-        figure.colorbar(discs, ax=panels, format=FuncFormatter(percent), label="accuracy")
+        figure.colorbar(discs, ax=panels, format=FuncFormatter(percent), label=answer.metric.name)
         figure.suptitle("Measured (discs) and fitted (contours); dotted: equally many photos",
                         fontsize=10)  # fmt: skip
         return figure
 
 
-def _draw_contours(axes: Axes, fitted: pd.DataFrame, levels: Sequence[float]) -> None:
-    surface = fitted.pivot(index="angles", columns="samples", values="accuracy")
+def _draw_contours(axes: Axes, fitted: pd.DataFrame, metric: str, levels: Sequence[float]) -> None:
+    surface = fitted.pivot(index="angles", columns="samples", values=metric)
     if min(surface.shape) > 1:
         lines = axes.contour(
             surface.columns,
@@ -67,9 +69,9 @@ def _draw_contours(axes: Axes, fitted: pd.DataFrame, levels: Sequence[float]) ->
 
 def _circle_enough(axes: Axes, answer: Answer) -> None:
     enough, colour = answer.enough, "#D55E00"
+    place = enough.samples, enough.photos.value / enough.samples
     axes.scatter(
-        enough.samples,
-        enough.angles,
+        *place,
         s=220,
         facecolor="none",
         edgecolor=colour,
@@ -79,7 +81,7 @@ def _circle_enough(axes: Axes, answer: Answer) -> None:
     )
     axes.annotate(
         "enough" if enough.shown else "best guess",
-        (enough.samples, enough.angles),
+        place,
         xytext=(0, 12),
         textcoords="offset points",
         ha="center",
@@ -90,12 +92,12 @@ def _circle_enough(axes: Axes, answer: Answer) -> None:
 
 def _scale_axes(axes: Axes, curve: pd.DataFrame) -> None:
     """Set log axes for samples and angles; draw dotted lines of equally many photos."""
-    samples, angles = curve["samples"], curve["angles"]
+    samples, angles = curve["samples"], curve["photos"] / curve["samples"]
     axes.set(xscale="log", yscale="log")
     axes.grid(False)
     axes.set_xlabel("training samples")
     axes.set_xticks(shown := apart(samples), [f"{n:,}" for n in shown])
-    axes.set_yticks(shown := apart(angles), [str(k) for k in shown])
+    axes.set_yticks(shown := apart(curve["angles"]), [str(k) for k in shown])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_minor_locator(NullLocator())
     axes.set_xlim(samples.min() / 1.4, samples.max() * 1.4)
@@ -105,13 +107,14 @@ def _scale_axes(axes: Axes, curve: pd.DataFrame) -> None:
         axes.plot(ends, [photos / n for n in ends], ":", color="#bbbbbb", linewidth=0.8)
 
 
-def views_at_test_time(views: pd.DataFrame) -> Figure:
-    """Draw the accuracy for whole samples against the number of angles averaged.
+def views_at_test_time(views: pd.DataFrame, metric: Metric) -> Figure:
+    """Draw the metric for whole samples against the number of angles averaged.
 
     Parameters
     ----------
     views : DataFrame
-        With the columns `VIEWS` of findings.tables.
+        The table `views` of findings.tables.
+    metric : Metric
     """
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 4.2), layout="constrained")
@@ -119,17 +122,17 @@ def views_at_test_time(views: pd.DataFrame) -> Figure:
         for strategy, line in views.groupby("strategy", sort=False):
             axes.plot(
                 line["views"],
-                line["accuracy"],
+                line[metric.key],
                 color=LOOKS[strategy].colour,
                 marker=LOOKS[strategy].marker,
                 markersize=5,
                 label=LOOKS[strategy].model,
             )
-            draw_band(axes, line["views"], line)
+            draw_band(axes, line["views"], line, metric.key)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.yaxis.set_major_formatter(percent)
         axes.set_xlabel("angles of a test sample, predictions averaged")
-        axes.set_ylabel("accuracy for samples")
+        axes.set_ylabel(f"{metric.name} for samples")
         axes.legend(loc="best")
         return figure
 

@@ -10,6 +10,7 @@ from shotcount.findings.answer import Answer
 from shotcount.report.next import Write, angle_table, class_table, what_next
 from shotcount.report.words import caution, plain_points, sentences
 from shotcount.uncertainty.writing import (
+    capitalised,
     cell_in_percent,
     counted,
     escaped,
@@ -39,7 +40,8 @@ def sections(
     """
     curve, comparisons, fits = results["curve"], results["comparisons"], results["fits"]
     budgets, views = results["equal_budgets"], results["views"]
-    made = {"sizes": Section("Accuracy by size", *_sizes(curve))}
+    metric = answer.metric
+    made = {"sizes": Section(f"{capitalised(metric.name)} by size", *_sizes(curve, metric.key))}
     if len(comparisons):
         rows = [
             [c.better, c.worse, in_points(c.lead, c.lead_low, c.lead_high), f"{c.p_holm:.3f}",
@@ -70,12 +72,12 @@ def sections(
     rows = [
         [str(v)]
         + [
-            cell_in_percent(*(r[f"accuracy{end}", n] for end in ("", "_low", "_high")))
+            cell_in_percent(*(r[f"{metric.key}{end}", n] for end in ("", "_low", "_high")))
             for n in names
         ]
         for v, r in shown.pivot(index="views", columns="strategy").iterrows()
     ]
-    title = "Using the classifier: accuracy for samples, by the angles averaged"
+    title = f"Using the classifier: {metric.name} for samples, by the angles averaged"
     made["views"] = Section(title, ["angles", *names], rows)
     said = what_next(results, answer, write)
     made["next"] = Section("What to photograph next", *class_table(results, write), said)
@@ -90,12 +92,12 @@ def markdown(results: Mapping[str, pd.DataFrame], answer: Answer, data: dict[str
     Parameters
     ----------
     results : mapping of str to DataFrame
-        The tables of `METRICS` in findings.tables.
+        The tables of `metrics_tables` in findings.tables.
     answer : Answer
     data : dict
         Facts about the data: numbers of photos and samples, checksum of the manifest.
     """
-    said = sentences(answer) + caution(results["curve"], answer)
+    said = sentences(answer) + caution(answer)
     parts = [_bullets(said)]
     for section in sections(results, answer, escaped).values():
         parts += [f"## {section.title}", _bullets(section.said), section.note]
@@ -128,7 +130,7 @@ def _learning(fits: pd.DataFrame, answer: Answer) -> tuple[str, str]:
     )
 
 
-def _sizes(curve: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+def _sizes(curve: pd.DataFrame, metric: str) -> tuple[list[str], list[list[str]]]:
     strategies = list(curve["strategy"].unique())
     seeds = curve.groupby("strategy")["seeds"].max()
     heads = [f"{strategy} ({counted(seeds[strategy], 'seed')})" for strategy in strategies]
@@ -144,7 +146,7 @@ def _sizes(curve: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
             row.append(
                 ""
                 if c is None
-                else cell_in_percent(c["accuracy"], c["accuracy_low"], c["accuracy_high"])
+                else cell_in_percent(c[metric], c[f"{metric}_low"], c[f"{metric}_high"])
             )
         rows.append(row)
     return ["photos", "samples × angles", *heads], rows

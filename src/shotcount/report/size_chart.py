@@ -1,4 +1,4 @@
-"""The chart of accuracy against the number of training photos."""
+"""The chart of the metric, mostly accuracy, against the number of training photos."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,7 +17,7 @@ from shotcount.report.style import LOOKS, STYLE, apart, draw_band, percent
 def accuracy_vs_size(
     curve: pd.DataFrame, fitted: pd.DataFrame, reference: Mapping[Any, float], answer: Answer
 ) -> Figure:
-    """Draw test accuracy against the number of training photos.
+    """Draw the metric of the test photos against the number of training photos.
 
     Marks are cells; those with all samples have a 95 % band. Lines are the fitted curve, dashed
     where it extrapolates; if a strategy has no curve, lines join its cells.
@@ -25,15 +25,16 @@ def accuracy_vs_size(
     Parameters
     ----------
     curve : DataFrame
-        With the columns `CURVE` of findings.tables.
+        The table `curve` of findings.tables.
     fitted : DataFrame
-        With the columns `FITTED` of findings.tables; may lack strategies.
-    reference : mapping of strategy to accuracy
-        Published accuracies, drawn faintly; may be empty.
+        The table `fitted` of findings.tables; may lack strategies.
+    reference : mapping of strategy to float
+        Published values of the metric, drawn faintly; may be empty.
     answer : Answer
-        Names the cell that is marked as enough. Its rules of thumb are marked where they lie in or
-        near the range of the cells.
+        Names the metric, and the cell that is marked as enough. Its rules of thumb are marked where
+        they lie in or near the range of the cells.
     """
+    metric = answer.metric.key
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(8, 5.4), layout="constrained")
         axes = figure.add_subplot()
@@ -45,15 +46,15 @@ def accuracy_vs_size(
             own = fitted[fitted["strategy"] == strategy]
             if strategy != answer.strategy:  # only the answer's curve shows more samples
                 own = own[own["samples"] <= cells["samples"].max()]
-            _draw_cells(axes, cells, across, "none" if len(own) else "-")
-            _draw_curves(axes, own, across, along, cells)
+            _draw_cells(axes, cells, across, "none" if len(own) else "-", metric)
+            _draw_curves(axes, own, across, along, cells, metric)
         _draw_reference(axes, reference)
         _draw_rules(axes, curve, answer.rules)
         if answer.enough.photos.value < answer.enough.largest:
             _point_out_enough(axes, curve, answer)
         _size_axes(axes, curve)
         axes.yaxis.set_major_formatter(percent)
-        axes.set_ylabel("test accuracy (photos of unseen samples)")
+        axes.set_ylabel(f"test {answer.metric.name} (photos of unseen samples)")
         axes.margins(y=0.12)
         lines = "Lines: fitted learning curve, dashed beyond what was measured"
         if fitted["strategy"].nunique() < curve["strategy"].nunique():
@@ -70,13 +71,13 @@ def accuracy_vs_size(
 
 
 def _draw_reference(axes: Axes, reference: Mapping[Any, float]) -> None:
-    """Draw published accuracies as faint dotted lines."""
-    for strategy, accuracy in reference.items():
+    """Draw published values as faint dotted lines."""
+    for strategy, value in reference.items():
         colour = LOOKS[strategy].colour
-        axes.axhline(accuracy, color=colour, linestyle=":", linewidth=1, alpha=0.6)
+        axes.axhline(value, color=colour, linestyle=":", linewidth=1, alpha=0.6)
         axes.annotate(
             f"blog, {LOOKS[strategy].model}",
-            (1, accuracy),
+            (1, value),
             xycoords=("axes fraction", "data"),
             ha="right",
             va="bottom",
@@ -113,7 +114,7 @@ def _point_out_enough(axes: Axes, curve: pd.DataFrame, answer: Answer) -> None:
     ]
     axes.annotate(
         f"{cell['photos']:,.0f} photos\n{'are enough' if enough.shown else '(best guess)'}",
-        (cell["photos"], cell["accuracy"]),
+        (cell["photos"], cell[answer.metric.key]),
         xytext=(0, 24),
         textcoords="offset points",
         ha="center",
@@ -122,7 +123,7 @@ def _point_out_enough(axes: Axes, curve: pd.DataFrame, answer: Answer) -> None:
     )
 
 
-def _draw_cells(axes: Axes, cells: pd.DataFrame, across: str, linestyle: str) -> None:
+def _draw_cells(axes: Axes, cells: pd.DataFrame, across: str, linestyle: str, metric: str) -> None:
     """Draw a strategy's cells; those with the most samples are bold and have intervals."""
     strategy, full = cells["strategy"].iloc[0], cells[across].max()
     colour = LOOKS[strategy].colour
@@ -130,7 +131,7 @@ def _draw_cells(axes: Axes, cells: pd.DataFrame, across: str, linestyle: str) ->
         main = count == full
         axes.plot(
             line["photos"],
-            line["accuracy"],
+            line[metric],
             color=colour,
             marker=LOOKS[strategy].marker,
             markersize=6 if main else 3.5,
@@ -141,26 +142,26 @@ def _draw_cells(axes: Axes, cells: pd.DataFrame, across: str, linestyle: str) ->
             zorder=3 if main else 2,
         )
         if main:
-            draw_band(axes, line["photos"], line)
+            draw_band(axes, line["photos"], line, metric)
 
 
 def _draw_curves(
-    axes: Axes, fitted: pd.DataFrame, across: str, along: str, cells: pd.DataFrame
+    axes: Axes, fitted: pd.DataFrame, across: str, along: str, cells: pd.DataFrame, metric: str
 ) -> None:
     """Draw a strategy's fitted curve: one line per number of samples, written at its start."""
-    full, last = cells[across].max(), cells[along].max()
+    full = cells[across].max()
     for count, line in fitted.groupby(across):
         main, colour = count == full, LOOKS[line["strategy"].iloc[0]].colour
         inside = line[~line["extrapolated"]]
-        beyond = line[line["extrapolated"] | (line[along] == last)]
+        beyond = line[line["extrapolated"] | (line[along] == inside[along].max())]
         style: Any = {"color": colour, "linewidth": 1.8 if main else 0.8}
-        axes.plot(inside["photos"], inside["accuracy"], **style, zorder=2)
-        axes.plot(beyond["photos"], beyond["accuracy"], **style, linestyle=(0, (4, 2)))
+        axes.plot(inside["photos"], inside[metric], **style, zorder=2)
+        axes.plot(beyond["photos"], beyond[metric], **style, linestyle=(0, (4, 2)))
         if not main:
             start = line.sort_values("photos").iloc[0]
             axes.annotate(
                 f"{count:,}",
-                (start["photos"], start["accuracy"]),
+                (start["photos"], start[metric]),
                 xytext=(-4, 0),
                 textcoords="offset points",
                 ha="right",

@@ -41,12 +41,12 @@ def percent(value: float, place: float | None = None) -> str:
     return f"{100 * value:.4g}%"
 
 
-def draw_band(axes: Axes, x: pd.Series, line: pd.DataFrame) -> None:
-    """Draw the 95 % intervals of a strategy's accuracies as a band."""
+def draw_band(axes: Axes, x: pd.Series, line: pd.DataFrame, metric: str) -> None:
+    """Draw a strategy's 95 % intervals of a metric, a column of `SCORES`, as a band."""
     axes.fill_between(
         x,
-        line["accuracy_low"],
-        line["accuracy_high"],
+        line[f"{metric}_low"],
+        line[f"{metric}_high"],
         color=LOOKS[line["strategy"].iloc[0]].colour,
         alpha=0.13,
         linewidth=0,

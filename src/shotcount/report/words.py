@@ -2,21 +2,19 @@
 
 import math
 
-import pandas as pd
-
 from shotcount.findings.answer import Answer
 from shotcount.findings.plan import More
 from shotcount.report.style import LOOKS
 from shotcount.uncertainty.intervals import Estimate
-from shotcount.uncertainty.writing import counted, percent, range_in_percent
+from shotcount.uncertainty.writing import capitalised, counted, percent, range_in_percent
 
-UNEQUAL = 0.8  # if the commonest class has this share or more, accuracy alone misleads
+NOTED = 0.001  # a choice of strategy that makes its score higher by more than this is noted
 FORESEEABLE = 4  # times the study's samples: a plan for more is too uncertain
 
 
 def sentences(answer: Answer) -> list[str]:
     """Return the answer in sentences, which also say what the data can't show."""
-    if answer.accuracy.low <= answer.guessing:
+    if answer.score.low <= answer.guessing:
         return [
             f"No answer: {_at_largest(answer)}, not shown to beat always naming the commonest "
             f"class ({percent(answer.guessing)})."
@@ -29,7 +27,7 @@ def sentences(answer: Answer) -> list[str]:
 
 def headline(answer: Answer) -> list[str]:
     """Answer the two questions in a sentence each: how many photos, which strategy."""
-    if answer.accuracy.low <= answer.guessing:
+    if answer.score.low <= answer.guessing:
         return sentences(answer)
     a, enough = answer, answer.enough
     size = _size(enough.samples, enough.angles)
@@ -47,32 +45,55 @@ def headline(answer: Answer) -> list[str]:
         many = f"{enough.photos.value:,.0f} photos are the best guess: {size}. {_not_shown(a)}"
     return [
         many,
-        f"Use {LOOKS[a.strategy].method}: with all {enough.largest:,} photos it got "
-        f"{percent(a.accuracy.value)} of the test photos right ({_range(a.accuracy)})"
-        f"{_against(a)}.",
+        f"Use {LOOKS[a.strategy].method}: with all {enough.largest:,} photos it "
+        f"{a.metric.got.format(percent(a.score.value))} ({_range(a.score)}){_against(a)}.",
         *unsettled(a),
     ]
 
 
-def caution(curve: pd.DataFrame, answer: Answer) -> list[str]:
-    """Warn of training that had not converged, and where unequal classes make accuracy mislead."""
-    said = unsettled(answer)
-    if answer.guessing < UNEQUAL:
-        return said
-    own = curve[curve["strategy"] == answer.strategy]
-    balanced = own.loc[own["photos"].idxmax(), "balanced_accuracy"]
-    said.append(
-        f"The classes are unequal: always naming the commonest would get "
-        f"{percent(answer.guessing)}. The mean over the classes, balanced accuracy, is "
-        f"{percent(balanced)}."
-    )
-    return said
+def caution(answer: Answer) -> list[str]:
+    """Warn of a flattering choice, unfinished training, and unequal classes."""
+    return [*_choice(answer), *unsettled(answer), *_unequal(answer)]
+
+
+def _unequal(a: Answer) -> list[str]:
+    """Say what balanced accuracy would answer, where it may be something else."""
+    other = a.balanced
+    if other is None:
+        return []
+    enough, own = other.enough, a.enough
+    best = "still" if other.strategy == a.strategy else "instead"
+    facts = [(e.samples, e.angles, e.shown) for e in (enough, own)]
+    size = "still" if facts[0] == facts[1] else "instead"
+    if other.score.low <= other.guessing:
+        many = f"not shown to beat guessing ({percent(other.guessing)})"
+    elif enough.photos.value == enough.largest:
+        many = f"all {enough.largest:,} photos would {size} be needed"
+    else:
+        called = "enough" if enough.shown else "the best guess for enough"
+        many = f"{_size(enough.samples, enough.angles)} would {size} be {called}"
+    return [
+        f"The commonest class has {a.imbalance:.3g} times the samples of the rarest: by balanced "
+        f"accuracy, where every class counts the same, the best strategy would {best} be "
+        f"{LOOKS[other.strategy].method}, with {percent(other.score.value)} "
+        f"({_range(other.score)}), and {many}."
+    ]
+
+
+def _choice(a: Answer) -> list[str]:
+    if a.optimism <= NOTED:
+        return []
+    return [
+        f"{capitalised(LOOKS[a.strategy].method)} was chosen as the best on these test samples, so "
+        f"its {a.metric.name} is some {plain_points(a.optimism)} too high on average; the interval "
+        "given with the choice is moved down by that."
+    ]
 
 
 def _at_largest(a: Answer) -> str:
     return (
-        f"with all {a.enough.largest:,} training photos {a.strategy} reached "
-        f"{percent(a.accuracy.value)} of the test photos ({_range(a.accuracy)})"
+        f"with all {a.enough.largest:,} training photos {a.strategy} "
+        f"{a.metric.reached.format(percent(a.score.value))} ({_range(a.score)})"
     )
 
 
@@ -86,7 +107,7 @@ def _enough(a: Answer) -> str:
         count += "."
     if photos.value == enough.largest:
         return (
-            f"{verdict[0].upper()}{verdict[1:]}. No smaller subset is expected within "
+            f"{capitalised(verdict)}. No smaller subset is expected within "
             f"{points(a.tolerance)} of that, so more photos may well help.{count}"
         )
     loss = f"{plain_points(enough.loss.value)} ({_range(enough.loss)})"
@@ -180,12 +201,12 @@ def _more(a: Answer) -> str:
 def _gain(a: Answer, more: More | None, axis: str) -> str:
     if more is None:
         return f"can't be predicted (study.{axis} has one size)"
-    size = f"{more.samples:,} × {more.angles}"
+    size = f"{more.samples:,} × {more.angles:g}"
     if axis == "samples":
         size = f"{a.in_all(more.samples):,} in all, {size} for training"
     return (
         f"({size}) would bring {plain_points(more.gain.value)} ({_range(more.gain)}), to "
-        f"{percent(more.accuracy.value)}"
+        f"{percent(more.score.value)}"
     )
 
 

@@ -5,12 +5,13 @@ observations as it has samples, not photos. And a training run is one of many po
 subset, initialisation and order of the same size would have given another accuracy.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import sparse
 
-PIECE = 2**28  # bytes of weights computed at once
+PIECE = 2**26  # bytes of weights computed at once
 IN_FOLDS = 0.5  # chosen by calibration (docs/calibration.md)
 
 
@@ -29,6 +30,11 @@ class Resamples:
 
     samples: np.ndarray  # (replicates, samples) times that each was drawn
     seeds: tuple[np.ndarray, ...]  # for each strategy: (replicates, seeds) shares of the draws
+
+    @classmethod
+    def once(cls, samples: int, seeds: int) -> "Resamples":
+        """Return one replicate, which draws every sample and seed once: what is measured."""
+        return cls(np.ones((1, samples), np.uint8), (np.full((1, seeds), 1 / seeds),))
 
 
 def resample(
@@ -98,15 +104,48 @@ def bootstrap_mean(hits: np.ndarray, samples: np.ndarray, resamples: Resamples) 
     def by_sample(values: np.ndarray) -> np.ndarray:
         return np.add.reduceat(values[..., order], starts, axis=-1, dtype=np.float64)
 
-    right = by_sample(np.nan_to_num(hits))
+    right = by_sample(np.nan_to_num(hits))  # (cells, seeds, samples) photos
+    right = right.reshape(-1, right.shape[-1])
     tested = by_sample(~np.isnan(hits[0]))  # (seeds, samples) photos
-    replicates = []
+    return np.concatenate(
+        [totals(right, draws) / totals(tested, draws) for draws in in_pieces(resamples)], axis=1
+    )
+
+
+Draws = tuple[np.ndarray, np.ndarray]  # weights (samples, replicates), shares (replicates, seeds)
+
+
+def in_pieces(resamples: Resamples, undrawn: bool = False) -> Iterator[Draws]:
+    """Yield what some replicates drew at a time, as float64, to bound the memory for it.
+
+    Or with `undrawn`, the samples and the seeds that each replicate did not draw. It draws fewer
+    seeds than there are, so some are left, unless there is only one.
+    """
     for piece in _pieces(resamples.samples):
-        weights = resamples.samples[piece].astype(np.float64).T  # (samples, replicates)
-        seeds = resamples.seeds[0][piece]
-        total = np.einsum("csr,rs->cr", right @ weights, seeds)
-        replicates.append(total / np.einsum("sr,rs->r", tested @ weights, seeds))
-    return np.concatenate(replicates, axis=1)
+        times, shares = resamples.samples[piece], resamples.seeds[0][piece]
+        if undrawn:
+            times, left = times == 0, shares == shares.min(axis=1, keepdims=True)
+            shares = left / left.sum(axis=1, keepdims=True)
+        yield times.T.astype(np.float64, order="C"), shares
+
+
+def totals(sums: np.ndarray | sparse.sparray, draws: Draws) -> np.ndarray:
+    """Return the totals over the samples that each replicate drew, averaged over its seeds.
+
+    Parameters
+    ----------
+    sums : ndarray or sparse array of shape (counts x seeds, samples)
+        Several counts of every seed and sample: all seeds of the first, then of the second.
+    draws : tuple
+        Some of the replicates, from `in_pieces`.
+
+    Returns
+    -------
+    ndarray of shape (counts, replicates), float64
+    """
+    weights, shares = draws
+    drawn = (sums @ weights).reshape(-1, shares.shape[1], weights.shape[1])
+    return np.einsum("csr,rs->cr", drawn, shares)
 
 
 def _pieces(samples: np.ndarray) -> list[slice]:

@@ -68,15 +68,18 @@ def interval(
 
 
 def accuracy_interval(
-    replicates: np.ndarray, resamples: Resamples, level: float = 0.95
+    replicates: np.ndarray,
+    resamples: Resamples,
+    level: float = 0.95,
+    trials: int | None = None,
 ) -> tuple[float, float]:
     """Return the interval of an accuracy, also where every photo is right (or wrong).
 
-    There all replicates are equal, and the far end is the exact binomial bound for as many trials
-    as there are test samples (Clopper and Pearson, Biometrika 1934).
+    There all replicates are equal, and the far end is the exact binomial bound for as many `trials`
+    (default: the test samples; Clopper and Pearson, Biometrika 1934).
     """
     low, high = interval(replicates, resamples, level)
-    bound = ((1 - level) / 2) ** (1 / resamples.samples.shape[1])
+    bound = ((1 - level) / 2) ** (1 / (trials or resamples.samples.shape[1]))
     if np.allclose(replicates, 1):
         low = bound
     if np.allclose(replicates, 0):

@@ -28,6 +28,15 @@ def counted(number: int | str, noun: str) -> str:
     return f"{number} {noun}{'' if str(number) == '1' else 's'}"
 
 
+def capitalised(text: str) -> str:
+    """Begin with a capital, as a sentence does.
+
+    >>> capitalised("macro F1")
+    'Macro F1'
+    """
+    return text[:1].upper() + text[1:]
+
+
 def markdown_table(
     heads: Sequence[str], rows: Sequence[Sequence[str]], numbers: bool = True
 ) -> str:
