@@ -223,7 +223,7 @@ def test_every_part_is_there(read: Reader) -> None:
         "Accuracy by size", "compared on the same test samples", "Equally many photos",
         "3 seeds", "predicted as", "98.7 % sure", "3 × 3 places", "Training samples"[9:],
         "Manifest sha256", "0a1b", "Versions", "torch 2", "Photos left out: 300", REASON,
-        "train-frozen-1.0-4", "61.5", "(?P<label>.*)", "1,280",
+        "(?P<label>.*)", "1,280",
     ):  # fmt: skip
         assert part in read.text, part
 
@@ -363,7 +363,8 @@ def test_a_study_without_an_answer_says_so_and_nothing_is_left_empty(tmp_path: P
 @pytest.mark.parametrize("metric", ["balanced_accuracy", "macro_f1"])
 def test_the_page_speaks_of_the_metric_of_the_answer(metric: str, tmp_path: Path) -> None:
     html, name = make_page(tmp_path, metric=metric), METRICS[metric].name
-    read = Reader(html)
+    # A class's accuracy, and an angle's, are shares of their own photos, whatever the metric.
+    read = Reader(re.sub('<section id="next">.*?</section>', "", html, flags=re.S))
     shown = " ".join([read.text, *(image["alt"] for image in read.each("img"))])
     assert f"with all 128 photos it got a {name} of " in shown
     assert f"{name[0].upper()}{name[1:]} by size" in shown

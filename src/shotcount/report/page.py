@@ -17,6 +17,7 @@ from shotcount.findings.answer import Answer
 from shotcount.report import sections, words
 from shotcount.report.style import LOOKS
 from shotcount.scoring.mistakes import MISTAKES
+from shotcount.uncertainty.metrics import Metric
 from shotcount.uncertainty.writing import capitalised, percent, range_in_percent
 
 MOST_CLASSES = 12  # in a confusion matrix; with more, the commonest confusions are listed
@@ -112,7 +113,7 @@ def render(
             name: Picture(_address((charts / f"{name}.svg").read_bytes(), "svg+xml"), alt)
             for name, alt in _alts(results, answer).items()
         },
-        accuracy=_accuracy(results["curve"], run.model),
+        measured=_measured(results["curve"], run.model, answer.metric),
         confusions=list(_confusions(results["confusion"])),
         most_classes=MOST_CLASSES,
         mistakes=[_mistake(row, gallery) for row in mistakes.itertuples()],
@@ -132,13 +133,13 @@ def _address(content: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def _accuracy(curve: pd.DataFrame, model: Mapping[str, Any]) -> str:
-    """Write the accuracy that tells how good the classifier is, with its interval."""
-    tested = model["tested"]
+def _measured(curve: pd.DataFrame, model: Mapping[str, Any], metric: Metric) -> str:
+    """Write how good the networks are that stand for the classifier, with the interval."""
+    tested, key = model["tested"], metric.key
     own = curve[curve["strategy"] == model["strategy"]].set_index(["samples", "angles"])
     cell = own.loc[(tested["samples"], tested["angles"])]
-    interval = range_in_percent(cell["accuracy_low"], cell["accuracy_high"])
-    return f"{percent(cell['accuracy'])} of the photos were predicted right ({interval})"
+    interval = range_in_percent(cell[f"{key}_low"], cell[f"{key}_high"])
+    return f"{metric.got.format(percent(cell[key]))} ({interval})"
 
 
 def _alts(results: Mapping[str, pd.DataFrame], answer: Answer) -> dict[str, str]:
