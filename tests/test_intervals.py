@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -115,13 +119,47 @@ def test_the_mean_of_folds_is_over_what_was_tested() -> None:
 def test_what_a_replicate_did_not_draw_is_the_rest() -> None:
     for folds in (False, True):
         draws = resample(30, [5, 1], 200, np.random.default_rng(0), folds)[0]
-        ((weights, shares),) = in_pieces(draws, undrawn=True)
-        assert ((draws.samples == 0) == weights.T).all()
+        ((samples, seeds),) = in_pieces(draws, undrawn=True)
+        assert ((draws.samples == 0) == samples.T).all()
         drawn = draws.seeds[0]
-        assert shares.sum(axis=1) == pytest.approx(1)
-        assert (shares.max(axis=1) > 0).all()
-        assert (drawn[shares > 0] < 0.2).all()  # fewer times than on average
-        assert (drawn[shares == 0] >= 0.2).all()
+        assert (seeds.max(axis=1) == 1).all()
+        assert (drawn[seeds == 1] < drawn.mean()).all()  # fewer times than on average
+        assert (drawn[seeds == 0] >= drawn.mean()).all()
+
+
+def test_weights_of_seeds_are_exact_numbers_with_one_sum() -> None:
+    """Their sums, and those of counts of photos, don't depend on the order of the additions."""
+    for folds in (False, True):
+        for own in resample(30, [1, 2, 5, 10], 200, np.random.default_rng(0), folds):
+            weights = own.seeds[0]
+            assert (weights * 4 == np.round(weights * 4)).all()
+            assert len(np.unique(weights.sum(axis=1))) == 1
+
+
+def test_replicates_are_the_same_bytes_on_every_processor() -> None:
+    program = """if True:
+        import hashlib, sys
+        import numpy as np
+        from shotcount.scoring.tallies import Tally
+        from shotcount.uncertainty.bootstrap import resample
+        from shotcount.uncertainty.metrics import METRICS, metric_rows
+        rng = np.random.default_rng(0)
+        seed, sample = np.divmod(np.arange(5 * 400), 400)
+        classes = rng.integers(0, 7, 400)
+        named = np.where(rng.random(2000) < 0.7, classes[sample], rng.integers(0, 7, 2000))
+        tally = Tally(seed, sample, classes[sample], named, np.ones(2000), 7)
+        draws = resample(400, [5], 500, rng, folds=True)[0]
+        rows = [metric_rows([tally], metric, draws) for metric in METRICS.values()]
+        print(hashlib.sha256(np.concatenate(rows).tobytes()).hexdigest())
+    """
+    made = {
+        subprocess.check_output(
+            [sys.executable, "-c", program],
+            env=os.environ | {"OPENBLAS_CORETYPE": core, "OPENBLAS_NUM_THREADS": threads},
+        )
+        for core, threads in (("Haswell", "1"), ("SkylakeX", "2"), ("Nehalem", "1"))
+    }
+    assert len(made) == 1
 
 
 def test_spread_of_replicates_is_the_standard_error_whatever_the_seeds() -> None:
@@ -140,7 +178,7 @@ def test_spread_of_replicates_is_the_standard_error_whatever_the_seeds() -> None
 def test_degrees_of_freedom_are_of_what_varies() -> None:
     rng = np.random.default_rng(0)
     draws = resample(50, [4], 4000, rng)[0]
-    by_seed = draws.seeds[0] @ np.array([0.0, 0.1, 0.5, 0.9])
+    by_seed = draws.seeds[0] / draws.seeds[0][0].sum() @ np.array([0.0, 0.1, 0.5, 0.9])
     by_sample = draws.samples @ rng.standard_normal(50)
     assert degrees_of_freedom(by_seed, draws) == pytest.approx(3, rel=0.15)
     assert degrees_of_freedom(by_sample, draws) == pytest.approx(49, rel=0.05)

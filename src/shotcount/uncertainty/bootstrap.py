@@ -29,12 +29,14 @@ class Resamples:
     """
 
     samples: np.ndarray  # (replicates, samples) times that each was drawn
-    seeds: tuple[np.ndarray, ...]  # for each strategy: (replicates, seeds) shares of the draws
+    # For each strategy: (replicates, seeds) weights, multiples of a power of 2 with the same sum in
+    # every replicate. So totals are exact, in whatever order a processor adds.
+    seeds: tuple[np.ndarray, ...]
 
     @classmethod
     def once(cls, samples: int, seeds: int) -> "Resamples":
         """Return one replicate, which draws every sample and seed once: what is measured."""
-        return cls(np.ones((1, samples), np.uint8), (np.full((1, seeds), 1 / seeds),))
+        return cls(np.ones((1, samples), np.uint8), (np.ones((1, seeds)),))
 
 
 def resample(
@@ -73,8 +75,10 @@ def resample(
         shared[piece] = times(samples, len(shared[piece]), rng)
     drawn = []
     for count, own in zip(seeds, of_strategies, strict=True):
-        shares = times(count, replicates, own) / max(count - 1, 1)
-        drawn.append(Resamples(shared, (1 / count + spread * (shares - 1 / count),)))
+        weights = times(count, replicates, own).astype(np.float64)
+        if count > 1:
+            weights = (1 - spread) * (count - 1) + spread * count * weights
+        drawn.append(Resamples(shared, (weights,)))
     return drawn
 
 
@@ -112,7 +116,7 @@ def bootstrap_mean(hits: np.ndarray, samples: np.ndarray, resamples: Resamples) 
     )
 
 
-Draws = tuple[np.ndarray, np.ndarray]  # weights (samples, replicates), shares (replicates, seeds)
+Draws = tuple[np.ndarray, np.ndarray]  # weights (samples, replicates) and (replicates, seeds)
 
 
 def in_pieces(resamples: Resamples, undrawn: bool = False) -> Iterator[Draws]:
@@ -122,15 +126,14 @@ def in_pieces(resamples: Resamples, undrawn: bool = False) -> Iterator[Draws]:
     seeds than there are, so some are left, unless there is only one.
     """
     for piece in _pieces(resamples.samples):
-        times, shares = resamples.samples[piece], resamples.seeds[0][piece]
+        times, seeds = resamples.samples[piece], resamples.seeds[0][piece]
         if undrawn:
-            times, left = times == 0, shares == shares.min(axis=1, keepdims=True)
-            shares = left / left.sum(axis=1, keepdims=True)
-        yield times.T.astype(np.float64, order="C"), shares
+            times, seeds = times == 0, (seeds == seeds.min(axis=1, keepdims=True)) * 1.0
+        yield times.T.astype(np.float64, order="C"), seeds
 
 
 def totals(sums: np.ndarray | sparse.sparray, draws: Draws) -> np.ndarray:
-    """Return the totals over the samples that each replicate drew, averaged over its seeds.
+    """Return the totals over the samples and seeds that each replicate drew.
 
     Parameters
     ----------
@@ -143,9 +146,9 @@ def totals(sums: np.ndarray | sparse.sparray, draws: Draws) -> np.ndarray:
     -------
     ndarray of shape (counts, replicates), float64
     """
-    weights, shares = draws
-    drawn = (sums @ weights).reshape(-1, shares.shape[1], weights.shape[1])
-    return np.einsum("csr,rs->cr", drawn, shares)
+    samples, seeds = draws
+    drawn = (sums @ samples).reshape(-1, seeds.shape[1], samples.shape[1])
+    return np.einsum("csr,rs->cr", drawn, seeds)
 
 
 def _pieces(samples: np.ndarray) -> list[slice]:
