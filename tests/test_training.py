@@ -636,6 +636,12 @@ def test_a_compiled_step_is_the_same_step() -> None:
         assert torch.allclose(value, weights[1][key], atol=1e-5), key
 
 
+def test_new_tensors_are_not_filled_which_would_take_a_quarter_of_the_time() -> None:
+    pick_device("cpu")
+    assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.utils.deterministic.fill_uninitialized_memory
+
+
 def test_device_that_is_not_there_is_refused(monkeypatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
