@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from shotcount.classifier import card, figures, keep
 from shotcount.core import files, tables
 from shotcount.core.errors import UserError
-from shotcount.findings.tables import CURVE
+from shotcount.findings.tables import metrics_tables
 from shotcount.networks.backbones import build_backbone
 from shotcount.refit.choice import choose
 from shotcount.scoring.predictions import prediction_columns, predictions_table
@@ -264,7 +264,8 @@ def test_the_card_tells_the_numbers_of_networks_that_had_not_seen_the_samples(
     assert text.count("| 9 (27) | 9 (27) |") == 2
     assert model["manifest_sha256"] in text
     # The same interval as in the report.
-    curve = study.table("metrics/curve.csv", CURVE).set_index(["strategy", "photos"])
+    columns = metrics_tables("accuracy")["curve"]
+    curve = study.table("metrics/curve.csv", columns).set_index(["strategy", "photos"])
     cell = curve.loc[(model["strategy"], 24)]
     low, high = (f"{100 * cell[f'accuracy_{end}']:.1f}" for end in ("low", "high"))
     assert f"| all classes | {100 * right.mean():.1f} ({low}–{high}) |" in text
