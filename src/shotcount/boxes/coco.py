@@ -88,8 +88,8 @@ def _load(text: str, file: str) -> dict[str, Entries]:
         raise error(file, "", "is no JSON object", f"it needs the keys {', '.join(KEYS)}")
     for key in KEYS:
         if not isinstance(content.get(key), list):
-            fault = f"`{key}` is no list" if key in content else f"lacks the key `{key}`"
-            raise error(file, "", fault, f"it needs the lists {', '.join(KEYS)}")
+            said = f"`{key}` is no list" if key in content else f"lacks the key `{key}`"
+            raise error(file, "", said, f"it needs the lists {', '.join(KEYS)}")
     return content
 
 

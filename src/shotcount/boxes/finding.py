@@ -44,7 +44,7 @@ def look_for(root: Path) -> Files:
     }
     # Where one file is an annotation, so is every other that has a photo: it may be damaged.
     candidates = {coco.FORM: signs[coco.FORM], yolo.FORM: texts, voc.FORM: trees}
-    forms = {}
+    forms: dict[str, list[str]] = {}
     for form, found in signs.items():
         sure = set(found)
         own = [p for p in candidates[form] if p in sure or annotations.key(p) in known]

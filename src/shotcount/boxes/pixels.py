@@ -49,7 +49,10 @@ def place(found: Annotations, facts: pd.DataFrame) -> Placed:
     readable = facts[facts["fault"] == ""]
     stated = found.photos.drop_duplicates("photo").set_index("photo")
     stated = stated[stated.index.isin(readable.index)]
-    photos = stated.join(readable[["width", "height", "orientation"]], rsuffix="_there")
+    photos = stated.assign(
+        width_there=readable["width"], height_there=readable["height"],
+        orientation=readable["orientation"],
+    )  # fmt: skip
     is_stated = (photos["width"] > 0) & (photos["height"] > 0)
     across, down = photos["width_there"], photos["height_there"]
     upright = (photos["width"] == across) & (photos["height"] == down)

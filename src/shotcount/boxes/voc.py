@@ -44,8 +44,8 @@ def read(root: Path, files: Sequence[str], photos: Sequence[str]) -> Annotations
     notes = []
     if zeros := sum(box.left < 0 or box.top < 0 for box in boxes):
         notes.append(
-            f"{zeros:,} boxes begin at pixel 0, but Pascal VOC counts from 1: if the program that "
-            "wrote them counts from 0, all boxes lie one pixel too far to the left and to the top"
+            f"boxes that begin at pixel 0, though Pascal VOC counts from 1: {zeros:,}. If the "
+            "program that wrote them counts from 0, all boxes lie one pixel too far left and up"
         )
     return Annotations(
         FORM,

@@ -119,8 +119,8 @@ def _counts(read: Collection, sound: pd.DataFrame, px: int) -> list[str]:
     boxes, found = read.placed.boxes, read.found
     sources = found.photos["file"].unique()
     lines = [
-        f"{read.root}: {len(read.photos):,} photos, {len(boxes):,} boxes in "
-        f"{len(found.classes)} classes, {found.form} ({_files(sources)})",
+        f"{read.root}: {many(len(read.photos), 'photo')}, {many(len(boxes), 'box')} in "
+        f"{many(len(found.classes), 'class', 'classes')}, {found.form} ({_files(sources)})",
         "",
         "read as:",
     ]
