@@ -17,8 +17,8 @@ from PIL import Image
 
 from shotcount.boxes import annotations, faults, finding, pixels
 from shotcount.boxes.annotations import Annotations
+from shotcount.boxes.finding import Collection, collect
 from shotcount.boxes.pixels import CORNERS
-from shotcount.commands.check_boxes import Collection, collect
 from shotcount.core.errors import UserError
 from shotcount.photos.reading import TURNS
 
@@ -472,3 +472,9 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(root / "Annotations/a.xml")
     with pytest.raises(UserError, match=r"Annotations/a.xml: no file that can be read"):
         read(root)
+
+
+def test_a_table_that_leads_nowhere_does_not_matter_to_a_study(tmp_path: Path) -> None:
+    boxed.photo(tmp_path / "red/1/a.png")
+    (tmp_path / "red/notes.json").symlink_to("nowhere")
+    assert finding.look_for(tmp_path).forms == {}

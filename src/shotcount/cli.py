@@ -121,9 +121,9 @@ def _add_check(commands: Any) -> None:
     add("--task", choices=["auto", "classify", "detect"], default="auto",
         help="photos of one class each, or photos with boxes; auto (default): with boxes where "
         "annotations lie among the photos")  # fmt: skip
-    add("--px", metavar="N", type=_count, default=256,
+    add("--px", metavar="N", type=_count,
         help="photos with boxes: tell the sizes of boxes where a photo's longer side has N pixels "
-        "(default: %(default)s)")  # fmt: skip
+        "(default: 256)")  # fmt: skip
     add("--draw", metavar="FOLDER", type=Path,
         help="photos with boxes: draw up to 12 of them into this folder as 01.jpg, 02.jpg, ...; "
         "those with the most faults first")  # fmt: skip

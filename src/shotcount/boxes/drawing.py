@@ -18,6 +18,8 @@ LARGER = 3  # times that a small photo is enlarged, at most
 # each box tells classes apart where there are more.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#F0E442", "#56B4E9", "#E69F00")
 MARGIN = 4  # px round a text
+ARM = 12  # px of a cross
+Rectangle = tuple[float, float, float, float]
 WORDS = {  # the faults that are written at a box
     "unknown": "no such class",
     "empty": "no area",
@@ -79,7 +81,7 @@ def draw(root: Path, photo: str, boxes: pd.DataFrame, faults: pd.DataFrame, clas
         size = round(image.width * larger), round(image.height * larger)
         image = image.resize(size, Image.Resampling.BICUBIC)
     font = ImageFont.truetype(Path(mpl.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), SIDE // 70)
-    title = _height(font)
+    title = sum(font.getmetrics()) + 2 * MARGIN  # px of a line of text
     canvas = Image.new("RGB", (image.width, image.height + title), "white")
     canvas.paste(image, (0, title))
     pen = ImageDraw.Draw(canvas)
@@ -91,10 +93,13 @@ def draw(root: Path, photo: str, boxes: pd.DataFrame, faults: pd.DataFrame, clas
     fault = faults.to_dict("records")
     for own, colour, wrong in zip(corners, colours, fault, strict=True):
         if wrong["empty"] or wrong["outside"]:
-            _cross(pen, own, colour)
+            x, y = (own[:2] + own[2:]) / 2
+            for arm in (-ARM, ARM):
+                pen.line([x - ARM, y - arm, x + ARM, y + arm], fill=colour, width=5)
         else:
             pen.rectangle([*own], outline=colour, width=5 if wrong["any"] else 3)
-    # Labels last, so that no box hides them.
+    # Labels last, so that no box hides them, and in free places, as two boxes may be one.
+    taken: list[Rectangle] = []
     marks = boxes[["label", "crowd", "difficult"]].itertuples(index=False)
     for own, colour, wrong, (label, crowd, difficult) in zip(
         corners, colours, fault, marks, strict=True
@@ -103,7 +108,13 @@ def draw(root: Path, photo: str, boxes: pd.DataFrame, faults: pd.DataFrame, clas
         words += [f"{wrong['lost']:.0%} outside"] * (wrong["beyond"] > 0)
         words += ["crowd"] * bool(crowd) + ["difficult"] * bool(difficult)
         text = printable(label) + (f" ({', '.join(words)})" if words else "")
-        _write(pen, own, text, colour, font)
+        taken.append(
+            _place(own, (pen.textlength(text, font) + 2 * MARGIN, title), canvas.size, taken)
+        )
+        left, top, *_ = taken[-1]
+        pen.rectangle(taken[-1], fill=colour)
+        ink = "white" if _is_dark(colour) else "black"
+        pen.text((left + MARGIN, top + MARGIN), text, fill=ink, font=font)
     return canvas
 
 
@@ -111,30 +122,25 @@ def _colour(label: str, classes: tuple[str, ...]) -> str:
     return PALETTE[classes.index(label) % len(PALETTE)] if label in classes else "#000000"
 
 
-def _cross(pen: ImageDraw.ImageDraw, corners: np.ndarray, colour: str) -> None:
-    x, y = (corners[0] + corners[2]) / 2, (corners[1] + corners[3]) / 2
-    for reach in (-12, 12):
-        pen.line([x - 12, y - reach, x + 12, y + reach], fill=colour, width=5)
+def _is_dark(colour: str) -> bool:
+    red, green, blue = ImageColor.getrgb(colour)[:3]
+    return 0.299 * red + 0.587 * green + 0.114 * blue < 140  # luma of ITU-R BT.601, 0 to 255
 
 
-def _height(font: ImageFont.FreeTypeFont) -> int:
-    return sum(font.getmetrics()) + 2 * MARGIN
-
-
-def _write(
-    pen: ImageDraw.ImageDraw,
-    corners: np.ndarray,
-    text: str,
-    colour: str,
-    font: ImageFont.FreeTypeFont,
-) -> None:
-    """Write a label on its box's colour, above the box, or in it at the photo's edge."""
-    width, height = pen.textlength(text, font) + 2 * MARGIN, _height(font)
-    canvas = pen.im.size
+def _place(
+    corners: np.ndarray, size: tuple[float, float], canvas: tuple[int, int], taken: list[Rectangle]
+) -> Rectangle:
+    """Find where a label of this size goes: above its box, or in the free place next to that."""
+    width, height = size
     left = max(0.0, min(corners[0], canvas[0] - width))
     top = corners[1] - height if corners[1] >= 2 * height else corners[1]
     top = min(top, canvas[1] - height)
-    pen.rectangle([left, top, left + width, top + height], fill=colour)
-    red, green, blue = ImageColor.getrgb(colour)[:3]
-    dark = 0.299 * red + 0.587 * green + 0.114 * blue < 140  # ITU-R BT.601, 0 to 255
-    pen.text((left + MARGIN, top + MARGIN), text, fill="white" if dark else "black", font=font)
+    across = [(t[1], t[3]) for t in taken if t[0] < left + width and left < t[2]]
+    free = [
+        start
+        for start in [top, *(end for _, end in across), *(start - height for start, _ in across)]
+        if height <= start <= canvas[1] - height
+        and not any(other < start + height and start < end for other, end in across)
+    ]
+    top = min(free, key=lambda start: abs(start - top), default=top)
+    return left, top, left + width, top + height

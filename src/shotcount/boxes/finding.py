@@ -1,12 +1,18 @@
-"""Find which annotations lie among photos, and read them."""
+"""Find which annotations lie among photos, read both, and look for faults."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from shotcount.boxes import annotations, coco, voc, yolo
+import pandas as pd
+
+from shotcount.boxes import annotations, coco, faults, pixels, voc, yolo
 from shotcount.boxes.annotations import Annotations
 from shotcount.core.errors import UserError, printable
+from shotcount.core.progress import watch
+from shotcount.photos import reading
+from shotcount.photos.decoding import Facts, decode
 from shotcount.photos.walking import list_photos, walk
 
 BEGINNING = 4096  # bytes of an XML or text file that show what it is
@@ -19,6 +25,18 @@ class Files:
     photos: list[str]
     forms: dict[str, list[str]]  # only formats that are there
     lists: list[str]  # of classes, for YOLO text
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Photos, their annotations, and what is wrong with them."""
+
+    root: Path
+    photos: list[str]  # paths relative to `root`
+    found: Annotations
+    facts: pd.DataFrame  # the columns of `photos.decoding.Facts`, by path
+    placed: pixels.Placed
+    faults: pd.DataFrame  # as `faults.find_faults` returns it, of the boxes in `placed`
 
 
 def look_for(root: Path) -> Files:
@@ -38,7 +56,7 @@ def look_for(root: Path) -> Files:
     lists = [path for path in [*tree.companions, *tree.others] if yolo.is_list(path)]
     texts = [path for path in texts if not yolo.is_list(path)]
     signs = {
-        coco.FORM: [p for p in tables if coco.looks_like(annotations.read_bytes(root, p))],
+        coco.FORM: [p for p in tables if coco.looks_like(_beginning(root, p, -1))],
         yolo.FORM: [p for p in texts if yolo.looks_like(p, _beginning(root, p))],
         voc.FORM: [p for p in trees if voc.looks_like(_beginning(root, p))],
     }
@@ -80,11 +98,34 @@ def read(root: Path, files: Files) -> Annotations:
     return yolo.read(root, own, files.lists, files.photos)
 
 
-def _beginning(root: Path, path: str) -> bytes:
-    return annotations.read_bytes(root, path, BEGINNING)
+def collect(root: Path, there: Files) -> Collection:
+    """Read annotations and photos.
+
+    Raises
+    ------
+    UserError
+        If the annotations can't be read without doubt.
+    """
+    found = read(root, there)
+    photos = pd.DataFrame({"path": there.photos}, dtype=object)
+    with TemporaryDirectory() as work:
+        decoded = decode(root, photos, reading.SMALLEST, "pad", Path(work))
+        facts = list(watch(decoded, "reading", len(photos), "photo"))
+    by_path = pd.DataFrame(facts, pd.Index(there.photos, dtype=object), Facts._fields)
+    placed = pixels.place(found, by_path)
+    wrong = faults.find_faults(placed.boxes, found.classes)
+    return Collection(root, there.photos, found, by_path, placed, wrong)
 
 
 def unannotated(photos: Sequence[str], found: Annotations) -> list[str]:
     """List the photos that no annotation names, not even as background."""
     named = set(found.photos["photo"])
     return [path for path in photos if path not in named]
+
+
+def _beginning(root: Path, path: str, most: int = BEGINNING) -> bytes:
+    """Return what shows a file's kind; nothing of a file that can't be read, as `read` will say."""
+    try:
+        return annotations.read_bytes(root, path, most)
+    except UserError:
+        return b""

@@ -1,37 +1,22 @@
 """shotcount check-data for photos with boxes: what is annotated, and what is wrong with it."""
 
-from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pandas as pd
 
-from shotcount.boxes import drawing, faults, finding, pixels
-from shotcount.boxes.annotations import Annotations
+from shotcount.boxes import drawing, faults
+from shotcount.boxes.finding import Collection, Files, collect, unannotated
 from shotcount.commands.listing import SHOWN, many, some
 from shotcount.core import files
 from shotcount.core.errors import UserError, printable
-from shotcount.core.progress import watch
-from shotcount.photos import names, reading
-from shotcount.photos.decoding import Facts, decode
+from shotcount.photos import names
 
+PX = 256  # px of the photo's longer side, at which the sizes of boxes are given by default
 FOLDS = 5  # a class needs a photo for each; split.folds of the default study
 ABOUT = "note: a study classifies whole photos; --task classify shows how it would read these"
 
 
-@dataclass(frozen=True)
-class Collection:
-    """Photos, their annotations, and what is wrong with them."""
-
-    root: Path
-    photos: list[str]
-    found: Annotations
-    facts: pd.DataFrame  # of `photos.decoding.Facts`, by path
-    placed: pixels.Placed
-    faults: pd.DataFrame  # as of `faults.find_faults`
-
-
-def run(root: Path, there: finding.Files, px: int, folder: Path | None) -> int:
+def run(root: Path, there: Files, px: int, folder: Path | None) -> int:
     """Print what is annotated; raise UserError if something must be mended before training."""
     read = collect(root, there)
     lines, problems = survey(read, px)
@@ -44,25 +29,6 @@ def run(root: Path, there: finding.Files, px: int, folder: Path | None) -> int:
         raise UserError("\n       ".join([heading, *problems]))
     print("Nothing has to be mended before a detector is trained on these photos.")
     return 0
-
-
-def collect(root: Path, there: finding.Files) -> Collection:
-    """Read annotations and photos.
-
-    Raises
-    ------
-    UserError
-        If the annotations can't be read without doubt.
-    """
-    found = finding.read(root, there)
-    photos = pd.DataFrame({"path": there.photos}, dtype=object)
-    with TemporaryDirectory() as work:
-        decoded = decode(root, photos, reading.SMALLEST, "pad", Path(work))
-        facts = list(watch(decoded, "reading", len(photos), "photo"))
-    by_path = pd.DataFrame(facts, pd.Index(there.photos, dtype=object), Facts._fields)
-    placed = pixels.place(found, by_path)
-    wrong = faults.find_faults(placed.boxes, found.classes)
-    return Collection(root, there.photos, found, by_path, placed, wrong)
 
 
 def survey(read: Collection, px: int) -> tuple[list[str], list[str]]:
@@ -194,10 +160,10 @@ def _problems(read: Collection) -> list[str]:
 def _few(read: Collection) -> list[str]:
     """Name classes that are in fewer photos than there are folds."""
     usable = read.placed.boxes[~read.faults["empty"] & ~read.faults["outside"]]
-    counts = usable.groupby("label")["photo"].nunique().reindex(read.found.classes, fill_value=0)
-    few = [f"{label} ({count})" for label, count in counts.items() if count < FOLDS]
+    counts = usable[usable["label"].isin(read.found.classes)].groupby("label")["photo"].nunique()
     if not len(counts):
         return ["there are no boxes at all: annotate some photos"]
+    few = [f"{label} ({count})" for label, count in counts.items() if count < FOLDS]
     if not few:
         return []
     return [
@@ -212,6 +178,9 @@ def _few(read: Collection) -> list[str]:
 def _worth(read: Collection) -> list[str]:
     boxes, wrong, found = read.placed.boxes, read.faults, read.found
     remarks = [*found.notes]
+    if unused := [label for label in found.classes if label not in set(boxes["label"])]:
+        remarks.append(f"{many(len(unused), 'class', 'classes')} listed, but without boxes: "
+                       f"{some(unused)}")  # fmt: skip
     if len(read.placed.turned):
         remarks.append(
             f"{many(len(read.placed.turned), 'photo')} turned by EXIF, whose boxes were drawn on "
@@ -229,7 +198,7 @@ def _worth(read: Collection) -> list[str]:
             f"{many(len(found.without_photo), 'annotation')} without a photo: add the photo, or "
             f"remove the annotation: {some(found.without_photo)}"
         )
-    if without := finding.unannotated(read.photos, found):
+    if without := unannotated(read.photos, found):
         remarks.append(
             f"{many(len(without), 'photo')} without an annotation: annotate, remove, or declare "
             f"as background (an empty text for YOLO, an image without boxes for COCO, a file "

@@ -47,9 +47,11 @@ def run(given: argparse.Namespace) -> int:
     if given.task != "classify":
         there = look_for(root)
         if there.forms or given.task == "detect":
-            return check_boxes.run(root, there, given.px, given.draw)
-    if given.draw:
-        raise UserError(f"--draw: {root} holds no annotations of boxes that could be drawn")
+            return check_boxes.run(root, there, given.px or check_boxes.PX, given.draw)
+    for option in ("px", "draw"):
+        if getattr(given, option) is not None:
+            raise UserError(f"--{option} is for photos with boxes, and {root} is read without: "
+                            "leave it out, or put the annotations among the photos")  # fmt: skip
     params = load_params(file, Params)
     data = params.data.model_copy(update={"path": str(root)})
     lines, problems = survey(params.model_copy(update={"data": data}))
