@@ -277,7 +277,7 @@ def test_no_label_hides_another() -> None:
         corners = np.array([5.0 * (n % 3), 100 - 30 * (n % 4), 90, 120])
         taken.append(drawing._place(corners, (80, 20), (400, 400), taken))
     for n, one in enumerate(taken):
-        assert 20 <= one[1] and one[3] <= 400  # not on the photo's name
+        assert one[1] >= 20 and one[3] <= 400  # not on the photo's name
         for other in taken[:n]:
             assert one[1] >= other[3] or one[3] <= other[1], (one, other)
 

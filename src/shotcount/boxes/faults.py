@@ -72,17 +72,19 @@ def iou(box: np.ndarray, others: np.ndarray) -> np.ndarray:
     return common / (areas - common)
 
 
-def _repeated(boxes: pd.DataFrame, usable: pd.Series) -> tuple[pd.Series, pd.Series]:
+def _repeated(boxes: pd.DataFrame, usable: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     """Find the boxes whose place an earlier one has, with the same label or with another."""
-    twice, contradicted = (pd.Series(False, boxes.index) for _ in range(2))
-    for _, own in boxes[usable].groupby("photo", sort=False):
-        corners, labels = own[CORNERS].to_numpy(), own["label"].to_numpy()
-        for first in range(len(own) - 1):
-            later = slice(first + 1, None)
-            same = iou(corners[first], corners[later]) >= SAME
-            alike = labels[later] == labels[first]
-            twice[own.index[later][same & alike]] = True
-            contradicted[own.index[later][same & ~alike]] = True
+    corners, labels = boxes[CORNERS].to_numpy(float), boxes["label"].to_numpy()
+    twice, contradicted = np.zeros((2, len(boxes)), bool)
+    places = np.flatnonzero(usable)
+    for rows in boxes.iloc[places].groupby("photo", sort=False).indices.values():
+        own = places[rows]
+        for n, first in enumerate(own[:-1], 1):
+            same = own[n:][iou(corners[first], corners[own[n:]]) >= SAME]
+            if len(same):
+                alike = labels[same] == labels[first]
+                twice[same[alike]] = True
+                contradicted[same[~alike]] = True
     return twice, contradicted
 
 
