@@ -295,7 +295,8 @@ def test_drawings_do_not_become_photos_of_the_collection(run: Run) -> None:
     make(Path("photos"), "voc", SOUND)
     status, _, wrong = run("photos", "--draw", "photos/drawn")
     assert status == 2
-    assert "--draw: photos/drawn lies among the photos: name a folder outside photos" in wrong
+    assert "--draw: photos/drawn lies among the photos, so that" in wrong
+    assert "name a folder outside photos" in wrong
     assert not Path("photos/drawn").exists()
 
 

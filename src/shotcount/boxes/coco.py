@@ -40,6 +40,7 @@ def read(root: Path, files: Sequence[str], photos: Sequence[str]) -> Annotations
     UserError
         If a file can't be read without doubt; the message names the file and the entry.
     """
+    known = set(photos)
     by_name: dict[str, list[str]] = {}
     for path in photos:
         by_name.setdefault(PurePosixPath(path).name, []).append(path)
@@ -56,7 +57,7 @@ def read(root: Path, files: Sequence[str], photos: Sequence[str]) -> Annotations
         classes |= dict.fromkeys(labels.values())
         names: dict[int | str, str | None] = {}
         for place, entry in _entries(content, "images", file):
-            photo = _photo(entry["file_name"], file, place, by_name, set(photos))
+            photo = _photo(entry["file_name"], file, place, by_name, known)
             names[entry["id"]] = photo
             if photo is None:
                 without.append(f"{file}, {entry['file_name']}")
@@ -152,13 +153,13 @@ def _boxes(
 
 
 def _photo(
-    written: str, file: str, place: str, by_name: dict[str, list[str]], photos: set[str]
+    written: str, file: str, place: str, by_name: dict[str, list[str]], known: set[str]
 ) -> str | None:
     """Find the photo that a file_name means."""
     slashes = written.replace("\\", "/")
     for folder in (posixpath.dirname(file), ""):
         path = posixpath.normpath(posixpath.join(folder, slashes))
-        if path in photos:
+        if path in known:
             return path
     absolute = slashes.startswith("/") or bool(PureWindowsPath(written).drive)
     end = posixpath.basename(slashes) if absolute else posixpath.normpath(slashes)

@@ -17,7 +17,18 @@ ABOUT = "note: a study classifies whole photos; --task classify shows how it wou
 
 
 def run(root: Path, there: Files, px: int, folder: Path | None) -> int:
-    """Print what is annotated; raise UserError if something must be mended before training."""
+    """Print what is annotated, and draw some of it into `folder`.
+
+    Raises
+    ------
+    UserError
+        If something must be mended before training, or the folder lies among the photos.
+    """
+    if folder is not None and folder.resolve().is_relative_to(root.resolve()):
+        raise UserError(
+            f"--draw: {folder} lies among the photos, so that the drawings would become part of "
+            f"them: name a folder outside {root}"
+        )
     read = collect(root, there)
     lines, problems = survey(read, px)
     print("\n".join(lines))
@@ -54,17 +65,7 @@ def survey(read: Collection, px: int) -> tuple[list[str], list[str]]:
 
 
 def draw(read: Collection, folder: Path) -> list[str]:
-    """Draw some photos with their boxes into a folder; return a line for each.
-
-    Raises
-    ------
-    UserError
-        If the folder lies among the photos, where the drawings would become part of them.
-    """
-    if folder.resolve().is_relative_to(read.root.resolve()):
-        raise UserError(
-            f"--draw: {folder} lies among the photos: name a folder outside {read.root}"
-        )
+    """Draw some photos with their boxes into a folder; return a line for each."""
     lines = []
     boxes = read.placed.boxes
     for n, photo in enumerate(drawing.choose(boxes, read.faults), 1):
