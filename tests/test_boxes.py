@@ -229,6 +229,14 @@ def test_the_stated_size_tells_on_which_pixels_boxes_were_drawn(
     assert table(upright)[CORNERS].to_numpy().tolist() == [[10, 5, 17, 30]]
 
 
+def test_a_square_photo_does_not_tell_on_which_pixels_boxes_were_drawn(tmp_path: Path) -> None:
+    root = make(tmp_path, "coco", {"a": [Drawn("cat", 6, 4, 12, 8)]}, size=(40, 40))
+    boxed.photo(root / "images/a.png", (40, 40), 6)
+    placed = look(root).placed
+    assert (placed.turned, placed.doubtful) == ([], ["images/a.png"])
+    assert placed.boxes[CORNERS].to_numpy().tolist() == [[6, 4, 12, 8]]
+
+
 @pytest.mark.parametrize(("form", "orientation"), [("yolo", 6), ("voc", 3)])
 def test_where_nothing_tells_boxes_are_taken_as_upright(
     tmp_path: Path, form: str, orientation: int
@@ -299,10 +307,13 @@ def test_sizes_are_of_the_shorter_side_where_the_longer_side_of_the_photo_is_sca
     assert faults.large_enough(boxes_in((1000, 500), ("a", 0, 0, 40, 7))) is None
 
 
-def test_the_size_proposed_leaves_one_box_in_twenty_of_each_class_too_small() -> None:
-    rows = [("a", 0, 0, 20, 20)] + [("a", 0, 0, 40, 40)] * 39 + [("b", 0, 0, 80, 80)]
-    assert faults.large_enough(boxes_in((1000, 1000), *rows)) == 224
-    assert faults.large_enough(boxes_in((1000, 1000), *rows, *rows[:1] * 4)) == 416
+@pytest.mark.parametrize(("small", "large", "size"), [(1, 19, 224), (1, 18, 416), (2, 38, 224),
+                                                      (3, 38, 416), (0, 1, 224)])  # fmt: skip
+def test_the_size_proposed_leaves_one_box_in_twenty_of_each_class_too_small(
+    small: int, large: int, size: int
+) -> None:
+    rows = [("a", 0, 0, 20, 20)] * small + [("a", 0, 0, 40, 40)] * large + [("b", 0, 0, 80, 80)]
+    assert faults.large_enough(boxes_in((1000, 1000), *rows)) == size
 
 
 # ---- one error, with file, place and mend -------------------------------------------
@@ -478,3 +489,13 @@ def test_a_table_that_leads_nowhere_does_not_matter_to_a_study(tmp_path: Path) -
     boxed.photo(tmp_path / "red/1/a.png")
     (tmp_path / "red/notes.json").symlink_to("nowhere")
     assert finding.look_for(tmp_path).forms == {}
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1250", "utf-16", "utf-8-sig"])
+def test_an_encoding_that_xml_declares_is_read(tmp_path: Path, encoding: str) -> None:
+    root = make(tmp_path, "voc")
+    declared = "utf-8" if encoding == "utf-8-sig" else encoding
+    text = f"<?xml version='1.0' encoding='{declared}'?>\n{boxed.voc(BOXES['a'])}"
+    for name in ("a", "sub/b", "sub/c"):
+        (root / f"Annotations/{name}.xml").write_bytes(text.encode(encoding))
+    assert read(root).classes == tuple(sorted(CLASSES))

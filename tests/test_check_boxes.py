@@ -163,6 +163,11 @@ def test_boxes_too_small_to_learn_are_counted_with_the_size_that_would_do(tmp_pa
     text, _ = told(make(tmp_path / "larger", "voc", larger, size=(1200, 800)))
     assert "at 384 px, at most 5 % of each class's boxes would be" in text
     assert "smaller than 8 px (" not in told(tmp_path / "larger", px=384)[0]
+    few = {str(n): [Drawn("cat", 0, 0, 100, 100)] * 4 for n in range(6)}
+    few["6"] = [Drawn("cat", 0, 0, 10, 100)]
+    text, _ = told(make(tmp_path / "few", "voc", few, size=(1200, 800)))
+    assert "1 box smaller than 8 px (shorter side" in text
+    assert "these are few, and at 96 px no class has more than 5 % of such boxes" in text
 
 
 def test_boxes_of_pixel_0_in_pascal_voc_are_worth_a_note(tmp_path: Path) -> None:
@@ -246,6 +251,14 @@ def test_photos_are_drawn_those_with_the_most_faults_first(run: Run) -> None:
     before = Path("drawn/03.jpg").read_bytes()
     run(root, "--draw", "drawn")
     assert Path("drawn/03.jpg").read_bytes() == before
+
+
+def test_of_the_photos_drawn_a_third_are_sound(tmp_path: Path) -> None:
+    faulty = {f"{n:02d}": [Drawn("cat", 1, 1, 30, 30)] * 2 for n in range(20)}
+    sound = {f"{n:02d}": [Drawn("cat", 1, 1, 30, 30)] for n in range(20, 40)}
+    read = collect(tmp_path, finding.look_for(make(tmp_path, "coco", faulty | sound)))
+    chosen = [int(Path(photo).stem) for photo in drawing.choose(read.placed.boxes, read.faults)]
+    assert chosen == [*range(8), 20, 26, 32, 39]
 
 
 def test_a_drawing_shows_boxes_where_they_are(tmp_path: Path) -> None:

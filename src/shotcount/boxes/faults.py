@@ -117,6 +117,10 @@ def large_enough(boxes: pd.DataFrame) -> int | None:
         have `SMALLEST` px on their shorter side. None if the photos themselves are too small.
     """
     needed = SMALLEST / scaled_sides(boxes, 1).min(axis=1)
-    size = needed.groupby(boxes["label"]).quantile(1 - MOST, interpolation="higher").max()
+    # The inverted distribution function: no more than that share of the boxes needs more.
+    size = max(
+        np.quantile(own, 1 - MOST, method="inverted_cdf")
+        for _, own in needed.groupby(boxes["label"])
+    )
     wanted = STEP * int(np.ceil(size / STEP))
     return wanted if wanted <= boxes[["width", "height"]].max(axis=None) else None
