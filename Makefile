@@ -34,7 +34,7 @@ cluster: $(ready)
 	$(run) shotcount cluster $(OPTIONS)
 
 check-data: $(ready)
-	$(run) shotcount check-data
+	$(run) shotcount check-data $(OPTIONS)
 
 test: lint
 	$(run) OMP_NUM_THREADS=1 pytest --numprocesses auto --dist loadfile --no-loadscope-reorder

@@ -1,6 +1,7 @@
 """What people get wrong, and the one message that each of it gets."""
 
 import io
+import json
 import os
 import pickle
 import re
@@ -12,7 +13,9 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import boxed
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -22,6 +25,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from shotcount.boxes import coco, voc, yolo
+from shotcount.boxes.annotations import Annotations
+from shotcount.boxes.faults import find_faults
+from shotcount.boxes.pixels import place
 from shotcount.core import tables
 from shotcount.core.errors import UserError
 from shotcount.core.params import Fit, load_params
@@ -581,3 +588,63 @@ def test_any_bytes_as_a_photo_are_read_or_refused(tmp_path_factory, content: byt
     found = finding.find_photos(folder, r"(?P<label>p)(?P<sample>.*)\.png")
     (facts,) = decoding.decode(folder, found, 16, "crop", work)
     assert (facts.place == 0) != bool(facts.fault)
+
+
+READERS: dict[str, tuple[str, Callable[[Path, str], Annotations]]] = {
+    "coco": (
+        json.dumps(boxed.coco(boxed.BOXES)),
+        lambda root, name: coco.read(root, [name], ["a.png", "sub/b.png"]),
+    ),
+    "yolo": (
+        boxed.yolo(boxed.BOXES["a"]),
+        lambda root, name: yolo.read(root, [name], [], ["a.png"]),
+    ),
+    "voc": (boxed.voc(boxed.BOXES["a"]), lambda root, name: voc.read(root, [name], ["a.png"])),
+    "data.yaml": (
+        "names:\n  0: cat\n  1: dog\n",
+        lambda root, name: yolo.read(root, [], [name], ["a.png"]),
+    ),
+    "classes.txt": ("cat\ndog\n", lambda root, name: yolo.read(root, [], [name], ["a.png"])),
+}
+WORDS = st.sampled_from(
+    [
+        *(
+            "-1",
+            "1e400",
+            "NaN",
+            "0 .5 .5 .5 .5\n",
+            "99999999999999999999",
+            "null",
+            "true",
+            '"a.png"',
+        ),
+        *("<object>", "</annotation>", "&a;", "<!DOCTYPE a>", "[[", "{}", "\\ud800", "*a", "&a "),
+    ]
+)
+
+
+@pytest.mark.parametrize("form", READERS)
+@given(st.integers(0, 900), st.integers(0, 30), st.lists(WORDS | st.binary(max_size=4), max_size=4))
+def test_any_damage_to_annotations_is_told_with_the_file(
+    tmp_path_factory: pytest.TempPathFactory, form: str, start: int, cut: int, pieces: list
+) -> None:
+    """Read or refused; what is read can be placed and looked at."""
+    shipped, read = READERS[form]
+    good, start = shipped.encode(), start % (len(shipped) + 1)
+    put = b"".join(p if isinstance(p, bytes) else p.encode() for p in pieces)
+    root = tmp_path_factory.getbasetemp()
+    name = "a.txt" if form == "yolo" else "data.yaml" if form == "data.yaml" else "a.any"
+    (root / name).write_bytes(good[:start] + put + good[start + cut :])
+    try:
+        found = read(root, name)
+    except UserError as error:
+        assert str(error).startswith(name) and ": " in str(error)
+    else:
+        facts = pd.DataFrame(
+            [decoding.Facts(60, 40), decoding.Facts(40, 60, orientation=6)],
+            ["a.png", "sub/b.png"],
+            decoding.Facts._fields,
+        )
+        boxes = place(found, facts).boxes
+        assert np.isfinite(boxes[["left", "top", "right", "bottom"]].to_numpy()).all()
+        assert list(find_faults(boxes, found.classes).index) == list(boxes.index)

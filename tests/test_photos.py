@@ -54,13 +54,15 @@ def test_photos_are_known_by_the_suffixes_of_phones_and_cameras(tmp_path: Path) 
     found = find_photos(tmp_path, r"(?P<label>red)/(?P<sample>\d)/(?P<angle>.+)")
     assert len(found) == 6
     assert walk(tmp_path).others == ["red/1/b.mov"]
+    companions = ["labels.csv", "red/1/a.aae", "red/1/a.xmp", "red/Thumbs.db"]
+    assert sorted(walk(tmp_path).companions) == companions
 
 
 def test_hidden_and_system_folders_are_no_classes(tmp_path: Path) -> None:
     touch(tmp_path, "red/1/a.jpg", "red/1/._a.jpg", "red/1/.git/x.jpg", "red/@eaDir/a.jpg")
     folders = (".ipynb_checkpoints", ".thumbnails", "__MACOSX", "$RECYCLE.BIN", "lost+found")
     touch(tmp_path, *(f"{folder}/1/a.{kind}" for folder in folders for kind in ("jpg", "mov")))
-    assert walk(tmp_path) == (["red/1/a.jpg"], [], [])
+    assert walk(tmp_path) == (["red/1/a.jpg"], [], [], [])
     assert list(find_photos(tmp_path, None)["label"]) == ["red"]
 
 

@@ -16,8 +16,11 @@ from shotcount.core.errors import UserError, print_in_any_encoding
 CHECK = """\
 Show how the params.yaml in this folder reads the photos: classes, samples and angles with examples;
 files that are not part of the collection; photos that can't be used, and why; the splits; copies,
-look-alikes, dark and blurred photos. Writes no files. Exit status: 2 if something would stop the
-study.
+look-alikes, dark and blurred photos. Where annotations lie among the photos (COCO's JSON, YOLO's
+texts, Pascal VOC's XML), show them as photos with boxes instead: boxes and photos of each class;
+boxes without area, outside the photo, drawn twice, too small to learn; annotations and photos that
+have no counterpart. Writes no files, except those of --draw. Exit status: 2 if something would stop
+the study, or has to be mended before a detector is trained.
 """
 CLUSTER = """\
 Run the study's cells side by side, on a cluster or on this machine. `dvc repro` would train and
@@ -99,13 +102,31 @@ def _parser() -> argparse.ArgumentParser:
         description="Check a study's photos, train its cells on a cluster, use its classifier.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("check-data", help="show how the photos are read", description=CHECK)
+    _add_check(commands)
     _add_cluster(commands)
     _add_predict(commands)
     export = commands.add_parser("export", help="write an ONNX file", description=EXPORT)
     export.add_argument("model", metavar="MODEL", type=Path, help=MODEL)
     export.add_argument("file", metavar="FILE.onnx", type=Path, help="where to write it")
     return parser
+
+
+def _add_check(commands: Any) -> None:
+    add = commands.add_parser(
+        "check-data", help="show how the photos are read", description=CHECK
+    ).add_argument
+    add("folder", metavar="FOLDER", type=Path, nargs="?",
+        help="the photos (default: data.path of params.yaml; with boxes, no params.yaml is needed)",
+        )  # fmt: skip
+    add("--task", choices=["auto", "classify", "detect"], default="auto",
+        help="photos of one class each, or photos with boxes; auto (default): with boxes where "
+        "annotations lie among the photos")  # fmt: skip
+    add("--px", metavar="N", type=_count,
+        help="photos with boxes: tell the sizes of boxes where a photo's longer side has N pixels "
+        "(default: 256)")  # fmt: skip
+    add("--draw", metavar="FOLDER", type=Path,
+        help="photos with boxes: draw up to 12 of them into this folder as 01.jpg, 02.jpg, ...; "
+        "those with the most faults first")  # fmt: skip
 
 
 def _add_cluster(commands: Any) -> None:

@@ -5,7 +5,7 @@ import heapq
 import io
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import nullcontext, redirect_stderr
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,15 +17,18 @@ from cleanvision.dataset.base_dataset import Dataset
 from cleanvision.issue_managers.image_property_issue_manager import ImagePropertyIssueManager
 from PIL import Image
 
+from shotcount.boxes.finding import look_for
+from shotcount.commands import check_boxes
+from shotcount.commands.listing import SHOWN, some
 from shotcount.core.errors import UserError, printable
 from shotcount.core.params import load_params
 from shotcount.core.progress import watch
 from shotcount.core.tables import of_seed
 from shotcount.params import Params
 from shotcount.photos import decoding, finding, preparing, reading, walking
+from shotcount.photos.settings import DataParams
 from shotcount.sampling import sizes, splits
 
-SHOWN = 5  # examples of each kind, at most
 LOOK = 64  # px: enough for a hash of 8 x 8 frequencies
 WHOLE = 1024  # px of the longer side: enough for brightness, contrast and blur
 ALIKE = 4  # bits: hashes that differ in at most so many of their 64 bits look alike
@@ -38,8 +41,20 @@ LOOKS = {  # cleanvision's issues
 
 
 def run(given: argparse.Namespace) -> int:
-    """Print how the photos are read; raise UserError if something would stop the study."""
-    lines, problems = survey(load_params(Path("params.yaml"), Params))
+    """Print how the photos are read; raise UserError if something has to be mended first."""
+    file = Path("params.yaml")
+    root = given.folder or Path(load_params(file, DataParams).data.path)
+    if given.task != "classify":
+        there = look_for(root)
+        if there.forms or given.task == "detect":
+            return check_boxes.run(root, there, given.px or check_boxes.PX, given.draw)
+    for option in ("px", "draw"):
+        if getattr(given, option) is not None:
+            raise UserError(f"--{option} is for photos with boxes, and {root} is read without: "
+                            "leave it out, or put the annotations among the photos")  # fmt: skip
+    params = load_params(file, Params)
+    data = params.data.model_copy(update={"path": str(root)})
+    lines, problems = survey(params.model_copy(update={"data": data}))
     print("\n".join(lines))
     if problems:
         raise UserError("\n       ".join(["this would stop the study:", *problems]))
@@ -112,7 +127,7 @@ def _reading(root: Path, everything: list[str], found: pd.DataFrame) -> list[str
         )
     ignored = sorted(set(everything) - set(found["path"]), key=walking.natural)
     if ignored:
-        lines += ["", f"not part of the collection: {_some(ignored)}"]
+        lines += ["", f"not part of the collection: {some(ignored)}"]
     return lines
 
 
@@ -123,7 +138,7 @@ def _balance(manifest: pd.DataFrame) -> list[str]:
         lines.append(printable(f"  {label}: {len(angles):,}, {len(own):,}, {_span(angles)}"))
     shapes = manifest.groupby(["width", "height"]).size().sort_values(ascending=False)
     sizes = [f"{width} × {height} px ({count:,})" for (width, height), count in shapes.items()]
-    return [*lines, "", f"sizes: {_some(sizes)}"]
+    return [*lines, "", f"sizes: {some(sizes)}"]
 
 
 def _parts(parts: dict[str, pd.DataFrame]) -> list[str]:
@@ -131,7 +146,7 @@ def _parts(parts: dict[str, pd.DataFrame]) -> list[str]:
     for name, every in parts.items():
         part = of_seed(every, 0)
         classes = part.drop_duplicates("sample")["label"].value_counts(sort=False)
-        each = _some([f"{label} {count:,}" for label, count in classes.items()])
+        each = some([f"{label} {count:,}" for label, count in classes.items()])
         lines.append(
             f"  {name}: {part['sample'].nunique():,} samples ({each}), {len(part):,} photos"
         )
@@ -171,7 +186,7 @@ def _looks(root: Path, manifest: pd.DataFrame) -> list[str]:
     for kind, words in LOOKS.items():
         marked = manager.issues.index[manager.issues[f"is_{kind}_issue"]]
         if len(marked):
-            said.append(f"{words}: {_some(marked)}")
+            said.append(f"{words}: {some(marked)}")
     return said
 
 
@@ -190,16 +205,9 @@ def _look_alikes(pixels: np.ndarray, manifest: pd.DataFrame) -> list[str]:
     if not count:
         return []
     shown = [" ~ ".join(manifest["path"].iloc[[a, b]]) for _, a, b in closest]
-    return [f"different samples that look alike, or one photographed twice: {_some(shown, count)}"]
+    return [f"different samples that look alike, or one photographed twice: {some(shown, count)}"]
 
 
 def _span(counts: pd.Series) -> str:
     low, high = counts.min(), counts.max()
     return f"{low}" if low == high else f"{low} to {high}"
-
-
-def _some(names: Sequence[object] | pd.Series, count: int | None = None) -> str:
-    """Write the first names, and how many more there are (of `count`, if given)."""
-    more = (count or len(names)) - SHOWN
-    shown = ", ".join(printable(name) for name in names[:SHOWN])
-    return f"{shown} and {more:,} more" if more > 0 else shown

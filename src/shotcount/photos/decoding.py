@@ -30,6 +30,7 @@ class Facts(NamedTuple):
     place: int = -1  # row of its pixels, in the order of decoding
     fault: str = ""  # why it can't be used
     note: str = ""  # what can't be read, though the photo can be used
+    orientation: int = 1  # EXIF's, by which the stored photo was turned upright
 
 
 def decode(root: Path, photos: pd.DataFrame, size: int, fit: Fit, work: Path) -> Iterator[Facts]:
@@ -92,7 +93,9 @@ def _load(root: Path, path: str, size: int, fit: Fit) -> tuple[np.ndarray, "Fact
         raise ValueError("the file is empty")
     photo = read_photo(content, size, fit)
     digest = hashlib.sha256(content).hexdigest()
-    return photo.pixels, Facts(photo.width, photo.height, digest, note=photo.note)
+    return photo.pixels, Facts(
+        photo.width, photo.height, digest, note=photo.note, orientation=photo.orientation
+    )
 
 
 def _identity(root: Path, path: str) -> str:

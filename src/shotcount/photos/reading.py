@@ -56,6 +56,7 @@ class Photo(NamedTuple):
     width: int  # px, upright, as on disk
     height: int
     note: str  # what can't be read, though the photo can be used
+    orientation: int  # EXIF's, by which the stored photo was turned upright; 0 or 1: it was not
 
 
 def read_photo(content: bytes, size: int, fit: Fit) -> Photo:
@@ -79,7 +80,7 @@ def read_photo(content: bytes, size: int, fit: Fit) -> Photo:
     ValueError
         If it is not a usable photo. Pillow raises errors of any type for damaged files.
     """
-    upright, (width, height), note = _upright(content, size)
+    upright, (width, height), note, orientation = _upright(content, size)
     if fit == "crop":
         scaled = ImageOps.fit(upright, (size, size), Image.Resampling.BICUBIC)
     else:
@@ -87,12 +88,13 @@ def read_photo(content: bytes, size: int, fit: Fit) -> Photo:
     rgb, unread = _to_srgb(scaled, upright.info["icc_profile"])  # once scaled: few pixels
     if fit == "pad":
         rgb = _pad(rgb, size)
-    return Photo(np.asarray(rgb), width, height, "; ".join(filter(None, [note, unread])))
+    notes = "; ".join(filter(None, [note, unread]))
+    return Photo(np.asarray(rgb), width, height, notes, orientation)
 
 
 def read_whole(content: bytes, size: int) -> Image.Image:
     """Decode one photo like `read_photo`, but uncropped, its longer side scaled down to `size`."""
-    upright, _, _ = _upright(content, size)
+    upright, *_ = _upright(content, size)
     upright.thumbnail((size, size), Image.Resampling.BICUBIC)
     return _to_srgb(upright, upright.info["icc_profile"])[0]
 
@@ -116,11 +118,11 @@ def why(error: Exception) -> str:
     return printable(error) or type(error).__name__
 
 
-def _upright(content: bytes, size: int) -> tuple[Image.Image, tuple[int, int], str]:
+def _upright(content: bytes, size: int) -> tuple[Image.Image, tuple[int, int], str, int]:
     """Decode a photo upright, 8 bits a channel, opaque, in mode L, RGB, CMYK or LAB.
 
     Returns the image (of a large JPEG, reduced, but not below twice `size`), its width and height
-    on disk, and a note or "".
+    on disk, a note or "", and EXIF's orientation.
     """
     with _open(content) as image:
         width, height = image.size
@@ -141,7 +143,7 @@ def _upright(content: bytes, size: int) -> tuple[Image.Image, tuple[int, int], s
     if orientation >= 5:  # lies on its side
         width, height = height, width
     upright.info = {"icc_profile": image.info.get("icc_profile")}
-    return upright, (width, height), note
+    return upright, (width, height), note, orientation
 
 
 def _open(content: bytes) -> ImageFile.ImageFile:

@@ -35,6 +35,7 @@ class Tree(NamedTuple):
     photos: list[str]  # by their suffix; only decoding checks the content
     links: list[str]  # links to folders, which are not followed
     others: list[str]  # files that are neither photos nor known companions of photos
+    companions: list[str]  # facts, notes, tables: see COMPANIONS
 
 
 def walk(root: Path) -> Tree:
@@ -45,7 +46,7 @@ def walk(root: Path) -> Tree:
     UserError
         If a folder can't be read.
     """
-    tree = Tree([], [], [])
+    tree = Tree([], [], [], [])
     for place, folders, names in os.walk(root, onerror=_refuse):
         folders[:] = [name for name in folders if not _is_hidden(name)]
         below = Path(place).relative_to(root)
@@ -54,9 +55,12 @@ def walk(root: Path) -> Tree:
         )
         for name in names:
             suffix = Path(name).suffix.lower()
-            if name.startswith(".") or suffix in COMPANIONS:
+            if name.startswith("."):
                 continue
-            kind = tree.photos if suffix in SUFFIXES else tree.others
+            if suffix in SUFFIXES:
+                kind = tree.photos
+            else:
+                kind = tree.companions if suffix in COMPANIONS else tree.others
             kind.append((below / name).as_posix())
     return Tree(*(sorted(paths, key=natural) for paths in tree))
 

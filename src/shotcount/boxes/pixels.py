@@ -1,0 +1,118 @@
+"""Bring boxes to the pixels of the upright photo, as networks and people see it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from shotcount.boxes.annotations import Annotations
+
+CORNERS = ["left", "top", "right", "bottom"]
+SIDEWAYS = 5  # EXIF orientations from here on lie on their side
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Boxes in px of the upright photos.
+
+    Attributes
+    ----------
+    boxes : DataFrame
+        The columns of `Box`, with the corners in px, and width and height of the photo.
+    turned : list of str
+        Photos whose boxes were drawn on the pixels as stored, and have been turned by EXIF.
+    doubtful : list of str
+        Photos that EXIF turns, where nothing tells on which pixels the boxes were drawn; they are
+        taken as drawn on the upright photo.
+    otherwise : list of str
+        Photos that have another size than their annotation states, with both sizes.
+    """
+
+    boxes: pd.DataFrame
+    turned: list[str]
+    doubtful: list[str]
+    otherwise: list[str]
+
+
+def place(found: Annotations, facts: pd.DataFrame) -> Placed:
+    """Convert the boxes of photos that can be read.
+
+    A photo that lies on its side in the file, and is turned by EXIF, has two sizes; the one that
+    the annotation states tells on which pixels its boxes were drawn.
+
+    Parameters
+    ----------
+    found : Annotations
+    facts : DataFrame
+        The columns of `photos.decoding.Facts`; the index is the photo's path.
+    """
+    readable = facts[facts["fault"] == ""]
+    stated = found.photos.drop_duplicates("photo").set_index("photo")
+    stated = stated[stated.index.isin(readable.index)]
+    photos = stated.assign(
+        width_there=readable["width"], height_there=readable["height"],
+        orientation=readable["orientation"],
+    )  # fmt: skip
+    is_stated = (photos["width"] > 0) & (photos["height"] > 0)
+    across, down = photos["width_there"], photos["height_there"]
+    upright = (photos["width"] == across) & (photos["height"] == down)
+    stored = (photos["width"] == down) & (photos["height"] == across)
+    sideways = photos["orientation"] >= SIDEWAYS
+    square = across == down
+    turned = is_stated & sideways & stored & ~square
+    tells = is_stated & sideways & (stored | upright) & ~square
+    otherwise = photos[is_stated & ~upright & ~turned]
+    has_boxes = photos.index.isin(found.boxes["photo"])
+    doubtful = (photos["orientation"] > 1) & ~tells & has_boxes
+
+    boxes = found.boxes[found.boxes["photo"].isin(photos.index)].reset_index(drop=True)
+    sides = photos.loc[boxes["photo"], ["width_there", "height_there"]].to_numpy(float)
+    corners = boxes[CORNERS].to_numpy(float)
+    if found.normalised:
+        corners = corners * np.tile(sides, 2)
+    turns = photos["orientation"].where(turned, 1).loc[boxes["photo"]].to_numpy()
+    for orientation in np.unique(turns[turns > 1]):
+        own = turns == orientation
+        corners[own] = turn(corners[own], sides[own], int(orientation))
+    boxes[CORNERS] = corners
+    boxes[["width", "height"]] = sides
+    return Placed(
+        boxes,
+        list(photos.index[turned & has_boxes]),
+        list(photos.index[doubtful]),
+        [
+            f"{row.Index} ({row.width_there} × {row.height_there}, stated {row.width} × "
+            f"{row.height})"
+            for row in otherwise.itertuples()
+        ],
+    )
+
+
+def turn(corners: np.ndarray, sides: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn boxes from the stored pixels to those of the upright photo.
+
+    Parameters
+    ----------
+    corners : ndarray of shape (boxes, 4), float
+        Left, top, right, bottom in px of the photo as stored.
+    sides : ndarray of shape (boxes, 2), float
+        Width and height of the upright photo.
+    orientation : int
+        EXIF's, 5 to 8: those of photos that lie on their side.
+
+    Returns
+    -------
+    ndarray of shape (boxes, 4), float
+
+    References
+    ----------
+    Exif 2.32 (CIPA DC-008), tag 274, Orientation: which edge of the scene the stored photo's first
+    row and first column are.
+    """
+    left, top, right, bottom = corners.T
+    width, height = sides.T
+    # The stored first row (top) is the upright photo's left or right edge, the first column (left)
+    # its top or bottom.
+    across = (top, bottom) if orientation in (5, 8) else (width - bottom, width - top)
+    down = (left, right) if orientation in (5, 6) else (height - right, height - left)
+    return np.stack([across[0], down[0], across[1], down[1]], axis=1)
