@@ -31,7 +31,7 @@ def pick_device(name: str) -> torch.device:
     torch.use_deterministic_algorithms(True, warn_only=True)
     # Each new tensor would be filled with NaN, to find code that reads what it never wrote. That
     # took a quarter of the training time.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     _keep_memory()
     present = {
         "cuda": torch.cuda.is_available(),
