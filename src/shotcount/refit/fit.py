@@ -12,6 +12,7 @@ from shotcount.core import files
 from shotcount.core.progress import Meter
 from shotcount.core.study import available_samples, take_subset
 from shotcount.networks.heads import solve_head_as
+from shotcount.parallel.side_by_side import Report, run_side_by_side
 from shotcount.refit.choice import decide, decide_strength
 from shotcount.training.cells import (
     build_run,
@@ -67,14 +68,20 @@ def refit(
         "angles": tested["angles"],
         "photos": len(photos),
     }
-    processes = process_count(setup, photos)
-    head, taken = _solve(setup, photos, tested)
-    state = head
-    if not isinstance(setup.settings, FrozenSettings):
+    processes, compute = process_count(setup, photos), setup.compute
+
+    def train(_: None, report: Report) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
+        head, taken = _solve(setup, photos, tested)
+        if isinstance(setup.settings, FrozenSettings):
+            return head, taken
         decided = decide(setup, len(photos), kept)
-        taken |= {"steps": decided.steps, "factor": float(f"{decided.factor:.4g}")}
         run = replace(build_run(setup, cell, photos, 0), decided=decided)
-        state = _train(setup, run, checkpoints, processes, head)
+        taken |= {"steps": decided.steps, "factor": float(f"{decided.factor:.4g}")}
+        return _train(setup, run, checkpoints, processes, head), taken
+
+    # Here, with as many threads as in the folds.
+    one = run_side_by_side(train, [None], 1, compute.parallel.threads, compute.device)
+    ((_, (state, taken)),) = one
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(folder / WEIGHTS, state)
     model = {
