@@ -34,7 +34,7 @@ def test_photo_is_scaled_to_the_shorter_side_and_cropped_in_the_centre(tmp_path:
     wide = np.zeros((50, 100, 3), np.uint8)
     wide[:, 25:75] = 200  # exactly the centre square
     Image.fromarray(wide).save(tmp_path / "wide.png")
-    pixels, width, height, _ = read(tmp_path / "wide.png", 25)
+    pixels, width, height, *_ = read(tmp_path / "wide.png", 25)
     assert (width, height) == (100, 50)
     assert pixels.shape == (25, 25, 3)
     assert (pixels[:, 2:-2] == 200).all()  # the outermost pixels see across the edge
@@ -44,7 +44,7 @@ def test_padding_keeps_what_lies_at_the_edge(tmp_path: Path) -> None:
     tall = np.zeros((100, 50, 3), np.uint8)
     tall[:20] = 255
     Image.fromarray(tall).save(tmp_path / "tall.png")
-    pixels, width, height, _ = read_photo((tmp_path / "tall.png").read_bytes(), 40, "pad")
+    pixels, width, height, *_ = read_photo((tmp_path / "tall.png").read_bytes(), 40, "pad")
     assert (width, height, pixels.shape) == (50, 100, (40, 40, 3))
     assert (pixels[:, :10] == 128).all() and (pixels[:, 30:] == 128).all()
     assert (pixels[:6, 10:30] > 250).all() and (pixels[12:, 10:30] < 5).all()
@@ -63,7 +63,7 @@ def test_orientation_is_applied(tmp_path: Path) -> None:
     exif[0x0112] = 6  # "turn right by 90° to view": stored turned left
     stored = Image.fromarray(np.rot90(upright)).resize((60, 40))
     stored.save(tmp_path / "turned.jpg", exif=exif, quality=95)
-    pixels, width, height, _ = read(tmp_path / "turned.jpg", 20)
+    pixels, width, height, *_ = read(tmp_path / "turned.jpg", 20)
     assert (width, height) == (40, 60)
     assert pixels[:8].mean() > 240
     assert pixels[12:].mean() < 15
@@ -111,7 +111,7 @@ def test_reduced_scale_decoding_looks_the_same(tmp_path: Path) -> None:
     coarse.resize((1600, 1200), Image.Resampling.BICUBIC).save(tmp_path / "big.jpg", quality=95)
     with Image.open(tmp_path / "big.jpg") as image:
         whole = ImageOps.fit(image.convert("RGB"), (128, 128), Image.Resampling.BICUBIC)
-    pixels, width, height, _ = read(tmp_path / "big.jpg", 128)
+    pixels, width, height, *_ = read(tmp_path / "big.jpg", 128)
     difference = np.abs(pixels.astype(int) - np.asarray(whole).astype(int))
     assert (width, height) == (1600, 1200)
     assert difference.mean() < 1.5  # of 255 grey levels
