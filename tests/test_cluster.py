@@ -230,6 +230,7 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
         own.stop()
 
 
+@pytest.mark.slow
 def test_nodes_with_folders_of_their_own_and_a_killed_worker_give_the_same_bytes(
     study: Clone, untrained: Untrained, cluster: Cluster, tmp_path: Path
 ) -> None:

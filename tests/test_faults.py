@@ -199,15 +199,20 @@ def test_ctrl_c_stops_with_one_line_and_the_next_run_goes_on(
 @pytest.mark.parametrize(
     ("stage", "kib"),
     [
-        ("demo.py", 1),
         ("prepare.py", 64),
-        ("features.py", 64),
         ("train.py scratch 1.0 3", 1024),
-        ("evaluate.py frozen", 1),
-        ("refit.py", 1),
-        ("classifier.py", 1024),
-        ("gallery.py", 1),
         ("plot.py", 8),
+        *(
+            pytest.param(*other, marks=pytest.mark.slow)
+            for other in (
+                ("demo.py", 1),
+                ("features.py", 64),
+                ("evaluate.py frozen", 1),
+                ("refit.py", 1),
+                ("classifier.py", 1024),
+                ("gallery.py", 1),
+            )
+        ),
     ],
 )
 def test_a_full_disk_is_told_in_one_line_and_loses_nothing(
