@@ -49,9 +49,8 @@ def refit(
     kept : DataFrame
         The looks of the strategy's largest cell whose weights were kept: the columns `HISTORY` of
         core.tables, and `folder`, that of the cell in data/models.
-    folder : Path
-    checkpoints : Path
-        The folder for checkpoints: an interrupted training resumes from there.
+    folder, checkpoints : Path
+        An interrupted training resumes from the folder `checkpoints`.
 
     Raises
     ------
@@ -63,11 +62,9 @@ def refit(
     photos = take_subset(whole, available_samples(whole), tested["angles"])
     samples = sorted(photos["sample"].unique())
     cell: dict[str, str | int] = {
-        "strategy": setup.strategy,
-        "samples": len(samples),
-        "angles": tested["angles"],
+        "strategy": setup.strategy, "samples": len(samples), "angles": tested["angles"],
         "photos": len(photos),
-    }
+    }  # fmt: skip
     processes, compute = process_count(setup, photos), setup.compute
 
     def train(_: None, report: Report) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
@@ -79,9 +76,8 @@ def refit(
         taken |= {"steps": decided.steps, "factor": float(f"{decided.factor:.4g}")}
         return _train(setup, run, checkpoints, processes, head), taken
 
-    # Here, with as many threads as in the folds.
-    one = run_side_by_side(train, [None], 1, compute.parallel.threads, compute.device)
-    ((_, (state, taken)),) = one
+    threads = compute.parallel.threads  # as in the folds
+    ((_, (state, taken)),) = run_side_by_side(train, [None], 1, threads, compute.device)
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(folder / WEIGHTS, state)
     model = {
@@ -93,8 +89,8 @@ def refit(
         "samples_seen": samples,
     }
     files.write_json(folder / MODEL, model)
-    seconds = time.perf_counter() - start
-    print(f"{setup.strategy} on all {len(photos):,} photos: {seconds:.1f} s", flush=True)
+    took = time.perf_counter() - start
+    print(f"{setup.strategy} on all {len(photos):,} photos: {took:.1f} s", flush=True)
 
 
 def _solve(
