@@ -61,7 +61,7 @@ def survey(read: Collection, px: int) -> tuple[list[str], list[str]]:
     sound = read.placed.boxes[~read.faults["empty"] & ~read.faults["outside"]]
     worth = [*_worth(read), *_small(sound, px)]
     worth = [f"  {remark}" for remark in worth or ["nothing"]]
-    return [*_counts(read, sound, px), "", "worth a look:", *worth], _problems(read)
+    return [*_counts(read, sound, px), "", "worth a look:", *worth], _problems(read, sound)
 
 
 def draw(read: Collection, folder: Path) -> list[str]:
@@ -126,7 +126,7 @@ def _counts(read: Collection, sound: pd.DataFrame, px: int) -> list[str]:
 # ---------------------------------------------------------------------------- what to mend
 
 
-def _problems(read: Collection) -> list[str]:
+def _problems(read: Collection, sound: pd.DataFrame) -> list[str]:
     boxes, wrong, found = read.placed.boxes, read.faults, read.found
     problems = []
     bad = read.facts[read.facts["fault"] != ""]
@@ -150,7 +150,7 @@ def _problems(read: Collection) -> list[str]:
         if wrong[flag].any():
             own = boxes[wrong[flag]]
             problems.append(f"{many(len(own), 'box')} {fault}: {some(_places(own))}")
-    problems += _few(read)
+    problems += _few(sound, found.classes)
     try:
         names.refuse_variants("labels", [*found.classes], [])
     except UserError as fault:
@@ -158,10 +158,9 @@ def _problems(read: Collection) -> list[str]:
     return problems
 
 
-def _few(read: Collection) -> list[str]:
+def _few(sound: pd.DataFrame, classes: tuple[str, ...]) -> list[str]:
     """Name classes that are in fewer photos than there are folds."""
-    usable = read.placed.boxes[~read.faults["empty"] & ~read.faults["outside"]]
-    counts = usable[usable["label"].isin(read.found.classes)].groupby("label")["photo"].nunique()
+    counts = sound[sound["label"].isin(classes)].groupby("label")["photo"].nunique()
     if not len(counts):
         return ["there are no boxes at all: annotate some photos"]
     few = [f"{label} ({count})" for label, count in counts.items() if count < FOLDS]
