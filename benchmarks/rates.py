@@ -20,11 +20,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from shotcount.networks.backbones import build_backbone
 from shotcount.networks.devices import pick_precision
+from shotcount.tasks.strategies import STRATEGIES
 from shotcount.training import tune
 from shotcount.training.budgets import build_optimizer, next_look, training_steps
 from shotcount.training.settings import FrozenSettings, TrainingSettings
 from shotcount.training.setup import Setup
-from shotcount.training.strategies import STRATEGIES
 from shotcount.uncertainty.writing import percent
 
 PUBLISHED, HONEST = "recipe", "recipe, honest frozen"

@@ -30,8 +30,8 @@ from shotcount.networks.devices import pick_device
 from shotcount.parallel import ranks
 from shotcount.params import Params
 from shotcount.photos.reading import read_photo
+from shotcount.tasks.strategies import Arrays
 from shotcount.training import batches
-from shotcount.training.strategies import Arrays
 from shotcount.uncertainty.writing import markdown_table
 
 ANGLES = 10  # photos of each sample

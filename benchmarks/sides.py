@@ -33,10 +33,11 @@ from shotcount.parallel.settings import ParallelSettings
 from shotcount.photos import preparing
 from shotcount.photos.decoding import decode
 from shotcount.sampling.subsets import nested_subsets
+from shotcount.tasks.classes import ClassTask
+from shotcount.tasks.strategies import STRATEGIES, Arrays, Examples, Load, assemble, predict
 from shotcount.training import budgets, cells, loop
 from shotcount.training.settings import FrozenSettings, TrainingSettings
 from shotcount.training.setup import Compute, Setup
-from shotcount.training.strategies import STRATEGIES, Arrays, Examples, Load, assemble, predict
 
 RATES = budgets.Rates(learning_rate=0.001, backbone_rate=1.0)  # of every training of Shotcount
 Settings = TrainingSettings | FrozenSettings
@@ -172,7 +173,8 @@ def gather(
         alone = {"threads": torch.get_num_threads(), "networks": 1, "processes": 1}
         parallel = parallel.model_copy(update=alone)
     return Setup(
-        strategy=strategy, settings=settings, rates=None if cached else RATES, study_seed=seed,
+        strategy=strategy, task=ClassTask(setting.classes), settings=settings,
+        rates=None if cached else RATES, study_seed=seed,
         network=setting.network, arrays=arrays,
         val=for_seeds(setting.parts["val"], settings.seeds),
         compute=Compute.of(strategy, setting.device, setting.precision, False, parallel),

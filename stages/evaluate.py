@@ -26,7 +26,7 @@ from shotcount.scoring.predictions import (
     predictions_table,
 )
 from shotcount.scoring.scores import CONFUSION, SCORES, confusion, score
-from shotcount.training.strategies import STRATEGIES, Arrays, assemble, predict
+from shotcount.tasks.strategies import STRATEGIES, Arrays, assemble, predict
 
 
 class Params(NetworkParams, StudyParams):

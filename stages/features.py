@@ -1,10 +1,10 @@
-"""data/pixels → data/features.npy: features of every photo from the frozen backbone."""
+"""data/pixels → data/features.npy: what the frozen backbone makes of every photo."""
 
 from pathlib import Path
 
 from safetensors.torch import load_file
 
-from shotcount.core import files
+from shotcount.core import files, tables
 from shotcount.core.params import load_params
 from shotcount.core.pixels import INDEX, Pixels
 from shotcount.core.progress import Meter
@@ -13,6 +13,7 @@ from shotcount.networks.backbones import build_backbone
 from shotcount.networks.devices import pick_device
 from shotcount.networks.features import write_features
 from shotcount.networks.settings import NetworkParams
+from shotcount.tasks.opening import BOXES, open_task
 
 PIXELS, WEIGHTS = Path("data/pixels"), Path("data/backbone.safetensors")
 
@@ -23,13 +24,14 @@ def main() -> None:
     pixels = Pixels.open(PIXELS)
     backbone = build_backbone(params.model.name)
     backbone.load_state_dict(load_file(WEIGHTS))
-    key = (params.model.name, device, PIXELS / INDEX, WEIGHTS)
+    network = open_task(pixels.shape[1]).cached(backbone)
+    key = (params.model.name, device, PIXELS / INDEX, WEIGHTS, tables.table_file(BOXES))
     with (
         files.workspace("features", *key) as work,
         Meter("features", len(pixels), "photo") as meter,
     ):
         unfinished = work / "features.npy"
-        for done in write_features(unfinished, backbone, pixels, device):
+        for done in write_features(unfinished, network, pixels, device):
             meter.show(done)
         files.publish(unfinished, Path("data/features.npy"))
 

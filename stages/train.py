@@ -18,17 +18,13 @@ from shotcount.training.budgets import Rates
 from shotcount.training.cells import train_cell
 from shotcount.training.settings import TrainingParams
 from shotcount.training.setup import Setup
-from shotcount.training.strategies import STRATEGIES
 
 
 def main() -> None:
     strategy, *size = sys.argv[1:]
     params = load_params(Path("params.yaml"), TrainingParams)
-    rates = None
-    if not STRATEGIES[strategy].cached:
-        chosen = Path("data/rates", strategy, "rates.json").read_text(encoding="utf-8")
-        rates = Rates(**json.loads(chosen))
-    setup = Setup.open(strategy, params, rates)
+    chosen = json.loads(Path("data/rates", strategy, "rates.json").read_text(encoding="utf-8"))
+    setup = Setup.open(strategy, params, Rates(**chosen) if chosen else None)
     if size == ["grid"]:
         name = "grid"
         cells = {f"grid/{cell_name(*cell)}": cell for cell in further_cells(params.study)}

@@ -9,6 +9,7 @@ import pandas as pd
 from shotcount.core import files, tables
 from shotcount.core.params import load_params
 from shotcount.core.stage import run_stage
+from shotcount.core.study import StudySettings
 from shotcount.training.settings import FrozenSettings, TrainingParams
 from shotcount.training.setup import Setup
 from shotcount.training.tune import tune
@@ -18,22 +19,22 @@ def main() -> None:
     strategy = sys.argv[1]
     params = load_params(Path("params.yaml"), TrainingParams)
     rates, trials = None, pd.DataFrame(columns=list(tables.TRIALS))
-    if isinstance(getattr(params.train, strategy), FrozenSettings):
+    setup = Setup.open(strategy, params)
+    if isinstance(setup.settings, FrozenSettings):
         print(f"{strategy}: the head is solved and has no learning rate")
     else:
-        rates, trials = choose(strategy, params)
+        rates, trials = choose(setup, params.study)
     with files.atomic(Path("data/rates", strategy)) as made:
         made.mkdir()
         tables.write(made / "trials.csv", trials, tables.TRIALS)
         files.write_json(made / "rates.json", rates)
 
 
-def choose(strategy: str, params: TrainingParams) -> tuple[dict[str, Any], pd.DataFrame]:
-    setup = Setup.open(strategy, params)
-    with files.workspace(f"tune-{strategy}", params.study, *setup.key()) as work:
-        rates, trials = tune(setup, params.study, work)
+def choose(setup: Setup, study: StudySettings) -> tuple[dict[str, Any], pd.DataFrame]:
+    with files.workspace(f"tune-{setup.strategy}", study, *setup.key()) as work:
+        rates, trials = tune(setup, study, work)
     head, backbone = rates
-    print(f"{strategy}: learning rate {head:g}, of the backbone {head * backbone:g}")
+    print(f"{setup.strategy}: learning rate {head:g}, of the backbone {head * backbone:g}")
     return rates._asdict(), trials
 
 

@@ -39,10 +39,11 @@ from shotcount.parallel.settings import ParallelSettings
 from shotcount.sampling.settings import SplitSettings
 from shotcount.sampling.splits import split_samples
 from shotcount.sampling.subsets import nested_subsets
+from shotcount.tasks.classes import ClassTask
+from shotcount.tasks.strategies import Arrays
 from shotcount.training.budgets import Rates
 from shotcount.training.settings import TrainingParams
 from shotcount.training.setup import Compute, Setup
-from shotcount.training.strategies import Arrays
 
 ROOT = Path(__file__).resolve().parents[1]
 PARAMS = load_params(ROOT / "params.yaml", TrainingParams)
@@ -148,6 +149,7 @@ def make_cell(
         pretrained = None if strategy == "frozen" else build_backbone(network).state_dict()
     return Setup(
         strategy=strategy,
+        task=ClassTask(["blue", "red"]),
         settings=getattr(PARAMS.train, strategy).model_copy(update=changes),
         rates=None if strategy == "frozen" else RATES,
         study_seed=0,

@@ -28,7 +28,7 @@ STAGES: dict[str, dict] = {
 # Top to bottom: each package imports only what is below it.
 LAYERS = [
     "cluster", "commands", "report", "classifier", "findings", "uncertainty", "scoring", "refit",
-    "training", "parallel", "networks", "sampling", "boxes", "photos", "demo", "core",
+    "training", "tasks", "parallel", "networks", "sampling", "boxes", "photos", "demo", "core",
 ]  # fmt: skip
 CODE = [
     path for folder in ("src", "stages", "benchmarks", "validation")

@@ -24,11 +24,11 @@ from shotcount.networks import devices
 from shotcount.parallel import side_by_side
 from shotcount.parallel.settings import ParallelSettings
 from shotcount.scoring.predictions import check_apart
+from shotcount.tasks.strategies import STRATEGIES, Examples, assemble
 from shotcount.training import cells
 from shotcount.training.checkpoints import Checkpoint
 from shotcount.training.loop import Run, RunState, train_network
 from shotcount.training.setup import Setup
-from shotcount.training.strategies import STRATEGIES, Examples, assemble
 
 STEPS = 4
 

@@ -17,7 +17,7 @@ from shotcount.networks.heads import (
     scale_logits,
     solve_head,
 )
-from shotcount.training.strategies import load_features, predict
+from shotcount.tasks.strategies import load_features, predict
 
 CPU = torch.device("cpu")
 

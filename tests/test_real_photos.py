@@ -24,9 +24,9 @@ from shotcount.photos.preparing import prepare
 from shotcount.sampling.settings import SplitSettings
 from shotcount.sampling.splits import split_samples
 from shotcount.sampling.subsets import nested_subsets
+from shotcount.tasks.strategies import STRATEGIES, Arrays, Examples, assemble, predict
 from shotcount.training.budgets import Rates
 from shotcount.training.loop import Run, train_network
-from shotcount.training.strategies import STRATEGIES, Arrays, Examples, assemble, predict
 
 COLLECTIONS = Path(os.environ.get("SHOTCOUNT_TEST_PHOTOS", ROOT.parent / "shared" / "data"))
 

@@ -20,12 +20,12 @@ from shotcount.networks.heads import Strength, solve_head_as
 from shotcount.refit.choice import choose, decide, decide_strength
 from shotcount.refit.fit import refit
 from shotcount.sampling.subsets import nested_subsets
+from shotcount.tasks.strategies import STRATEGIES, Examples, assemble
 from shotcount.training import cells
 from shotcount.training.budgets import training_steps
 from shotcount.training.checkpoints import Checkpoint
 from shotcount.training.loop import Decided, Run, RunState, train_network
 from shotcount.training.setup import Setup
-from shotcount.training.strategies import STRATEGIES, Examples, assemble
 
 STEPS = 6
 ALONE = PARAMS.parallel.model_copy(update={"threads": 1, "networks": 1})

@@ -23,12 +23,13 @@ from shotcount.networks.devices import (
 )
 from shotcount.networks.features import write_features
 from shotcount.networks.heads import Network, build_head, photo_losses
-from shotcount.training import batches, budgets, strategies
+from shotcount.tasks import strategies
+from shotcount.tasks.strategies import STRATEGIES, Arrays, Examples, assemble, predict
+from shotcount.training import batches, budgets
 from shotcount.training.budgets import Rates, build_optimizer, has_settled, schedule_factor
 from shotcount.training.checkpoints import Checkpoint
 from shotcount.training.loop import DivergedError, Run, RunState, train_network
 from shotcount.training.settings import StepDecay
-from shotcount.training.strategies import STRATEGIES, Arrays, Examples, assemble, predict
 
 CPU = torch.device("cpu")
 

@@ -46,12 +46,13 @@ from shotcount.photos.preparing import prepare
 from shotcount.sampling.settings import SplitSettings
 from shotcount.sampling.splits import split_samples
 from shotcount.sampling.subsets import nested_subsets
+from shotcount.tasks.classes import ClassTask
+from shotcount.tasks.strategies import STRATEGIES, Arrays, Examples, assemble, predict
 from shotcount.training.budgets import Rates
 from shotcount.training.cells import build_run, fit, solve
 from shotcount.training.loop import DivergedError, train_network
 from shotcount.training.settings import TrainingSettings
 from shotcount.training.setup import Compute, Setup
-from shotcount.training.strategies import STRATEGIES, Arrays, Examples, assemble, predict
 from shotcount.training.tune import tune
 from shotcount.uncertainty.writing import markdown_table
 
@@ -109,6 +110,7 @@ def set_up(job: Job, params: Params) -> tuple[Setup, pd.DataFrame]:
     alone = params.parallel.model_copy(update={"networks": 1, "processes": 1})
     setup = Setup(
         strategy=job.strategy,
+        task=ClassTask(sorted(parts["val"]["label"].unique())),
         settings=getattr(params.train, job.strategy),
         rates=None,
         study_seed=params.study.seed,

@@ -42,7 +42,7 @@ from shotcount.sampling.settings import SplitSettings
 from shotcount.sampling.splits import split_samples
 from shotcount.sampling.subsets import nested_subsets
 from shotcount.scoring.predictions import class_indices
-from shotcount.training.strategies import Examples
+from shotcount.tasks.strategies import Examples
 from shotcount.uncertainty.bootstrap import resample
 from shotcount.uncertainty.intervals import interval
 from shotcount.uncertainty.metrics import METRICS

@@ -26,7 +26,7 @@ from shotcount.networks.heads import Network
 from shotcount.photos.reading import read_photo, why
 from shotcount.photos.walking import count_kinds, natural, walk
 from shotcount.scoring.predictions import probability
-from shotcount.training.strategies import predict
+from shotcount.tasks.strategies import predict
 
 Row = dict[str, str | int | float]
 LINK = "a link to a folder: name the folder itself"

@@ -28,6 +28,25 @@ MANIFEST: Table = PHOTO | {
     "height": "int64",
     "sha256": "str",
 }
+# Boxes of objects, in px of the square photo that the network sees. A study of classes has none.
+BOXES: Table = {
+    "photo": "int64",
+    "label": "str",
+    "left": "float64",
+    "top": "float64",
+    "right": "float64",
+    "bottom": "float64",
+    "ignored": "bool",  # a crowd, or hard to recognise: neither right nor wrong to find
+}
+DETECTED: Table = {  # found by a detector, in px as in BOXES
+    "photo": "int64",
+    "label": "str",
+    "score": "float64",  # 0 to 1
+    "left": "float64",
+    "top": "float64",
+    "right": "float64",
+    "bottom": "float64",
+}
 # Photos that can't be used. A row without a path counts the files that aren't photos.
 LEFT_OUT: Table = {"path": "str", "reason": "str"}
 SPLIT: Table = {"seed": "int64"} | PHOTO  # each training seed has a split of its own

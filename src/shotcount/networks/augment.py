@@ -34,13 +34,26 @@ def random_crop_flip(
     """
     if crop_scale == 1 and not flip:
         return x
-    uniform = torch.rand(4, batch_size or len(x), generator=generator)
-    scale, across, down, mirror = uniform[:, start : start + len(x)]
-    side = (crop_scale + (1 - crop_scale) * scale).sqrt()  # of the crop, relative to the photo
-    sign = torch.where(mirror < 0.5, -1.0, 1.0) if flip else torch.ones(len(x))
-    theta = torch.zeros(len(x), 2, 3)
-    theta[:, 0, 0], theta[:, 1, 1] = sign * side, side
-    theta[:, 0, 2], theta[:, 1, 2] = (1 - side) * (2 * across - 1), (1 - side) * (2 * down - 1)
+    theta = draw_crops(batch_size or len(x), crop_scale, flip, generator)[start : start + len(x)]
     grid = F.affine_grid(theta.to(x.device), list(x.shape), align_corners=False)
     # "reflection" matters only for the half pixel at the border.
     return F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
+
+
+def draw_crops(
+    photos: int, crop_scale: float, flip: bool, generator: torch.Generator
+) -> torch.Tensor:
+    """Draw a crop for each photo, mirrored or not.
+
+    Returns
+    -------
+    Tensor of shape (photos, 2, 3), float32
+        Maps places in the crop to places in the photo; both reach from -1 to 1.
+    """
+    scale, across, down, mirror = torch.rand(4, photos, generator=generator)
+    side = (crop_scale + (1 - crop_scale) * scale).sqrt()  # of the crop, relative to the photo
+    sign = torch.where(mirror < 0.5, -1.0, 1.0) if flip else torch.ones(photos)
+    theta = torch.zeros(photos, 2, 3)
+    theta[:, 0, 0], theta[:, 1, 1] = sign * side, side
+    theta[:, 0, 2], theta[:, 1, 2] = (1 - side) * (2 * across - 1), (1 - side) * (2 * down - 1)
+    return theta

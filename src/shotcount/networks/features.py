@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from shotcount.core import files
 from shotcount.core.pixels import Pixels
-from shotcount.networks.backbones import Backbone
 from shotcount.networks.devices import in_pieces
 
 BATCH = 128
@@ -18,9 +18,9 @@ BATCH = 128
 
 @torch.inference_mode()
 def extract(
-    backbone: Backbone, pixels: Pixels, device: torch.device, start: int = 0
+    network: nn.Module, pixels: Pixels | np.ndarray, device: torch.device, start: int = 0
 ) -> Iterator[np.ndarray]:
-    """Yield the features of the photos, BATCH photos at a time.
+    """Yield what a frozen network, mostly a `Backbone`, returns for BATCH photos at a time.
 
     Parameters
     ----------
@@ -32,12 +32,12 @@ def extract(
 
     Yields
     ------
-    ndarray of shape (<= BATCH, features), float32
+    ndarray of shape (<= BATCH, ...)
     """
-    backbone = backbone.to(device).eval()  # BatchNorm uses ImageNet's statistics
+    network = network.to(device).eval()  # BatchNorm uses ImageNet's statistics
 
     def compute(x: torch.Tensor, piece: int) -> np.ndarray:
-        return torch.cat([backbone(part).cpu() for part in x.split(piece)]).numpy()
+        return torch.cat([network(part).cpu() for part in x.split(piece)]).numpy()
 
     for first in range(start, len(pixels), BATCH):
         x = torch.tensor(pixels[first : first + BATCH]).to(device).permute(0, 3, 1, 2).float()
@@ -45,14 +45,15 @@ def extract(
 
 
 def write_features(
-    path: Path, backbone: Backbone, pixels: Pixels, device: torch.device
+    path: Path, network: nn.Module, pixels: Pixels, device: torch.device
 ) -> Iterator[int]:
-    """Write the features into a .npy file, resuming after the last whole batch in it.
+    """Write what `network` returns into a .npy file, resuming after the last whole batch in it.
 
     Yields the number of photos done so far.
     """
-    header = files.npy_header("<f4", (len(pixels), backbone.features))
-    batch_bytes = BATCH * backbone.features * 4
+    one = next(extract(network, pixels[:1], device))
+    header = files.npy_header(one.dtype.str, (len(pixels), *one.shape[1:]))
+    batch_bytes = BATCH * one.nbytes
     path.touch()
     batches = max(0, path.stat().st_size - len(header)) // batch_bytes
     os.truncate(path, len(header) + batches * batch_bytes if batches else 0)
@@ -60,7 +61,7 @@ def write_features(
         files.append(path, header)
     done = batches * BATCH
     yield done
-    for batch in extract(backbone, pixels, device, start=done):
+    for batch in extract(network, pixels, device, start=done):
         files.append(path, batch.tobytes())
         done += len(batch)
         yield done

@@ -14,6 +14,7 @@ from shotcount.core.study import available_samples, take_subset
 from shotcount.networks.heads import solve_head_as
 from shotcount.parallel.side_by_side import Report, run_side_by_side
 from shotcount.refit.choice import decide, decide_strength
+from shotcount.tasks.strategies import Examples
 from shotcount.training.cells import (
     build_run,
     facts,
@@ -26,7 +27,6 @@ from shotcount.training.cells import (
 from shotcount.training.loop import Run, RunState
 from shotcount.training.settings import FrozenSettings
 from shotcount.training.setup import Setup
-from shotcount.training.strategies import Examples
 
 WEIGHTS, MODEL = "weights.safetensors", "model.json"
 
@@ -97,7 +97,8 @@ def _solve(
     setup: Setup, photos: pd.DataFrame, tested: Mapping[str, int]
 ) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
     """Return a solved head and what it took from the folds; nothing if none is needed."""
-    if not (isinstance(setup.settings, FrozenSettings) or setup.starts_with_solved_head):
+    starts = isinstance(setup.settings, FrozenSettings) or setup.starts_with_frozen_head
+    if not (starts and setup.task.solves_heads):
         return {}, {}
     folds = take_subset(setup.subsets, tested["samples"], tested["angles"])
     strength = decide_strength(setup, folds)

@@ -23,16 +23,17 @@ from shotcount.networks.devices import (
     in_pieces,
     seeded,
 )
-from shotcount.networks.heads import Network, Solved, solve_head
+from shotcount.networks.heads import Solved, solve_head
 from shotcount.parallel import ranks
 from shotcount.parallel.side_by_side import Report, network_count, run_side_by_side
+from shotcount.tasks.strategies import STRATEGIES, Examples
+from shotcount.training import budgets
 from shotcount.training.batches import WINDOW
 from shotcount.training.budgets import training_steps
 from shotcount.training.checkpoints import Checkpoint
-from shotcount.training.loop import Run, RunState, train_network
+from shotcount.training.loop import Decided, Run, RunState, train_network
 from shotcount.training.settings import FrozenSettings, TrainingSettings
 from shotcount.training.setup import Setup
-from shotcount.training.strategies import STRATEGIES, Examples, assemble
 
 
 def train_cell(
@@ -108,6 +109,7 @@ def build_run(setup: Setup, cell: Mapping[str, Any], subset: pd.DataFrame, seed:
     assert isinstance(setup.settings, TrainingSettings) and setup.rates is not None
     return Run(
         key=_key(setup, cell, seed),
+        task=setup.task,
         train=training_photos(setup, subset, seed),
         val=validation_photos(setup, seed),
         settings=setup.settings,
@@ -126,7 +128,7 @@ def training_photos(setup: Setup, subset: pd.DataFrame, seed: int) -> Examples:
     rows = tables.of_seed(subset, seed)
     if len(rows) > WINDOW:  # in the order of the array, so that a window holds neighbours
         rows = rows.sort_values("photo")
-    return Examples.of(rows, setup.classes)
+    return setup.task.examples(rows)
 
 
 def _samples_seen(setup: Setup, subset: pd.DataFrame, seed: int) -> list[str]:
@@ -136,7 +138,7 @@ def _samples_seen(setup: Setup, subset: pd.DataFrame, seed: int) -> list[str]:
 
 def validation_photos(setup: Setup, seed: int) -> Examples:
     """Return the photos that one seed validates with."""
-    return Examples.of(tables.of_seed(setup.val, seed), setup.classes)
+    return setup.task.examples(tables.of_seed(setup.val, seed))
 
 
 def _most_steps(setup: Setup, photos: int) -> int:
@@ -149,7 +151,7 @@ def _most_steps(setup: Setup, photos: int) -> int:
 def process_count(setup: Setup, subset: pd.DataFrame) -> int:
     """Choose how many processes train each network of a subset."""
     settings, compute = setup.settings, setup.compute
-    if isinstance(settings, FrozenSettings) or compute.compiled:
+    if isinstance(settings, FrozenSettings) or compute.compiled or not setup.task.shares_batches:
         return 1
     fewest = int(subset.groupby("seed").size().min())
     if fewest < settings.batch_size:
@@ -192,6 +194,25 @@ def solve(setup: Setup, train: Examples, val: Examples) -> Solved:
     return solve_head(known, unseen, len(setup.classes))
 
 
+def frozen_head(setup: Setup, run: Run) -> dict[str, torch.Tensor]:
+    """Return a head on the frozen backbone's features of the photos of `run`."""
+    if setup.task.solves_heads:
+        return solve(setup, run.train, run.val).state
+    whole = {"schedule": "cosine", "crop_scale": 1.0}  # cached maps are of whole photos
+    short = replace(
+        run,
+        settings=run.settings.model_copy(update=whole),
+        rates=budgets.Rates(budgets.HEAD_RATE, 1.0),
+        decided=Decided(budgets.HEAD_STEPS, 1.0),
+    )
+    with seeded(seed_for("initialisation", *run.key)):
+        head, load = setup.task.assemble(
+            STRATEGIES["frozen"], setup.network, setup.arrays, setup.compute.device, short.settings
+        )
+        train_network(head, load, short)
+    return head.state_dict()
+
+
 def save_weights(path: Path, state: Mapping[str, torch.Tensor]) -> None:
     """Write the state of a network or of a head."""
     whole = {name: value.contiguous() for name, value in state.items()}
@@ -210,8 +231,8 @@ def fit(
 
     It starts with `head`; if that is None, with the one that the settings ask for.
     """
-    if head is None and setup.starts_with_solved_head:
-        head = solve(setup, run.train, run.val).state
+    if head is None and setup.starts_with_frozen_head:
+        head = frozen_head(setup, run)
     lean = setup
     if processes > 1:  # don't send processes data that they don't use
         lean = replace(setup, subsets=setup.subsets[:0])
@@ -247,13 +268,12 @@ def _train_rank(
     """Train one network, in this process alone or as one of several ranks."""
     first = ranks.rank_and_size()[0] == 0
     with seeded(seed_for("initialisation", *run.key)):
-        network, load = assemble(
-            STRATEGIES[setup.strategy], setup.network, len(setup.classes), setup.arrays,
-            setup.compute.device, run.settings, setup.pretrained,
+        network, load = setup.task.assemble(
+            STRATEGIES[setup.strategy], setup.network, setup.arrays, setup.compute.device,
+            run.settings, setup.pretrained,
         )  # fmt: skip
         if head is not None:
-            assert isinstance(network, Network)
-            network.head.load_state_dict(head)
+            network.get_submodule("head").load_state_dict(head)
         show = on_step if first else _show_nothing
         history = train_network(network, load, run, Checkpoint(checkpoint), show)
     return {name: value.cpu() for name, value in network.state_dict().items()}, history

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from shotcount.core import tables
@@ -18,13 +17,14 @@ from shotcount.core.errors import UserError
 from shotcount.core.seeds import seed_for
 from shotcount.networks.depthwise import FastDepthwise
 from shotcount.networks.devices import reseed
-from shotcount.networks.heads import calibrate, photo_losses, scale_logits
 from shotcount.parallel import ranks
+from shotcount.tasks.classes import ClassTask
+from shotcount.tasks.strategies import Examples, Load
+from shotcount.tasks.task import Task, Validated
 from shotcount.training import budgets
 from shotcount.training.batches import draw_batch
 from shotcount.training.checkpoints import Checkpoint
 from shotcount.training.settings import TrainingSettings
-from shotcount.training.strategies import Examples, Load, predict
 
 
 class DivergedError(UserError):
@@ -43,6 +43,7 @@ class Run:
     """One training run: what it learns from, and how."""
 
     key: tuple[str | int, ...]  # names the run: order, augmentation and dropout are drawn from it
+    task: Task = field(default_factory=ClassTask)
     train: Examples
     val: Examples  # decides when to stop and which weights to keep; gives no accuracy to report
     # What validation decided in other runs, for a run on all photos; its own `val` is not used.
@@ -145,7 +146,7 @@ def train_network(
         for group in optimizer.param_groups:
             group["lr"] = factor * group["full_lr"]
         network.train()
-        state.losses.append(ranks.mean(_step(forward, optimizer, x, target, run)))
+        state.losses.append(ranks.mean(_step(network, forward, optimizer, x, target, run)))
         state.step += 1
         if run.averages:
             _add_to_average(average, network, budgets.averaging_weight(state.step))
@@ -157,7 +158,7 @@ def train_network(
             checkpoint.offer(partial(_snapshot, network, average, optimizer, state))
     kept = _choose(state, run)
     network.load_state_dict(kept["network"])
-    scale_logits(network, kept["factor"])
+    run.task.scale(network, kept["factor"])
     history = pd.DataFrame(state.history)
     return history.assign(kept=history["step"] == kept["step"])[list(tables.LOOK)]
 
@@ -182,14 +183,16 @@ def _draw(load: Load, run: Run, step: int) -> tuple[torch.Tensor, torch.Tensor, 
     photos = len(run.train.rows)
     chosen = draw_batch(step, photos, run.settings.batch_size, run.key)
     own = ranks.own_share(len(chosen))
-    x = load(run.train.rows[chosen], seed_for("augmentation", *run.key, step), own)
-    target = torch.from_numpy(run.train.targets[chosen[own]]).to(x.device)
+    seed = seed_for("augmentation", *run.key, step)
+    x = load(run.train.rows[chosen], seed, own)
+    target = run.task.targets(run.train, chosen, own, seed, run.settings).to(x.device)
     reseed(seed_for("dropout", *run.key, step) + ranks.rank_and_size()[0], x.device)
     epoch = step * len(chosen) / photos
     return x, target, budgets.schedule_factor(step, run.steps, epoch, run.settings)
 
 
 def _step(
+    network: nn.Module,
     forward: Callable[[torch.Tensor], torch.Tensor],
     optimizer: torch.optim.Optimizer,
     x: torch.Tensor,
@@ -207,8 +210,8 @@ def _step(
     for part, true in zip(x.tensor_split(pieces), target.tensor_split(pieces), strict=True):
         mixed = torch.autocast(x.device.type, run.precision, enabled=run.precision != torch.float32)
         with FastDepthwise(), mixed:
-            logits = forward(part)
-        loss = F.cross_entropy(logits.float(), true, reduction="sum") / len(x)
+            outputs = forward(part)
+        loss = run.task.loss(network, outputs, true) / len(x)
         loss.backward()
         total += loss.detach()
     optimizer.step()
@@ -229,24 +232,19 @@ def _look(network: nn.Module, load: Load, run: Run, state: RunState) -> None:
     A run that has nothing to validate with only adds the row and keeps the weights as the last.
     """
     ranks.share_statistics(network)
-    val = run.val
-    own = val.rows[ranks.own_share(len(val.rows))]
-    validates = run.decided is None
-    probabilities = ranks.gather(predict(network, load, own)) if validates else np.empty((0, 1))
+    if run.decided:
+        found = Validated(np.empty(0), math.nan, math.nan, run.decided.factor)
+    else:
+        found = run.task.validate(network, load, run.val)
     # Losses that come from a checkpoint are on the CPU.
     losses = [loss.double().item() for loss in state.losses]
-    if not math.isfinite(sum(losses) + probabilities.sum()):
+    if not math.isfinite(sum(losses) + found.losses.sum()):
         raise DivergedError(
             f"training diverged by step {state.step}: lower learning_rate "
             f"({run.rates.learning_rate:g}) of this strategy in params.yaml"
         )
     if len(state.history) == 1:  # the first batch met the weights of the first look
         state.history[0]["train_loss"] = losses[0]
-    if run.decided:
-        factor, val_loss, val_accuracy = run.decided.factor, math.nan, math.nan
-    else:
-        factor, val_loss = calibrate(probabilities, val.targets)
-        val_accuracy = float(np.mean(probabilities.argmax(axis=1) == val.targets))
     photos = len(run.train.rows)
     epoch = state.step * min(run.settings.batch_size, photos) / photos
     scheduled = budgets.schedule_factor(max(state.step - 1, 0), run.steps, epoch, run.settings)
@@ -256,19 +254,19 @@ def _look(network: nn.Module, load: Load, run: Run, state: RunState) -> None:
             "epoch": epoch,
             "learning_rate": scheduled * run.rates.learning_rate,
             "train_loss": float(np.mean(losses)) if losses else math.nan,
-            "val_loss": val_loss,
-            "val_accuracy": val_accuracy,
-            "factor": factor,
+            "val_loss": found.loss,
+            "val_accuracy": found.accuracy,
+            "factor": found.factor,
         }
     )
     state.losses = []
     state.last = {
         "step": state.step,
         "network": copy.deepcopy(network.state_dict()),
-        "factor": factor,
-        "losses": torch.from_numpy(photo_losses(probabilities, val.targets, factor)),
+        "factor": found.factor,
+        "losses": torch.from_numpy(found.losses),
     }
-    if len(state.history) == 1 or val_loss < min(look["val_loss"] for look in state.history[:-1]):
+    if len(state.history) == 1 or found.loss < min(look["val_loss"] for look in state.history[:-1]):
         state.best = state.last
 
 

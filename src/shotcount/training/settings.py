@@ -15,16 +15,9 @@ class StepDecay(Section):
     factor: UpToOne
 
 
-class FrozenSettings(Section):
-    """Settings of a head that is solved on cached features."""
+class StepSettings(Section):
+    """Settings of whatever is trained step by step."""
 
-    seeds: Count
-
-
-class TrainingSettings(Section):
-    """Settings of a network that is trained on photos."""
-
-    seeds: Count
     epochs: Positive
     min_steps: Annotated[int, Field(ge=0)]
     schedule: Literal["auto", "constant", "cosine"] | StepDecay
@@ -32,8 +25,24 @@ class TrainingSettings(Section):
     optimizer: Literal["sgd", "adamw"]
     learning_rate: Positive | Literal["auto"]
     weight_decay: NotNegative
-    crop_scale: UpToOne
     flip: bool
+
+
+class FrozenSettings(Section):
+    """Settings of a head that is solved on cached features."""
+
+    seeds: Count
+
+
+class FrozenParams(FrozenSettings):
+    detector: StepSettings  # whose head is trained on cached features
+
+
+class TrainingSettings(StepSettings):
+    """Settings of a network that is trained on photos."""
+
+    seeds: Count
+    crop_scale: UpToOne
 
 
 class FineTuningSettings(TrainingSettings):
@@ -43,7 +52,7 @@ class FineTuningSettings(TrainingSettings):
 
 class StrategySettings(Section):
     scratch: TrainingSettings
-    frozen: FrozenSettings
+    frozen: FrozenParams
     finetune: FineTuningSettings
 
 
@@ -63,3 +72,16 @@ class TrainingParams(NetworkParams, StudyParams):
                     "every seed trains on a draw of its own"
                 )
         return self
+
+
+def settings_for(
+    train: StrategySettings, strategy: str, solves_heads: bool
+) -> TrainingSettings | FrozenSettings:
+    """Return a strategy's settings; `FrozenSettings` mean that the head is solved."""
+    own: TrainingSettings | FrozenParams = getattr(train, strategy)
+    if isinstance(own, TrainingSettings):
+        return own
+    if solves_heads:
+        return FrozenSettings(seeds=own.seeds)
+    # Maps are cached of whole photos, so they aren't cropped.
+    return TrainingSettings(seeds=own.seeds, crop_scale=1.0, **dict(own.detector))

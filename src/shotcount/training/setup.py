@@ -13,14 +13,17 @@ from shotcount.core import tables
 from shotcount.core.pixels import INDEX, Pixels
 from shotcount.networks.devices import pick_device, pick_precision
 from shotcount.parallel.settings import ParallelSettings
+from shotcount.tasks.opening import BOXES, open_task
+from shotcount.tasks.strategies import STRATEGIES, Arrays
+from shotcount.tasks.task import Task
 from shotcount.training.budgets import Rates
 from shotcount.training.settings import (
     FineTuningSettings,
     FrozenSettings,
     TrainingParams,
     TrainingSettings,
+    settings_for,
 )
-from shotcount.training.strategies import STRATEGIES, Arrays
 
 PIXELS, FEATURES = Path("data/pixels"), Path("data/features.npy")
 SUBSETS, VAL = Path("data/subsets"), Path("data/splits/val")
@@ -56,6 +59,7 @@ class Setup:
     """What all cells of a strategy have in common."""
 
     strategy: str
+    task: Task
     settings: TrainingSettings | FrozenSettings
     rates: Rates | None  # None for a strategy that solves its head
     study_seed: int
@@ -68,36 +72,39 @@ class Setup:
 
     @property
     def classes(self) -> list[str]:
-        return sorted(self.val["label"].unique())
+        return self.task.classes
 
     @classmethod
     def open(cls, strategy: str, params: TrainingParams, rates: Rates | None = None) -> "Setup":
         """Open what earlier stages wrote."""
         own, device = STRATEGIES[strategy], pick_device(params.device)
+        pixels, val = Pixels.open(PIXELS), tables.read(VAL, tables.SPLIT)
+        task = open_task(pixels.shape[1], sorted(val["label"].unique()))
         return cls(
             strategy=strategy,
-            settings=getattr(params.train, strategy),
+            task=task,
+            settings=settings_for(params.train, strategy, task.solves_heads),
             rates=rates,
             study_seed=params.study.seed,
             network=params.model.name,
             compute=Compute.of(strategy, device, params.precision, params.compile, params.parallel),
-            arrays=Arrays(Pixels.open(PIXELS), np.load(FEATURES, mmap_mode="r")),
+            arrays=Arrays(pixels, np.load(FEATURES, mmap_mode="r")),
             pretrained=load_file(BACKBONE) if own.pretrained and not own.cached else None,
             subsets=tables.read(SUBSETS, tables.SUBSETS),
-            val=tables.read(VAL, tables.SPLIT),
+            val=val,
         )
 
     @property
-    def starts_with_solved_head(self) -> bool:
-        """Whether training begins with a head that is solved on the frozen backbone's features."""
+    def starts_with_frozen_head(self) -> bool:
+        """Whether training begins with a head that fits the frozen backbone's features."""
         own = self.settings
         return isinstance(own, FineTuningSettings) and own.init_head == "frozen"
 
     def key(self) -> tuple[object, ...]:
         """Return all that the strategy's models depend on: values, and files for their content."""
         cached = STRATEGIES[self.strategy].cached
-        inputs = [tables.table_file(SUBSETS), tables.table_file(VAL), BACKBONE]
-        inputs += [FEATURES] * (cached or self.starts_with_solved_head) + [PIXELS / INDEX] * (
+        inputs = [tables.table_file(path) for path in (SUBSETS, VAL, BOXES)] + [BACKBONE]
+        inputs += [FEATURES] * (cached or self.starts_with_frozen_head) + [PIXELS / INDEX] * (
             not cached
         )
         return (self.settings, self.rates, self.study_seed, self.network, self.compute, *inputs)

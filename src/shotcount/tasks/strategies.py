@@ -2,7 +2,7 @@
 
 strategy   backbone's weights   sees              trains
 scratch    random               augmented photos  backbone and head, step by step
-frozen     pretrained           cached features   the head, which is solved
+frozen     pretrained           cached features   the head (for classes, it is solved)
 finetune   pretrained           augmented photos  backbone and head, step by step
 """
 
@@ -20,13 +20,19 @@ from shotcount.core.pixels import Pixels
 from shotcount.networks.augment import random_crop_flip
 from shotcount.networks.devices import in_pieces
 from shotcount.networks.heads import Network, build_head
-from shotcount.training.settings import TrainingSettings
+
+
+class Augmentation(Protocol):
+    """How photos are augmented; the settings of a strategy have these fields."""
+
+    crop_scale: float
+    flip: bool
 
 
 @dataclass(frozen=True)
 class Strategy:
     pretrained: bool
-    cached: bool  # the head is solved on the frozen backbone's cached features
+    cached: bool  # the head learns from the frozen backbone's cached features
 
 
 STRATEGIES = {
@@ -41,7 +47,9 @@ class Arrays:
     """A collection as the network sees it."""
 
     pixels: Pixels | np.ndarray  # (photos, size, size, 3) uint8
-    features: np.ndarray  # (photos, features) float32, from the frozen backbone
+    # From the frozen backbone: (photos, features) float32; for a detector (photos, 2, values)
+    # float16, the maps of a photo and of its mirror image
+    features: np.ndarray
 
     def __getstate__(self) -> dict[str, Any]:
         """Let another process map the features again, rather than copy them."""
@@ -90,7 +98,7 @@ def load_features(features: np.ndarray, device: torch.device) -> Load:
 
 
 def load_pixels(
-    pixels: Pixels | np.ndarray, settings: TrainingSettings | None, device: torch.device
+    pixels: Pixels | np.ndarray, settings: Augmentation | None, device: torch.device
 ) -> Load:
     """Return the loader of a whole network: rows of `pixels` (photos, H, W, 3) as (B, 3, H, W)."""
 
@@ -114,7 +122,7 @@ def assemble(
     classes: int,
     arrays: Arrays,
     device: torch.device,
-    settings: TrainingSettings | None = None,
+    settings: Augmentation | None = None,
     pretrained: Mapping[str, torch.Tensor] | None = None,
 ) -> tuple[nn.Module, Load]:
     """Return the strategy's network, on `device`, and the loader of its inputs.
