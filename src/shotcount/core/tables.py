@@ -28,6 +28,15 @@ MANIFEST: Table = PHOTO | {
     "height": "int64",
     "sha256": "str",
 }
+BOXES: Table = {
+    "photo": "int64",
+    "label": "str",
+    "left": "float64",  # px of the square photo that the network sees, as all corners
+    "top": "float64",
+    "right": "float64",
+    "bottom": "float64",
+    "ignored": "bool",  # neither right nor wrong to find: COCO's crowd, Pascal VOC's difficult
+}
 # Photos that can't be used. A row without a path counts the files that aren't photos.
 LEFT_OUT: Table = {"path": "str", "reason": "str"}
 SPLIT: Table = {"seed": "int64"} | PHOTO  # each training seed has a split of its own
