@@ -28,24 +28,15 @@ MANIFEST: Table = PHOTO | {
     "height": "int64",
     "sha256": "str",
 }
-# Boxes of objects, in px of the square photo that the network sees. A study of classes has none.
+CORNERS: Table = {side: "float64" for side in ("left", "top", "right", "bottom")}
+# Objects in the photos that the network sees, corners in px. A study of classes has none.
 BOXES: Table = {
     "photo": "int64",
     "label": "str",
-    "left": "float64",
-    "top": "float64",
-    "right": "float64",
-    "bottom": "float64",
-    "ignored": "bool",  # a crowd, or hard to recognise: neither right nor wrong to find
+    **CORNERS,
+    "ignored": "bool",  # neither right nor wrong to find: COCO's crowd, Pascal VOC's difficult
 }
-DETECTED: Table = {  # found by a detector, in px as in BOXES
-    "photo": "int64",
-    "label": "str",
-    "score": "float64",  # 0 to 1
-    "left": "float64",
-    "top": "float64",
-    "right": "float64",
-    "bottom": "float64",
+DETECTED: Table = {"photo": "int64", "label": "str", "score": "float64", **CORNERS}  # score: 0 to 1
 }
 # Photos that can't be used. A row without a path counts the files that aren't photos.
 LEFT_OUT: Table = {"path": "str", "reason": "str"}

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from shotcount.findings.curves import Curves, fit_families, vary
+from shotcount.scoring.matching import Matches
 from shotcount.scoring.tallies import Tally
 from shotcount.uncertainty.bootstrap import Resamples, resample
 from shotcount.uncertainty.intervals import Estimate, accuracy_interval, interval
@@ -51,7 +52,7 @@ class Learning:
     angles: np.ndarray  # (cells,)
     photos: np.ndarray  # (cells,) below samples x angles if some samples have fewer angles
     metric: Metric
-    tallies: list[Tally]  # of the cells
+    tallies: list[Tally | Matches]  # of the cells
     error: np.ndarray  # (rows, cells) 1 minus the metric: measured, and replicates
     resamples: Resamples
     curves: Curves | None  # None: too few cells
@@ -83,7 +84,7 @@ class Learning:
 
 def learn_all(
     scores: pd.DataFrame,
-    tallies: Mapping[tuple[str, int, int], Tally],
+    tallies: Mapping[tuple[str, int, int], Tally | Matches],
     metric: Metric,
     replicates: int,
     rng: np.random.Generator,
@@ -94,8 +95,8 @@ def learn_all(
     ----------
     scores : DataFrame
         With the columns `SCORES` of scoring.scores.
-    tallies : mapping of (strategy, samples, angles) to Tally
-        What the seeds of each cell named.
+    tallies : mapping of (strategy, samples, angles) to Tally or Matches
+        What the seeds of each cell named or detected.
     metric : Metric
         What the curve is of.
     replicates : int
@@ -113,7 +114,7 @@ def learn_all(
 
 def learn(
     cells: pd.DataFrame,
-    tallies: Mapping[tuple[str, int, int], Tally],
+    tallies: Mapping[tuple[str, int, int], Tally | Matches],
     metric: Metric,
     resamples: Resamples,
 ) -> Learning:

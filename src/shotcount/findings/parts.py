@@ -1,4 +1,4 @@
-"""Accuracy by class and by angle, and what more samples brought each class."""
+"""The metric by class and by angle, and what more samples brought each class."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -8,8 +8,10 @@ import pandas as pd
 
 from shotcount.core.seeds import seed_for
 from shotcount.findings.learning import Learning
+from shotcount.scoring.matching import Matches
 from shotcount.uncertainty.bootstrap import Resamples, bootstrap_mean, resample
 from shotcount.uncertainty.intervals import FEWEST, Estimate, mean_interval
+from shotcount.uncertainty.metrics import metric_rows
 
 Hits = Callable[[str, int, int], np.ndarray]  # (strategy, samples, angles) → (seeds, photos)
 
@@ -50,6 +52,51 @@ def accuracy_by_class(
         count = len(np.unique(samples))
         found.append(ClassAccuracy(learning.strategy, label, count, len(samples), accuracy))
     return sorted(found, key=lambda row: row.accuracy.value)
+
+
+@dataclass(frozen=True)
+class ClassPrecision:
+    """The average precision of one class."""
+
+    strategy: str
+    label: str
+    test_samples: int  # that hold it
+    test_objects: int
+    score: Estimate
+
+
+def precision_by_class(learning: Learning, matches: Matches) -> list[ClassPrecision]:
+    """Return the study's average precision of each class in a cell; the lowest first.
+
+    The samples that don't hold the class are resampled, too: they may hold false alarms. Replicates
+    that draw no sample with the class are left out.
+
+    Parameters
+    ----------
+    learning : Learning
+        Of the cell's strategy.
+    matches : Matches
+        Of the cell. A class without a test object has no average precision, and no row.
+    """
+    photos = np.unique(matches.photo, return_index=True)[1]
+    objects = matches.objects[photos].sum(axis=0)
+    samples, found = matches.samples_by_class(), []
+    for named in map(int, np.flatnonzero(objects)):
+        with np.errstate(invalid="ignore"):  # replicates that don't draw the class: no number
+            (rows,) = metric_rows([matches.of_class(named)], learning.metric, learning.resamples)
+        drawn = learning.resamples.only(~np.isnan(rows[1:]))
+        replicates = rows[1:][~np.isnan(rows[1:])]
+        ends = mean_interval(replicates, drawn, trials=int(samples[named]))
+        found.append(
+            ClassPrecision(
+                learning.strategy,
+                matches.labels[named],
+                int(samples[named]),
+                int(objects[named]),
+                Estimate(float(rows[0]), *ends),
+            )
+        )
+    return sorted(found, key=lambda row: row.score.value)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """How often the seeds named each class: what every metric of the answer is computed from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -48,6 +48,11 @@ class Tally:
         """How many times as many test samples the commonest class has as the rarest."""
         samples = self.samples_by_class()
         return float(samples.max() / samples[samples > 0].min())
+
+    def guess(self) -> "Tally":
+        """Return the tally of always naming the commonest class."""
+        commonest = np.bincount(self.actual, weights=self.times).argmax()
+        return replace(self, named=np.full_like(self.named, commonest))
 
     def sums(self, by_class: bool) -> sparse.csr_array:
         """Count the photos of each class that are right, that it has, and that are named as it.

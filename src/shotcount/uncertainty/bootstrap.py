@@ -38,6 +38,10 @@ class Resamples:
         """Return one replicate, which draws every sample and seed once: what is measured."""
         return cls(np.ones((1, samples), np.uint8), (np.ones((1, seeds)),))
 
+    def only(self, kept: np.ndarray) -> "Resamples":
+        """Return some of the replicates: `kept` is bool, (replicates,)."""
+        return Resamples(self.samples[kept], tuple(weights[kept] for weights in self.seeds))
+
 
 def resample(
     samples: int,

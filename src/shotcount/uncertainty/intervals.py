@@ -88,7 +88,11 @@ def accuracy_interval(
 
 
 def mean_interval(
-    replicates: np.ndarray, resamples: Resamples, lowest: float = 0.0, level: float = 0.95
+    replicates: np.ndarray,
+    resamples: Resamples,
+    lowest: float = 0.0,
+    level: float = 0.95,
+    trials: int | None = None,
 ) -> tuple[float, float]:
     """Return the interval of a mean over samples, also from few of them or where all are alike.
 
@@ -106,8 +110,10 @@ def mean_interval(
     lowest : float
         The smallest possible value: 0 for an accuracy, -1 for a difference of accuracies. The
         largest is 1.
+    trials : int, optional
+        How many samples the mean is of, if not of all.
     """
-    count, tail = resamples.samples.shape[1], (1 - level) / 2
+    count, tail = trials or resamples.samples.shape[1], (1 - level) / 2
     value = (float(np.mean(replicates)) - lowest) / (1 - lowest)  # 0 to 1
     if np.allclose(replicates, replicates[0]):
         share = tail ** (1 / count)  # of all samples, at least so many are like these
