@@ -35,7 +35,7 @@ from shotcount.photos.decoding import decode
 from shotcount.sampling.subsets import nested_subsets
 from shotcount.tasks.classes import ClassTask
 from shotcount.tasks.strategies import STRATEGIES, Arrays, Examples, Load, assemble, predict
-from shotcount.training import budgets, cells, loop
+from shotcount.training import budgets, cells, frozen, loop
 from shotcount.training.settings import FrozenSettings, TrainingSettings
 from shotcount.training.setup import Compute, Setup
 
@@ -203,7 +203,7 @@ def solving_rate(setup: Setup) -> Rate:
     """Time how a head is solved on all photos; it waits for none."""
     train = training_photos(setup)
     val = Examples.of(tables.of_seed(setup.val, 0), setup.classes)
-    seconds = seconds_of(lambda: cells.solve(setup, train, val), 1, setup.compute.device)
+    seconds = seconds_of(lambda: frozen.solve(setup, train, val), 1, setup.compute.device)
     return Rate(len(train.rows) / seconds, waiting=math.nan)
 
 

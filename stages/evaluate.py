@@ -19,14 +19,11 @@ from shotcount.core.stage import run_stage
 from shotcount.core.study import StudyParams, cell_folders
 from shotcount.networks.devices import pick_device
 from shotcount.networks.settings import NetworkParams
-from shotcount.scoring.predictions import (
-    check_apart,
-    prediction_columns,
-    predictions_of,
-    predictions_table,
-)
-from shotcount.scoring.scores import CONFUSION, SCORES, confusion, score
-from shotcount.tasks.strategies import STRATEGIES, Arrays, assemble, predict
+from shotcount.scoring.detections import TESTED
+from shotcount.scoring.predictions import check_apart, predictions_of
+from shotcount.scoring.scores import scoring_for
+from shotcount.tasks.opening import BOXES, open_task
+from shotcount.tasks.strategies import STRATEGIES, Arrays
 
 
 class Params(NetworkParams, StudyParams):
@@ -37,9 +34,9 @@ def main() -> None:
     strategy = sys.argv[1]
     params = load_params(Path("params.yaml"), Params)
     device = pick_device(params.device)
-    features = np.load("data/features.npy", mmap_mode="r")
-    arrays = Arrays(Pixels.open(Path("data/pixels")), features)
-    test = tables.read(Path("data/splits/test"), tables.SPLIT)
+    pixels, boxes = Pixels.open(Path("data/pixels")), tables.read(BOXES, tables.BOXES)
+    arrays = Arrays(pixels, np.load("data/features.npy", mmap_mode="r"))
+    splits = [tables.read(Path("data/splits/test"), tables.SPLIT)]
     scores, confusions = [], []
     cells = cell_folders(params.study, strategy)
     with files.atomic(Path("data/evaluation", strategy)) as out:
@@ -47,23 +44,31 @@ def main() -> None:
             folder = Path("data/models", strategy, cell_folder)
             model = json.loads((folder / "model.json").read_text(encoding="utf-8"))
             cell, classes = {column: model[column] for column in tables.CELL}, model["classes"]
-            runs = []
+            task, scoring = open_task(pixels.shape[1], classes), scoring_for(classes, boxes)
+            if scoring.finds and len(splits) == 1:
+                splits.append(tables.read(Path("data/splits/val"), tables.SPLIT))
+            runs: list[list[pd.DataFrame]] = [[] for _ in splits]
             for seed in range(model["seeds"]):
-                own = tables.of_seed(test, seed)
-                check_apart(model["samples_seen"][seed], own, folder)
-                network, load = assemble(
-                    STRATEGIES[strategy], model["network"], len(classes), arrays, device
+                check_apart(model["samples_seen"][seed], tables.of_seed(splits[0], seed), folder)
+                network, load = task.assemble(
+                    STRATEGIES[strategy], model["network"], arrays, device
                 )
                 network.load_state_dict(load_file(folder / f"seed{seed}.safetensors"))
-                p = predict(network, load, own["photo"].to_numpy())
-                runs.append(predictions_table(own, p, classes))
-            run = pd.concat(runs).assign(**cell)
+                for run, split in zip(runs, splits, strict=True):
+                    own = tables.of_seed(split, seed)
+                    found = task.predict(network, load, own["photo"].to_numpy())
+                    run.append(scoring.join(own, found))
+            tested = [split[split["seed"] < model["seeds"]] for split in splits]
+            whole = [pd.concat(run, ignore_index=True).assign(**cell) for run in runs]
             path = predictions_of(out, model["samples"], model["angles"])
-            tables.write(path, run, prediction_columns(classes))
-            scores.append({**cell, **score(run, classes)})
-            confusions.append(confusion(run, classes).assign(**cell))
-        tables.write(out / "scores.csv", pd.DataFrame(scores), SCORES)
-        tables.write(out / "confusion.csv", pd.concat(confusions), CONFUSION)
+            tables.write(path, whole[0], scoring.predictions)
+            pairs = [part for pair in zip(whole, tested, strict=True) for part in pair]
+            scored, confused = scoring.score(*pairs)
+            scores.append({**cell, **scored})
+            confusions.append(confused.assign(**cell))
+        tables.write(out / "scores.csv", pd.DataFrame(scores), scoring.scores)
+        tables.write(out / "confusion.csv", pd.concat(confusions), scoring.confusion)
+        tables.write(out / "tested", tested[0][list(TESTED)], TESTED)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,12 @@ from shotcount.core import files
 from shotcount.core.params import Part, load_params
 from shotcount.core.stage import run_stage, time_taken
 from shotcount.core.study import StudyParams, stage_runs
-from shotcount.core.tables import LEFT_OUT, MANIFEST, SPLIT, of_seed, read, table_file, write
+from shotcount.core.tables import BOXES, LEFT_OUT, MANIFEST, SPLIT, of_seed, read, table_file, write
 from shotcount.findings.settings import AnswerParams
 from shotcount.findings.study import study_results, training_results
 from shotcount.findings.tables import metrics_tables
 from shotcount.report import charts, numbers, page, sections
+from shotcount.scoring.scores import scoring_for
 from shotcount.scoring.suspects import SUSPECTS
 
 PHOTOS, TRAIN, OUT = Path("data/manifest"), Path("data/splits/train"), Path("metrics")
@@ -32,8 +33,9 @@ def main() -> None:
     manifest, train = read(PHOTOS, MANIFEST), of_seed(read(TRAIN, SPLIT), 0)
     share = train["sample"].nunique() / manifest["sample"].nunique()
     model = json.loads(Path("data/classifier/model.json").read_text(encoding="utf-8"))
+    scoring = scoring_for(model["classes"], read(Path("data/boxes"), BOXES))
     results, answer, test = study_results(
-        Path("data/evaluation"), study, manifest, model["classes"], params.answer, unsettled, share,
+        Path("data/evaluation"), study, manifest, scoring, params.answer, unsettled, share,
     )  # fmt: skip
     results["history"] = history
     left_out = read(Path("data/left_out.csv"), LEFT_OUT)
@@ -44,7 +46,7 @@ def main() -> None:
         "test_samples": test["sample"].nunique(),
         "manifest_sha256": files.sha256(table_file(PHOTOS))[:12],
     }
-    columns = metrics_tables(answer.metric.key)
+    columns = metrics_tables(answer.metric.key, scoring.finds)
     for name, table in results.items():
         write(OUT / f"{name}.csv", table, columns[name])
     files.write_json(OUT / "metrics.json", numbers.summary(results, answer, data))

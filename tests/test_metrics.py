@@ -124,7 +124,8 @@ def test_all_right_is_as_certain_as_the_rarest_class_allows() -> None:
 
 
 def test_params_offers_every_metric() -> None:
-    assert get_args(AnswerSettings.model_fields["metric"].annotation) == tuple(METRICS)
+    offered = get_args(AnswerSettings.model_fields["metric"].annotation)
+    assert offered == ("auto", *METRICS, *DETECTION_METRICS)
 
 
 # ---- a study by each metric ---------------------------------------------------------

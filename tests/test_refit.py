@@ -24,6 +24,7 @@ from shotcount.tasks.strategies import STRATEGIES, Examples, assemble
 from shotcount.training import cells
 from shotcount.training.budgets import training_steps
 from shotcount.training.checkpoints import Checkpoint
+from shotcount.training.frozen import solve
 from shotcount.training.loop import Decided, Run, RunState, train_network
 from shotcount.training.setup import Setup
 
@@ -95,7 +96,7 @@ def test_a_fixed_schedule_takes_its_own_steps() -> None:
 def test_a_heads_penalty_is_the_median_of_those_that_validation_chose() -> None:
     setup = small_setup("frozen")
     found = [
-        cells.solve(
+        solve(
             setup,
             Examples.of(tables.of_seed(setup.subsets, seed), setup.classes),
             Examples.of(tables.of_seed(setup.val, seed), setup.classes),

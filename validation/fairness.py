@@ -49,7 +49,8 @@ from shotcount.sampling.subsets import nested_subsets
 from shotcount.tasks.classes import ClassTask
 from shotcount.tasks.strategies import STRATEGIES, Arrays, Examples, assemble, predict
 from shotcount.training.budgets import Rates
-from shotcount.training.cells import build_run, fit, solve
+from shotcount.training.cells import build_run, fit
+from shotcount.training.frozen import solve
 from shotcount.training.loop import DivergedError, train_network
 from shotcount.training.settings import TrainingSettings
 from shotcount.training.setup import Compute, Setup

@@ -37,7 +37,6 @@ BOXES: Table = {
     "ignored": "bool",  # neither right nor wrong to find: COCO's crowd, Pascal VOC's difficult
 }
 DETECTED: Table = {"photo": "int64", "label": "str", "score": "float64", **CORNERS}  # score: 0 to 1
-}
 # Photos that can't be used. A row without a path counts the files that aren't photos.
 LEFT_OUT: Table = {"path": "str", "reason": "str"}
 SPLIT: Table = {"seed": "int64"} | PHOTO  # each training seed has a split of its own

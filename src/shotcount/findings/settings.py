@@ -10,7 +10,7 @@ from shotcount.core.study import StrategyName
 
 
 class AnswerSettings(Section):
-    metric: Literal["accuracy", "balanced_accuracy", "macro_f1"]
+    metric: Literal["auto", "accuracy", "balanced_accuracy", "macro_f1", "ap50", "ap"]
     tolerance: Fraction
     target_accuracy: Fraction | Literal["auto"]
     cost_per_sample: NotNegative

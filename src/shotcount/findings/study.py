@@ -1,7 +1,7 @@
 """All results of a study: the outputs of the stage evaluate → the answer and its tables."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -11,20 +11,29 @@ import numpy as np
 import pandas as pd
 
 from shotcount.core import tables
+from shotcount.core.errors import UserError
 from shotcount.core.seeds import seed_for
 from shotcount.core.study import StudySettings, cell_folders
 from shotcount.findings.answer import Answer, answer_study
 from shotcount.findings.compare import equal_budgets, score_by_views, why_unsettled
 from shotcount.findings.learning import Learning, curve_parameters, learn_all, with_intervals
-from shotcount.findings.parts import Hits, accuracy_by_angle, accuracy_by_class, gains_by_class
+from shotcount.findings.parts import (
+    Hits,
+    accuracy_by_angle,
+    accuracy_by_class,
+    gains_by_class,
+    precision_by_class,
+)
 from shotcount.findings.plan import trace_curve
 from shotcount.findings.settings import AnswerSettings
 from shotcount.findings.tables import as_table, metrics_tables
-from shotcount.scoring.predictions import hits, prediction_columns, predictions_of
-from shotcount.scoring.scores import CONFUSION, SCORES
-from shotcount.scoring.tallies import Tally, tally
+from shotcount.scoring.detections import TESTED
+from shotcount.scoring.matching import Matches
+from shotcount.scoring.predictions import hits, predictions_of
+from shotcount.scoring.scores import Scoring
+from shotcount.scoring.tallies import Tally
 from shotcount.scoring.views import tally_by_views
-from shotcount.uncertainty.metrics import METRICS, Metric, guessing
+from shotcount.uncertainty.metrics import DETECTION_METRICS, METRICS, Metric, guessing
 
 UNEQUAL = 5  # if a class has so many times the samples of another, accuracy alone misleads
 
@@ -68,7 +77,7 @@ def study_results(
     evaluation: Path,
     study: StudySettings,
     manifest: pd.DataFrame,
-    classes: list[str],
+    scoring: Scoring,
     wanted: AnswerSettings,
     unsettled: Mapping[str, list[str]],
     trained_share: float,
@@ -82,7 +91,7 @@ def study_results(
     study : StudySettings
     manifest : DataFrame
         The photos and their angles.
-    classes : list of str
+    scoring : Scoring
     wanted : AnswerSettings
     unsettled : mapping of str to list of str
         As `training_results` returns it.
@@ -98,42 +107,47 @@ def study_results(
         The test photos: photo, sample, label and angle.
     """
     folders = [evaluation / strategy for strategy in study.strategies]
-    scores = pd.concat([tables.read(folder / "scores.csv", SCORES) for folder in folders])
-    confusion = pd.concat([tables.read(folder / "confusion.csv", CONFUSION) for folder in folders])
+    scores = pd.concat([tables.read(folder / "scores.csv", scoring.scores) for folder in folders])
+    confusion = pd.concat(
+        [tables.read(folder / "confusion.csv", scoring.confusion) for folder in folders]
+    )
+    metric = _metric(wanted.metric, scoring)
+    tested = {own: tables.read(evaluation / own / "tested", TESTED) for own in study.strategies}
 
     def read(strategy: str, samples: int, angles: int) -> pd.DataFrame:
         path = predictions_of(evaluation / strategy, samples, angles)
-        return tables.read(path, prediction_columns(classes))
+        return tables.read(path, scoring.predictions)
 
-    tallies = {}
-    for cell in scores[["strategy", "samples", "angles"]].itertuples(index=False, name=None):
-        tallies[cell] = tally(predictions := read(*cell), classes)
-    test = predictions[["photo", "sample", "label"]].drop_duplicates("photo").sort_values("photo")
-    test = test.merge(manifest[["photo", "angle"]], on="photo", validate="1:1")
-    metric = METRICS[wanted.metric]
+    tallies = {
+        cell: scoring.tally(read(*cell), tested[cell[0]])
+        for cell in scores[["strategy", "samples", "angles"]].itertuples(index=False, name=None)
+    }
+    test = tested[study.strategies[0]].drop_duplicates("photo").sort_values("photo")
+    test = test.merge(manifest[["photo", "label", "angle"]], on="photo", validate="1:1")
     learn = partial(_answer, scores, tallies, wanted, study.seed, unsettled, trained_share)
     learnings, answer = learn(metric)
     if metric.key == "accuracy" and answer.imbalance >= UNEQUAL:
         answer = replace(answer, balanced=learn(METRICS["balanced_accuracy"])[1])
-    views = []
-    for own in learnings:
-        largest = own.strategy, own.samples[own.largest], own.angles[own.largest]
-        rng = np.random.default_rng(seed_for("views", study.seed, own.strategy))
-        views += score_by_views(own, tally_by_views(read(*largest), classes, rng)[0])
     results = {"curve": with_intervals(scores, learnings), "confusion": confusion}
-    results["views"] = as_table(views, metric.key, metrics_tables(metric.key)["views"])
-    made = parts(learnings, answer, _hits_of(read, classes), test, study.seed)
+    if scoring.finds:
+        made = parts_of_objects(learnings, answer)
+    else:
+        views = []
+        for own in learnings:
+            largest = own.strategy, own.samples[own.largest], own.angles[own.largest]
+            rng = np.random.default_rng(seed_for("views", study.seed, own.strategy))
+            by_views = tally_by_views(read(*largest), scoring.classes, rng)[0]
+            views += score_by_views(own, by_views)
+        # The same few cells are asked for again.
+        right = cache(lambda *cell: hits(read(*cell), scoring.classes)[0])
+        made = parts(learnings, answer, right, test, study.seed)
+        made |= _as_tables({"views": views}, answer)
     return results | made | details(learnings, answer), answer, test
-
-
-def _hits_of(read: Callable[[str, int, int], pd.DataFrame], classes: list[str]) -> Hits:
-    """Return what reads a cell's hits, and keeps them: the same few cells are asked for again."""
-    return cache(lambda *cell: hits(read(*cell), classes)[0])
 
 
 def _answer(
     scores: pd.DataFrame,
-    tallies: Mapping[tuple[str, int, int], Tally],
+    tallies: Mapping[tuple[str, int, int], Tally | Matches],
     wanted: AnswerSettings,
     seed: int,
     unsettled: Mapping[str, list[str]],
@@ -179,6 +193,41 @@ def parts(
     return _as_tables(rows, answer)
 
 
-def _as_tables(rows: Mapping[str, Sequence[Any]], answer: Answer) -> dict[str, pd.DataFrame]:
+def parts_of_objects(learnings: list[Learning], answer: Answer) -> dict[str, pd.DataFrame]:
+    """Return the tables of classes, angles and views; of objects, only the first has rows.
+
+    A scene's views show its objects in other places, so there are no predictions to average; and an
+    angle is not alike for all scenes.
+    """
+    best = next(own for own in learnings if own.strategy == answer.strategy)
+    matches = best.tallies[best.largest]
+    assert isinstance(matches, Matches)
+    rows: dict[str, Sequence[Any]] = {"views": [], "gains": [], "angles": []}
+    return _as_tables(rows | {"classes": precision_by_class(best, matches)}, answer, finds=True)
+
+
+def _as_tables(
+    rows: Mapping[str, Sequence[Any]], answer: Answer, finds: bool = False
+) -> dict[str, pd.DataFrame]:
     key = answer.metric.key
-    return {name: as_table(made, key, metrics_tables(key)[name]) for name, made in rows.items()}
+    columns = metrics_tables(key, finds)
+    return {name: as_table(made, key, columns[name]) for name, made in rows.items()}
+
+
+def _metric(name: str, scoring: Scoring) -> Metric:
+    """Return the metric called `name` in params.yaml.
+
+    Raises
+    ------
+    UserError
+        If it is not one for such photos.
+    """
+    known = DETECTION_METRICS if scoring.finds else METRICS
+    key = scoring.metric if name == "auto" else name
+    if key not in known:
+        about = "photos with boxes" if scoring.finds else "photos of one class each"
+        raise UserError(
+            f"answer.metric: {name} doesn't measure networks for {about}: write "
+            f"{', '.join(known)} or auto"
+        )
+    return known[key]

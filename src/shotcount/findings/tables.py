@@ -6,6 +6,8 @@ from typing import Any
 import pandas as pd
 
 from shotcount.core.tables import CELL, HISTORY, Table
+from shotcount.scoring.detections import DETECTION_SCORES
+from shotcount.scoring.faults import COSTS
 from shotcount.scoring.scores import CONFUSION, SCORES
 from shotcount.uncertainty.intervals import Estimate
 
@@ -51,6 +53,12 @@ CLASSES: Table = {  # the best strategy's largest cell; lowest accuracy first
     "accuracy_low": "float64",
     "accuracy_high": "float64",
 }
+OBJECTS: Table = {  # of each class, and the metric of it alone; as CLASSES
+    "strategy": "str",
+    "label": "str",
+    "test_samples": "int64",  # that hold it
+    "test_objects": "int64",
+}
 GAINS: Table = {  # what more samples of every class brought each class; most promising first
     "strategy": "str",
     "label": "str",
@@ -75,22 +83,25 @@ ANGLES: Table = {  # the best strategy's largest cell; hardest first
 }
 
 
-def metrics_tables(metric: str) -> dict[str, Table]:
-    """Return the columns of metrics/<name>.csv in a study of this metric, a column of `SCORES`."""
+def metrics_tables(metric: str, finds: bool = False) -> dict[str, Table]:
+    """Return the columns of metrics/<name>.csv in a study of this metric, a column of its scores.
+
+    `finds` tells whether the study's networks find objects, instead of naming the class of a photo.
+    """
     with_ends = {metric: "float64", f"{metric}_low": "float64", f"{metric}_high": "float64"}
     # Of whole samples, whose predictions of so many angles are averaged; largest subset
     views = {"strategy": "str", "views": "int64"}
     return {
-        "curve": SCORES | with_ends,
+        "curve": (DETECTION_SCORES if finds else SCORES) | with_ends,
         "comparisons": COMPARISONS,
         "fits": FITS,
         "fitted": CELL | with_ends | {"extrapolated": "bool"},
         "equal_budgets": BUDGETS,
         "views": views | with_ends,
-        "classes": CLASSES,
+        "classes": OBJECTS | with_ends if finds else CLASSES,
         "gains": GAINS,
         "angles": ANGLES,
-        "confusion": CONFUSION,
+        "confusion": CELL | COSTS if finds else CONFUSION,
         "history": HISTORY,
     }
 

@@ -5,7 +5,8 @@ import pandas as pd
 
 from shotcount.networks.heads import Strength
 from shotcount.training.budgets import training_steps
-from shotcount.training.cells import solve, training_photos, validation_photos
+from shotcount.training.cells import training_photos, validation_photos
+from shotcount.training.frozen import solve
 from shotcount.training.loop import Decided
 from shotcount.training.settings import TrainingSettings
 from shotcount.training.setup import Setup

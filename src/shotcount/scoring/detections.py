@@ -6,28 +6,20 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
-from shotcount.core.tables import CELL, Table
+from shotcount.core.tables import CELL, DETECTED, Table
 from shotcount.scoring.matching import THRESHOLDS, Matches
 
-DETECTIONS: Table = CELL | {
-    "seed": "int64",
-    "photo": "int64",
-    "sample": "str",
-    "label": "str",  # predicted
-    "score": "float64",  # 0 to 1
-    "left": "float64",  # px, as in data/boxes
-    "top": "float64",
-    "right": "float64",
-    "bottom": "float64",
-}
+DETECTIONS: Table = CELL | {"seed": "int64", "sample": "str"} | DETECTED  # label: predicted
+TESTED: Table = {"seed": "int64", "photo": "int64", "sample": "str"}  # photos that each seed tested
 DETECTION_SCORES: Table = CELL | {
     "seeds": "int64",
     "ap50": "float64",
     "ap": "float64",
     "ap75": "float64",
-    "precision": "float64",  # of detections above the confidence, at an IoU of 0.5
+    "confidence": "float64",  # the lowest score that counts for the following; chosen by validation
+    "precision": "float64",  # at an IoU of 0.5
     "recall": "float64",  # as above
-    "count_bias": "float64",  # objects found above the confidence minus objects there, in a photo
+    "count_bias": "float64",  # objects found minus objects there, in a photo
     "count_sd": "float64",  # of that difference, over the photos
 }
 RECALLS = np.linspace(0, 1, 101)  # the floats that COCO compares with
@@ -154,6 +146,7 @@ def score_detections(matches: Matches, confidence: float) -> dict[str, float]:
     return {
         "seeds": matches.seeds,
         **precision,
+        "confidence": confidence,
         "precision": right / max(int(np.count_nonzero(found)), 1),
         "recall": right / max(int(there.sum()), 1),
         "count_bias": float(beyond.mean()),

@@ -1,11 +1,34 @@
-"""Scores of a cell: accuracy, F1, log loss, calibration error, confusion matrix."""
+"""Scores of a cell: accuracy, F1, log loss, calibration error, confusion matrix.
+
+Those of photos with boxes are in scoring.detections and scoring.faults; `scoring_for` tells what to
+compute for which study.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn import metrics
 
-from shotcount.core.tables import CELL, Table
-from shotcount.scoring.predictions import class_indices, probabilities
+from shotcount.core.tables import CELL, DETECTED, Table
+from shotcount.scoring.detections import (
+    DETECTION_SCORES,
+    DETECTIONS,
+    best_confidence,
+    score_detections,
+)
+from shotcount.scoring.faults import COSTS, find_faults
+from shotcount.scoring.matching import Matches, match
+from shotcount.scoring.predictions import (
+    class_indices,
+    prediction_columns,
+    predictions_table,
+    probabilities,
+)
+from shotcount.scoring.tallies import Tally, tally
 
 SCORES: Table = CELL | {
     "seeds": "int64",
@@ -82,3 +105,73 @@ def confusion(predictions: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
             "test_photos": counts[actual, predicted] * share,
         }
     )
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How the cells of a study are scored."""
+
+    classes: list[str]
+    finds: bool  # whether networks find objects, and not only name the class of a photo
+    metric: str  # a column of `scores` that the study is judged by, unless params.yaml says more
+    predictions: Table
+    scores: Table
+    confusion: Table  # what is taken for what, or is not found
+    # A seed's photos and what its network predicts of them → `predictions`, without the cell's.
+    join: Callable[[pd.DataFrame, Any], pd.DataFrame]
+    # `predictions` of a cell and the photos that its seeds tested → what metrics are computed from.
+    tally: Callable[[pd.DataFrame, pd.DataFrame], Tally | Matches]
+    # As above, and the same of the validation photos → a row of `scores` and rows of `confusion`.
+    score: Callable[..., tuple[dict[str, float], pd.DataFrame]]
+
+
+def scoring_for(classes: list[str], boxes: pd.DataFrame) -> Scoring:
+    """Return how to score networks that name `classes` or, if there are `boxes`, find them.
+
+    Parameters
+    ----------
+    classes : list of str
+    boxes : DataFrame
+        With the columns `BOXES` of core.tables; empty in a study of classes.
+    """
+    if len(boxes):
+        return Scoring(
+            classes=classes,
+            finds=True,
+            metric="ap50",
+            predictions=DETECTIONS,
+            scores=DETECTION_SCORES,
+            confusion=CELL | COSTS,
+            join=_detections_table,
+            tally=lambda run, tested: match(run, boxes, tested, classes),
+            score=partial(_score_boxes, classes, boxes),
+        )
+    return Scoring(
+        classes=classes,
+        finds=False,
+        metric="accuracy",
+        predictions=prediction_columns(classes),
+        scores=SCORES,
+        confusion=CONFUSION,
+        join=lambda own, p: predictions_table(own, p, classes),
+        tally=lambda run, tested: tally(run, classes),
+        score=lambda run, tested: (score(run, classes), confusion(run, classes)),
+    )
+
+
+def _detections_table(own: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
+    """Return DETECTIONS, without the cell's columns, of one seed's photos."""
+    return found[list(DETECTED)].merge(own[["photo", "seed", "sample"]], on="photo", validate="m:1")
+
+
+def _score_boxes(
+    classes: list[str],
+    boxes: pd.DataFrame,
+    run: pd.DataFrame,
+    tested: pd.DataFrame,
+    val_run: pd.DataFrame,
+    validated: pd.DataFrame,
+) -> tuple[dict[str, float], pd.DataFrame]:
+    confidence = best_confidence(match(val_run, boxes, validated, classes))
+    _, costs = find_faults(run, boxes, tested, classes)
+    return score_detections(match(run, boxes, tested, classes), confidence), costs

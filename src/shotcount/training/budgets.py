@@ -11,7 +11,6 @@ from shotcount.training.settings import StepDecay, TrainingSettings
 WARM_UP = 20  # steps over which the rate of `schedule: auto` rises; its moments settle meanwhile
 PATIENCE = 2.0  # it trains on to this many times the step of the lowest validation loss ...
 LEAST = 150  # ... and for at least so many steps
-HEAD_STEPS, HEAD_RATE = 200, 5e-3  # for a detector's head, before the backbone is trained, too
 AVERAGED = 8.0  # the larger, the fewer of the last steps `averaging_weight` averages over
 
 

@@ -23,15 +23,14 @@ from shotcount.networks.devices import (
     in_pieces,
     seeded,
 )
-from shotcount.networks.heads import Solved, solve_head
 from shotcount.parallel import ranks
 from shotcount.parallel.side_by_side import Report, network_count, run_side_by_side
 from shotcount.tasks.strategies import STRATEGIES, Examples
-from shotcount.training import budgets
 from shotcount.training.batches import WINDOW
 from shotcount.training.budgets import training_steps
 from shotcount.training.checkpoints import Checkpoint
-from shotcount.training.loop import Decided, Run, RunState, train_network
+from shotcount.training.frozen import frozen_head, solve
+from shotcount.training.loop import Run, RunState, train_network
 from shotcount.training.settings import FrozenSettings, TrainingSettings
 from shotcount.training.setup import Setup
 
@@ -185,32 +184,6 @@ def _train_seed(
     state, history = fit(setup, run, checkpoints, process_count(setup, subset), show)
     save_weights(weights, state)
     return history, time.perf_counter() - start
-
-
-def solve(setup: Setup, train: Examples, val: Examples) -> Solved:
-    """Solve a head on the cached features of `train`."""
-    features = setup.arrays.features
-    known, unseen = ((features[e.rows], e.targets) for e in (train, val))
-    return solve_head(known, unseen, len(setup.classes))
-
-
-def frozen_head(setup: Setup, run: Run) -> dict[str, torch.Tensor]:
-    """Return a head on the frozen backbone's features of the photos of `run`."""
-    if setup.task.solves_heads:
-        return solve(setup, run.train, run.val).state
-    whole = {"schedule": "cosine", "crop_scale": 1.0}  # cached maps are of whole photos
-    short = replace(
-        run,
-        settings=run.settings.model_copy(update=whole),
-        rates=budgets.Rates(budgets.HEAD_RATE, 1.0),
-        decided=Decided(budgets.HEAD_STEPS, 1.0),
-    )
-    with seeded(seed_for("initialisation", *run.key)):
-        head, load = setup.task.assemble(
-            STRATEGIES["frozen"], setup.network, setup.arrays, setup.compute.device, short.settings
-        )
-        train_network(head, load, short)
-    return head.state_dict()
 
 
 def save_weights(path: Path, state: Mapping[str, torch.Tensor]) -> None:
