@@ -3,7 +3,7 @@
 import json
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from shotcount.classifier import card, figures, keep
 from shotcount.core import files, tables
-from shotcount.core.params import Fit, Part, Sections, Seed, load_params
+from shotcount.core.params import Fit, Part, Sections, Seed, load_params, resolve_fit
 from shotcount.core.seeds import seed_for
 from shotcount.core.stage import run_stage
 
@@ -23,7 +23,7 @@ class AnswerPart(Part):
 
 
 class DataPart(Part):
-    fit: Fit
+    fit: Fit | Literal["auto"]
     pattern: str | None
     table: str | None
 
@@ -41,7 +41,7 @@ class Params(Sections):
 def main() -> None:
     params = load_params(Path("params.yaml"), Params)
     model = json.loads((REFIT / "model.json").read_text(encoding="utf-8"))
-    model["fit"] = params.data.fit
+    model["fit"] = resolve_fit(params.data.fit, detection=False)
     model["layout"] = params.data.model_dump(exclude={"fit"})  # for predict --by-sample
     model["manifest_sha256"] = files.sha256(tables.table_file(MANIFEST))
     choice = tables.read(REFIT / "choice.csv", tables.HISTORY)

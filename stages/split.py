@@ -17,12 +17,6 @@ class Params(StudyParams, SplitParams):
 def main() -> None:
     params = load_params(Path("params.yaml"), Params)
     manifest = tables.read(Path("data/manifest"), tables.MANIFEST)
-    sizes = manifest.drop_duplicates("sample")["label"].value_counts()
-    if sizes.iloc[0] >= 5 * sizes.iloc[-1]:
-        print(
-            f"warning: {sizes.index[0]} has {sizes.iloc[0]} samples, {sizes.index[-1]} only "
-            f"{sizes.iloc[-1]}: consider answer.metric: balanced_accuracy, or add samples"
-        )
     for name, rows in splits.split_samples(manifest, params.split, params.study.draws).items():
         tables.write(Path(f"data/splits/{name}"), rows[list(tables.SPLIT)], tables.SPLIT)
         first = tables.of_seed(rows, 0)

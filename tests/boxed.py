@@ -1,5 +1,6 @@
 """Small collections of photos with boxes, in each format."""
 
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,6 +38,13 @@ def photo(path: Path, size: tuple[int, int] = SIZE, orientation: int = 1, seed: 
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.fromarray(noise).save(path, exif=exif)
+
+
+def encoded(pixels: np.ndarray) -> bytes:
+    """The file of a photo."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def coco(

@@ -255,7 +255,7 @@ def test_files_that_are_no_photos_are_counted_in_the_list(project: Path, capsys)
     assert f"note: left out: {counts}" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("fit", ["crop", "pad"])
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
 def test_photos_become_squares_as_asked(project: Path, fit: Fit) -> None:
     make_photo(PLACE, np.random.default_rng(0), 0.5, (90, 40))
     set_params(data__fit=fit)
@@ -350,11 +350,11 @@ LAYOUTS: dict[str, tuple[Callable[[], object], str]] = {
     "one class": (keep_of_red, "all photos are of one class, 'blue': two or more are needed"),
     "two samples of a class": (
         lambda: [keep_of_red("00", "01"), set_params(split__folds=None, split__test=0.2)],
-        r"class 'red' \(2 sample\(s\)\) has none for train: photograph more",
+        r"class 'red' is in 2 sample\(s\), of which none is for train: photograph more",
     ),
     "fewer samples than folds": (
         sets(split__folds=7),
-        r"split.folds: class 'blue' has 6 sample\(s\), fewer than the 7 folds",
+        r"split.folds: class 'blue' is in 6 sample\(s\), fewer than the 7 folds",
     ),
     "no such split": (
         sets(split__folds=None, split__test="holdout"),
@@ -372,7 +372,7 @@ LAYOUTS: dict[str, tuple[Callable[[], object], str]] = {
         sets(study__samples=[100]),
         r"100 means 100 training sample\(s\), but the",
     ),
-    "one sample": (sets(study__samples=[1]), "1 means 1 training .* between 2 .one of each class"),
+    "one sample": (sets(study__samples=[1]), "1 means 1 training .* between 2 .one for each class"),
     "two names of one size": (
         sets(study__samples=[6, 1.0]),
         "1.0 and 6 both mean 6 samples: list each size once",
@@ -399,9 +399,9 @@ def test_unequal_classes_are_warned_of(project: Path, capsys) -> None:
     rng = np.random.default_rng(3)
     for sample in range(6, 30):
         make_photo(Path(f"photos/blue/{sample}/0.png"), rng, 0.1, (40, 40))
-    run("prepare", "split")
+    run("prepare")
     assert (
-        "warning: blue has 30 samples, red only 6: consider answer.metric: bal"
+        "note: blue has 30 samples, red only 6: consider answer.metric: bal"
         in capsys.readouterr().out
     )
 

@@ -222,7 +222,8 @@ def test_the_stated_size_tells_on_which_pixels_boxes_were_drawn(
     for root in (raw, upright):
         boxed.photo(root / "images/a.png", (60, 40), orientation)
     assert look(raw).placed.turned == ["images/a.png"]
-    assert look(raw).placed.doubtful == look(raw).placed.otherwise == []
+    assert look(raw).placed.doubtful == []
+    assert look(raw).placed.otherwise == {}
     expected = {6: [10, 10, 35, 17], 8: [5, 43, 30, 50]}[orientation]
     assert table(raw)[CORNERS].to_numpy().tolist() == [expected]
     assert look(upright).placed.turned == look(upright).placed.doubtful == []
@@ -251,9 +252,9 @@ def test_where_nothing_tells_boxes_are_taken_as_upright(
 def test_another_stated_size_is_told(tmp_path: Path) -> None:
     root = make(tmp_path, "voc")
     boxed.photo(root / "images/a.png", (120, 80))
-    assert look(root).placed.otherwise == ["images/a.png (120 × 80, stated 60 × 40)"]
+    assert look(root).placed.otherwise == {"images/a.png": "120 × 80, stated 60 × 40"}
     write(root / "Annotations/a.xml", boxed.voc(BOXES["a"], (0, 0)))  # as some programs write
-    assert look(root).placed.otherwise == []
+    assert look(root).placed.otherwise == {}
 
 
 # ---- faults -------------------------------------------------------------------------

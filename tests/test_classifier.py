@@ -34,6 +34,9 @@ def test_how_photos_become_squares_is_kept(tmp_path: Path) -> None:
     assert model["fit"] == "pad"
     assert model["preprocessing"]["longer_side"] == 32
     assert "crop" not in model["preprocessing"]
+    stretched = make_classifier(tmp_path / "stretched", "resnet18", 32, ["a", "b"], "stretch")
+    done = keep.load(stretched, CPU)[1]["preprocessing"]
+    assert (done["width"], done["height"]) == (32, 32)
     del model["fit"]  # as before there was a choice
     (folder / "model.json").write_text(json.dumps(model), encoding="utf-8")
     assert keep.load(folder, CPU)[1]["fit"] == "crop"

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import onnxruntime
@@ -343,21 +344,21 @@ def test_samples_are_folders_where_the_study_cannot_name_them_and_that_is_told(
 # ---- predict: what goes wrong -------------------------------------------------------
 
 
-@pytest.mark.parametrize("fit", ["crop", "pad"])
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
 def test_photos_become_squares_as_the_classifiers_did(tmp_path: Path, run: Run, fit: Fit) -> None:
     folder = make_classifier(tmp_path / "made", "test_resnet", 32, ["a", "b"], fit)
     Image.fromarray(export.draw_photo(120, 40, seed=0)).save(tmp_path / "tall.png")
     network, _ = keep.load(folder, torch.device("cpu"))
-    expected = []
-    for either in ("crop", "pad"):
+    expected: dict[str, float] = {}
+    for either in get_args(Fit):
         square = read_photo((tmp_path / "tall.png").read_bytes(), 32, either).pixels
         with torch.inference_mode():
             logits = network(torch.tensor(square).permute(2, 0, 1)[None])
-        expected.append(logits.softmax(dim=1)[0, 0].item())
+        expected[either] = logits.softmax(dim=1)[0, 0].item()
     _, rows, _ = run(folder, tmp_path / "tall.png")
-    assert expected[0] != pytest.approx(expected[1], abs=1e-3)
+    assert min(np.diff(sorted(expected.values()))) > 1e-3
     p = float(rows[0][predictions.probability("a")])
-    assert p == pytest.approx(expected[fit == "pad"], abs=1e-4)
+    assert p == pytest.approx(expected[fit], abs=1e-4)
 
 
 def test_a_folder_without_photos_says_what_it_holds(model: Path, tmp_path: Path, run: Run) -> None:
@@ -417,7 +418,7 @@ def test_a_name_that_is_not_utf8_is_told(model: Path, photos: Path, run: Run) ->
         (lambda f: (f / "model.json").write_bytes(b"\xff"), "model.json is damaged"),
         (lambda f: set_key(f, "classes", [1, 2, 3]), "classes must be text"),
         (lambda f: set_key(f, "layout", []), "layout must have pattern and table"),
-        (lambda f: set_key(f, "fit", "stretch"), "fit must be crop or pad"),
+        (lambda f: set_key(f, "fit", "squash"), "fit must be crop, pad or str"),
         (lambda f: set_key(f, "network", "resnet"), "has a network named 'resnet'"),
         (lambda f: set_key(f, "network", "resnet18"), "doesn't fit model.json"),
         (lambda f: set_key(f, "classes", ["a", "b"]), "doesn't fit model.json"),

@@ -39,7 +39,7 @@ def png(photo: np.ndarray) -> bytes:
         (900, 35),
     ],
 )
-@pytest.mark.parametrize("fit", ["crop", "pad"])
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
 def test_photos_become_squares_as_in_training(height: int, width: int, fit: Fit) -> None:
     photo = export.draw_photo(height, width, seed=0)
     expected = read_photo(png(photo), 32, fit).pixels

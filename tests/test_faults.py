@@ -16,7 +16,7 @@ from conftest import Clone
 # A stage's command: what it makes, and whether it resumes.
 STAGES = {
     "demo.py": (["data/demo"], True),
-    "prepare.py": (["data/manifest", "data/left_out.csv", "data/pixels"], True),
+    "prepare.py": (["data/manifest", "data/boxes", "data/left_out.csv", "data/pixels"], True),
     "split.py": (["data/splits"], False),
     "subsample.py": (["data/subsets"], False),
     "backbone.py": (["data/backbone.safetensors"], False),

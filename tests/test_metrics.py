@@ -33,7 +33,14 @@ from shotcount.scoring.tallies import Tally, tally
 from shotcount.scoring.views import tally_by_views
 from shotcount.uncertainty.bootstrap import Resamples, resample
 from shotcount.uncertainty.intervals import Estimate
-from shotcount.uncertainty.metrics import METRICS, bootstrap_metric, guessing, metric_rows, trials
+from shotcount.uncertainty.metrics import (
+    DETECTION_METRICS,
+    METRICS,
+    bootstrap_metric,
+    guessing,
+    metric_rows,
+    trials,
+)
 from shotcount.uncertainty.writing import percent
 
 LABELS = ["rare", "some", "common"]

@@ -1,4 +1,4 @@
-"""Bring boxes to the pixels of the upright photo, as networks and people see it."""
+"""Bring boxes to the pixels of the upright photo, as people see it, and of the network's square."""
 
 from dataclasses import dataclass
 
@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 
 from shotcount.boxes.annotations import Annotations
+from shotcount.core.params import Fit
+from shotcount.photos.reading import contained
 
 CORNERS = ["left", "top", "right", "bottom"]
 SIDEWAYS = 5  # EXIF orientations from here on lie on their side
@@ -24,14 +26,14 @@ class Placed:
     doubtful : list of str
         Photos that EXIF turns, where nothing tells on which pixels the boxes were drawn; they are
         taken as drawn on the upright photo.
-    otherwise : list of str
-        Photos that have another size than their annotation states, with both sizes.
+    otherwise : dict of str to str
+        Photos that have another size than their annotation states: both sizes.
     """
 
     boxes: pd.DataFrame
     turned: list[str]
     doubtful: list[str]
-    otherwise: list[str]
+    otherwise: dict[str, str]
 
 
 def place(found: Annotations, facts: pd.DataFrame) -> Placed:
@@ -80,11 +82,10 @@ def place(found: Annotations, facts: pd.DataFrame) -> Placed:
         boxes,
         list(photos.index[turned & has_boxes]),
         list(photos.index[doubtful]),
-        [
-            f"{row.Index} ({row.width_there} × {row.height_there}, stated {row.width} × "
-            f"{row.height})"
+        {
+            row.Index: f"{row.width_there} × {row.height_there}, stated {row.width} × {row.height}"
             for row in otherwise.itertuples()
-        ],
+        },
     )
 
 
@@ -116,3 +117,34 @@ def turn(corners: np.ndarray, sides: np.ndarray, orientation: int) -> np.ndarray
     across = (top, bottom) if orientation in (5, 8) else (width - bottom, width - top)
     down = (left, right) if orientation in (5, 6) else (height - right, height - left)
     return np.stack([across[0], down[0], across[1], down[1]], axis=1)
+
+
+def to_square(boxes: pd.DataFrame, size: int, fit: Fit) -> np.ndarray:
+    """Bring boxes to the pixels of the square photo, as `reading.read_photo` makes it.
+
+    Parameters
+    ----------
+    boxes : DataFrame
+        As of `place`.
+    size : int
+        Side of the square in px.
+    fit : {"pad", "stretch"}
+
+    Returns
+    -------
+    ndarray of shape (boxes, 4), float
+        Left, top, right, bottom, clipped to the photo, in whole thousandths of a px.
+    """
+    sides = boxes[["width", "height"]].to_numpy(int)
+    scaled = np.full_like(sides, size)
+    if fit == "pad":
+        for width, height in np.unique(sides, axis=0):
+            own = (sides == (width, height)).all(axis=1)
+            scaled[own] = contained(int(width), int(height), size)
+    begin = (size - scaled) // 2
+    corners = boxes[CORNERS].to_numpy(float)
+    inside = np.clip(corners, 0, np.tile(sides, 2))
+    placed = np.tile(begin, 2) + inside * np.tile(scaled / sides, 2)
+    # A corner may lie in the middle between two thousandths, where the last digit of a format would
+    # decide; in no format does one lie 1e-7 px from there.
+    return np.round(placed + 1e-7, 3)

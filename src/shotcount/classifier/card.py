@@ -85,6 +85,7 @@ def _facts(model: Mapping[str, Any]) -> list[list[str]]:
     made_square = {
         "crop": "shorter side scaled, centre cropped",
         "pad": "longer side scaled, the rest filled with grey",
+        "stretch": "width and height scaled, each by its own factor",
     }[model["fit"]]
     facts = {
         "network": f"{model['network']} and a linear head",

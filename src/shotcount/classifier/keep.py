@@ -71,9 +71,10 @@ def preprocessing(backbone: Backbone, size: int, fit: Fit) -> dict[str, Any]:
 
     The network itself takes pixel values from 0 to 255 and normalises them.
     """
-    square = {
+    square: dict[str, Any] = {
         "crop": {"shorter_side": size, "crop": "centre, square"},  # px
         "pad": {"longer_side": size, "padding": "grey 128, square"},
+        "stretch": {"width": size, "height": size},
     }[fit]
     return {
         "orientation": "EXIF",
@@ -178,5 +179,5 @@ def _read_model(path: Path) -> dict[str, Any]:
     if not (isinstance(seen, list) and all(isinstance(sample, str) for sample in seen)):
         raise UserError(f"{path} is damaged: copy it again: samples_seen must be a list of text")
     if content["fit"] not in get_args(Fit):
-        raise UserError(f"{path} is damaged: copy it again: fit must be crop or pad")
+        raise UserError(f"{path} is damaged: copy it again: fit must be crop, pad or stretch")
     return content

@@ -137,7 +137,7 @@ def _problems(read: Collection, sound: pd.DataFrame) -> list[str]:
         problems.append(
             f"{many(len(read.placed.otherwise), 'photo')} of another size than the annotation "
             "states, so that the boxes lie elsewhere: put back the photos that were annotated: "
-            f"{some(read.placed.otherwise)}"
+            f"{some([f'{path} ({sizes})' for path, sizes in read.placed.otherwise.items()])}"
         )
     for flag, fault in (
         (

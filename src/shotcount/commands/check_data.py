@@ -21,7 +21,7 @@ from shotcount.boxes.finding import look_for
 from shotcount.commands import check_boxes
 from shotcount.commands.listing import SHOWN, some
 from shotcount.core.errors import UserError, printable
-from shotcount.core.params import load_params
+from shotcount.core.params import load_params, resolve_fit
 from shotcount.core.progress import watch
 from shotcount.core.tables import of_seed
 from shotcount.params import Params
@@ -80,9 +80,10 @@ def survey(params: Params) -> tuple[list[str], list[str]]:
     data, root = params.data, Path(params.data.path)
     everything = walking.list_photos(root)
     found = finding.find_photos(root, data.pattern, data.table)
+    fit = resolve_fit(data.fit, detection=False)
     with TemporaryDirectory() as work:
         watched = watch(
-            decoding.decode(root, found, LOOK, data.fit, Path(work)), "reading", len(found), "photo"
+            decoding.decode(root, found, LOOK, fit, Path(work)), "reading", len(found), "photo"
         )
         manifest, left_out = preparing.judge(found, list(watched), "skip")
         decoded = np.memmap(Path(work, "pixels"), np.uint8, mode="r").reshape(-1, LOOK, LOOK, 3)
@@ -95,6 +96,7 @@ def survey(params: Params) -> tuple[list[str], list[str]]:
             "data.on_bad_photo: skip"
         )
     try:
+        preparing.check_classes(manifest)
         parts = splits.split_samples(manifest, params.split, params.study.draws)
         lines += _parts(parts)
         sizes.check_sizes(parts["train"], params.study)
@@ -102,8 +104,8 @@ def survey(params: Params) -> tuple[list[str], list[str]]:
         problems.append(str(error))
     size = data.size if isinstance(data.size, int) else reading.SMALLEST
     left_out = pd.concat([left_out, preparing.other_files(root)])
-    remarks = preparing.remarks(manifest, left_out, size, data.fit)
-    remarks += [*alike, *_looks(root, manifest)]
+    remarks = preparing.remarks(manifest, left_out, size, fit)
+    remarks += [*preparing.imbalance(manifest), *alike, *_looks(root, manifest)]
     return [*lines, "", "worth a look:", *(f"  {r}" for r in remarks or ["nothing"])], problems
 
 

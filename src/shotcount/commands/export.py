@@ -67,6 +67,9 @@ class FitSquare(nn.Module):
             side = torch.sym_min(height, width)
             across, down = (_bicubic(length, side, self.size) for length in (width, height))
             return _grey_levels(down @ _grey_levels(x @ across.T))  # (B, 3, size, size)
+        if self.fit == "stretch":
+            across, down = (_bicubic(length, length, self.size) for length in (width, height))
+            return _grey_levels(down @ _grey_levels(x @ across.T))
         side = torch.sym_max(height, width)
         across, inside = _contain(width, side, self.size)
         down, below = _contain(height, side, self.size)

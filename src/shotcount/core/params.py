@@ -22,7 +22,7 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 UpToOne = Annotated[float, Field(gt=0, le=1)]
 PhotoSize = Annotated[int, Field(ge=16)] | Literal["auto"]
-Fit = Literal["crop", "pad"]  # how a photo becomes a square: see data.fit in params.yaml
+Fit = Literal["crop", "pad", "stretch"]  # how a photo becomes a square: see data.fit in params.yaml
 
 
 class Section(pydantic.BaseModel):
@@ -54,6 +54,24 @@ class Sections(pydantic.BaseModel):
 
 
 Some = TypeVar("Some", bound=Sections)
+
+
+def resolve_fit(wanted: Fit | Literal["auto"], detection: bool) -> Fit:
+    """Return how photos become squares: auto crops photos of classes, and stretches those of boxes.
+
+    Raises
+    ------
+    UserError
+        If photos with boxes are to be cropped.
+    """
+    if detection and wanted == "crop":
+        raise UserError(
+            "data.fit: crop would cut away objects at the edges of photos with boxes: set it to "
+            "stretch, pad or auto"
+        )
+    if wanted == "auto":
+        return "stretch" if detection else "crop"
+    return wanted
 
 
 def load_params(path: Path, model: type[Some]) -> Some:

@@ -18,8 +18,9 @@ LONG = 200_000  # rows; a CSV with more takes every stage over a second to read
 PHOTO: Table = {
     "photo": "int64",  # row of the pixel array
     "path": "str",  # relative to data.path
-    "label": "str",
-    "sample": "str",  # <label>/<sample>: sample 7 of one class is not sample 7 of another
+    "label": "str",  # the class; of photos with boxes, the scene's stratum (boxes.studying.strata)
+    # <label>/<sample>: sample 7 of one class is not sample 7 of another. With boxes, <scene>.
+    "sample": "str",
     "angle": "str",
 }
 MANIFEST: Table = PHOTO | {
@@ -28,8 +29,12 @@ MANIFEST: Table = PHOTO | {
     "height": "int64",
     "sha256": "str",
 }
+# Photos that can't be used. A row without a path tells of a box that can't be used, or counts the
+# files that aren't photos.
+LEFT_OUT: Table = {"path": "str", "reason": "str"}
 CORNERS: Table = {side: "float64" for side in ("left", "top", "right", "bottom")}
-# Objects in the photos that the network sees, corners in px. A study of classes has none.
+# Objects in the photos that the network sees, corners in px from 0 to the side of the square. Without
+# a row, the study is about classes.
 BOXES: Table = {
     "photo": "int64",
     "label": "str",
@@ -37,8 +42,6 @@ BOXES: Table = {
     "ignored": "bool",  # neither right nor wrong to find: COCO's crowd, Pascal VOC's difficult
 }
 DETECTED: Table = {"photo": "int64", "label": "str", "score": "float64", **CORNERS}  # score: 0 to 1
-# Photos that can't be used. A row without a path counts the files that aren't photos.
-LEFT_OUT: Table = {"path": "str", "reason": "str"}
 SPLIT: Table = {"seed": "int64"} | PHOTO  # each training seed has a split of its own
 # The subset of n samples x k angles of a seed: its rows with sample_position < n and
 # angle_position < k.
@@ -80,6 +83,11 @@ SHEET: Table = {  # some training samples
     "angles": "str",  # from left to right
     "file": "str",  # picture in data/gallery
 }
+
+
+def is_detection(boxes: pd.DataFrame) -> bool:
+    """Tell a study of photos with boxes from one of classes, by its table `BOXES`."""
+    return len(boxes) > 0
 
 
 def largest_cell(rows: pd.DataFrame) -> pd.DataFrame:

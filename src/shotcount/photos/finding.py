@@ -1,4 +1,4 @@
-"""Find the photos below a folder and read class, sample and angle from their paths."""
+"""Find the photos below a folder and read class, sample and angle (or view) from their paths."""
 
 import re
 from pathlib import Path
@@ -12,6 +12,7 @@ from shotcount.photos.walking import list_photos
 
 LAYOUT = r"^(?P<label>[^/]+)/(?P<sample>[^/]+)/(?P<angle>[^/]+)\.\w+$"
 ONE_A_SAMPLE = r"^(?P<label>[^/]+)/(?P<sample>[^/]+)\.\w+$"
+ONE_A_SCENE = r"(?s)^(?P<sample>.+)\.\w+$"  # of photos with boxes
 
 
 def find_photos(root: Path, pattern: str | None, table: str | None = None) -> pd.DataFrame:
@@ -41,31 +42,91 @@ def find_photos(root: Path, pattern: str | None, table: str | None = None) -> pd
         sample, names look alike, ready-made splits are read as classes, or a folder is a link.
     """
     paths = list_photos(root)
-    empty = pd.DataFrame(index=pd.Index([], name="sample"))
-    known = read_table(root, table, paths) if table else empty
-    by_path = known.index.name == "path"  # then the table names the photos; no pattern is needed
-    if by_path:
-        _check_all_are_there(known.index, paths, root, table)
-    regex = _compile(pattern or ("" if by_path else LAYOUT), known, table)
-    guessed = pattern is None and table is None
-    if guessed and (splits := names.splits_in_paths(paths)):
+    if pattern is None and table is None and (splits := names.splits_in_paths(paths)):
         raise UserError(f"data.pattern: {splits}")
-    rows = []
-    entries = known.to_dict("index")
-    for path in paths:
-        match = regex.search(path)
-        read = match.groupdict(default="") if match else {}
-        key = names.clean(path if by_path else read.get("sample", ""))
-        if match and (key in entries or table is None):
-            rows.append({"path": path, "angle": "", "split": ""} | read | entries.get(key, {}))
-    if not rows:
+    known = _entries(root, table, paths)
+    by_path = known.index.name == "path"  # then the table names the photos; no pattern is needed
+    regex = _compile(pattern or ("" if by_path else LAYOUT))
+    _check_groups({"label", "sample"}, regex, known, table)
+    written = _match(paths, regex, known, table)
+    if written.empty:
         raise UserError(_nothing_fits(root, paths, pattern, table))
-    written = pd.DataFrame(rows, dtype=object)  # pandas' own strings must be UTF-8; names may not
     photos = _tidy(written, "data.table" if "label" in known else "data.path")
     if "split" not in {*regex.groupindex, *known} and "label" not in known:
         _check_classes_are_no_splits(photos["label"], paths)
     _check_names(photos)
     return photos
+
+
+def find_scenes(root: Path, pattern: str | None, table: str | None = None) -> pd.DataFrame:
+    """List the photos with boxes below `root` with the scene and view of each.
+
+    Parameters
+    ----------
+    root, table
+        As for `find_photos`; labels are not needed, and not used.
+    pattern : str or None
+        As for `find_photos`; the group `sample` (the scene) is required, `angle` tells views of a
+        scene apart. None: every photo is its own scene, named as its path without the suffix.
+
+    Returns
+    -------
+    DataFrame
+        The columns of `find_photos`; label is empty.
+
+    Raises
+    ------
+    UserError
+        If `root`, the pattern or the table is unusable, two photos are the same view of a scene,
+        names look alike, or a folder is a link.
+    """
+    paths = list_photos(root)
+    known = _entries(root, table, paths)
+    regex = _compile(pattern or ONE_A_SCENE)
+    _check_groups({"sample"}, regex, known, table)
+    written = _match(paths, regex, known, table)
+    if written.empty:
+        wanted = " and ".join(filter(None, [pattern, table]))
+        raise UserError(
+            f"data.path: none of the {len(paths)} photos below {root}, for example "
+            f"{printable(paths[0])}, fits {wanted}: set data.pattern"
+        )
+    names.refuse_variants("data.path", [], written["sample"])
+    columns = {
+        "path": written["path"],
+        "label": "",
+        "sample": written["sample"].map(names.clean),
+        "angle": written["angle"],
+        "given_split": written["split"].map(names.clean),
+    }
+    photos = pd.DataFrame(columns, dtype=object)
+    _check_samples(photos, photos["sample"] == "")
+    return photos
+
+
+def _entries(root: Path, table: str | None, paths: list[str]) -> pd.DataFrame:
+    """Return what `read_table` returns; without a table, nothing."""
+    if table is None:
+        return pd.DataFrame(index=pd.Index([], name="sample"))
+    known = read_table(root, table, paths)
+    if known.index.name == "path":
+        _check_all_are_there(known.index, paths, root, table)
+    return known
+
+
+def _match(
+    paths: list[str], regex: re.Pattern[str], known: pd.DataFrame, table: str | None
+) -> pd.DataFrame:
+    """Return what paths and table say of each photo of the collection."""
+    rows = []
+    entries = known.to_dict("index")
+    for path in paths:
+        match = regex.search(path)
+        read = match.groupdict(default="") if match else {}
+        key = names.clean(path if known.index.name == "path" else read.get("sample", ""))
+        if match and (key in entries or table is None):
+            rows.append({"path": path, "angle": "", "split": ""} | read | entries.get(key, {}))
+    return pd.DataFrame(rows, dtype=object)  # pandas' own strings must be UTF-8; names may not
 
 
 def _tidy(written: pd.DataFrame, where: str) -> pd.DataFrame:
@@ -101,26 +162,34 @@ def _check_classes_are_no_splits(labels: pd.Series, paths: list[str]) -> None:
         )
 
 
-def _compile(pattern: str, known: pd.DataFrame, table: str | None) -> re.Pattern[str]:
+def _compile(pattern: str) -> re.Pattern[str]:
     try:
-        regex = re.compile(pattern)
+        return re.compile(pattern)
     except re.error as error:
         raise UserError(f"data.pattern: not a regular expression: {error}") from None
-    if missing := {"label", "sample"} - set(regex.groupindex) - set(known.columns):
+
+
+def _check_groups(
+    needed: set[str], regex: re.Pattern[str], known: pd.DataFrame, table: str | None
+) -> None:
+    if missing := needed - set(regex.groupindex) - set(known.columns):
         more = f", and {table} has no such column" if table else ""
         raise UserError(f"data.pattern: lacks the group(s) {', '.join(sorted(missing))}{more}")
-    return regex
 
 
 def _check_names(photos: pd.DataFrame) -> None:
     """Refuse empty names, and angles that occur twice."""
-    nameless = photos[(photos["label"] == "") | photos["sample"].str.endswith("/")]
-    if len(nameless):
-        first = nameless.iloc[0]
-        raise UserError(
-            f"data.pattern: {printable(first['path'])} reads as an empty "
-            f"{'sample' if first['label'] else 'label'}"
-        )
+    unlabelled = photos[photos["label"] == ""]
+    if len(unlabelled):
+        path = printable(unlabelled["path"].iloc[0])
+        raise UserError(f"data.pattern: {path} reads as an empty label")
+    _check_samples(photos, photos["sample"].str.endswith("/"))
+
+
+def _check_samples(photos: pd.DataFrame, nameless: pd.Series) -> None:
+    if nameless.any():
+        path = printable(photos.loc[nameless, "path"].iloc[0])
+        raise UserError(f"data.pattern: {path} reads as an empty sample")
     twice = photos[photos.duplicated(["sample", "angle"], keep=False)]
     if len(twice):
         first, second = twice[twice["sample"] == twice["sample"].iloc[0]]["path"].iloc[:2]

@@ -14,6 +14,7 @@ from shotcount.core.pixels import write_shards
 from shotcount.photos.decoding import Facts
 from shotcount.photos.walking import count_kinds, walk
 
+MANY_TIMES = 5  # the samples of another class
 MUCH_CUT = 0.25  # a photo of 4:3 loses just so much to the centre crop
 
 
@@ -55,33 +56,55 @@ def prepare(
         If photos can't be used and `on_bad_photo` is "error"; the message names all of them.
     """
     usable, left_out = judge(photos, list(facts), on_bad_photo)
+    return write_pixels(usable, size, work, folder), left_out
+
+
+def write_pixels(usable: pd.DataFrame, size: int, work: Path, folder: Path) -> pd.DataFrame:
+    """Write the pixels of usable photos; return the manifest. Parameters as for `prepare`."""
     # Shards of an interrupted call are kept only if the same photos are usable.
     name = hashlib.sha256("".join(usable["sha256"]).encode()).hexdigest()
     decoded = np.memmap(work / "pixels", np.uint8, mode="r").reshape(-1, size, size, 3)
     write_shards(work / name, decoded, usable["place"].to_numpy())
     files.publish(work / name, folder)
-    return usable.assign(photo=range(len(usable))), left_out
+    return usable.assign(photo=range(len(usable)))
 
 
 def judge(
     photos: pd.DataFrame, facts: list[Facts], on_bad_photo: str
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Separate the photos that can be used from those that can't.
+    """Separate the photos that can be used from those that can't, as `mark` tells them.
+
+    Returns
+    -------
+    usable, left_out : DataFrame
+        As of `separate`.
+
+    Raises
+    ------
+    UserError
+        If photos can't be used and `on_bad_photo` is "error", or if none can be used.
+    """
+    table = mark(photos, facts)
+    bad = table[table["fault"] != ""]
+    if len(bad) and on_bad_photo == "error":
+        listing = "".join(f"\n       {row.path_shown}: {row.fault}" for row in bad.itertuples())
+        raise UserError(
+            f"{len(bad)} of the {len(table)} photos can't be used: fix or remove them, or set "
+            f"data.on_bad_photo: skip{listing}"
+        )
+    return separate(table)
+
+
+def mark(photos: pd.DataFrame, facts: list[Facts]) -> pd.DataFrame:
+    """Say of each photo why it can't be used, if it can't.
 
     Unreadable photos can't be used, nor can copies: the same photo in two classes is a
     contradiction, and in two samples it could be in training and test.
 
     Returns
     -------
-    usable : DataFrame
-        Columns of `photos` and of `Facts`.
-    left_out : DataFrame
-        The columns of `core.tables.LEFT_OUT`.
-
-    Raises
-    ------
-    UserError
-        If photos can't be used and `on_bad_photo` is "error", or if none can be used.
+    DataFrame
+        Columns of `photos` and of `Facts`, and path_shown.
     """
     table = pd.concat(
         [photos.reset_index(drop=True), pd.DataFrame(facts, columns=Facts._fields)], axis=1
@@ -96,17 +119,47 @@ def judge(
         else:
             others = copies.index[copies["sample"] != first["sample"]]
             table.loc[others, "fault"] = f"a copy of {first['path_shown']}, of another sample"
+    return table
+
+
+def separate(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Separate the photos that can be used, as `mark` tells them, from those that can't.
+
+    Returns
+    -------
+    usable : DataFrame
+        Columns of `table`.
+    left_out : DataFrame
+        The columns of `core.tables.LEFT_OUT`.
+
+    Raises
+    ------
+    UserError
+        If none can be used.
+    """
     bad = table[table["fault"] != ""]
-    if len(bad) and on_bad_photo == "error":
-        listing = "".join(f"\n       {row.path_shown}: {row.fault}" for row in bad.itertuples())
-        raise UserError(
-            f"{len(bad)} of the {len(table)} photos can't be used: fix or remove them, or set "
-            f"data.on_bad_photo: skip{listing}"
-        )
     if len(bad) == len(table):
         raise UserError(f"data.path: none of the {len(table)} photos can be used")
     left_out = pd.DataFrame({"path": bad["path_shown"], "reason": bad["fault"]})
     return table[table["fault"] == ""].reset_index(drop=True), left_out
+
+
+def check_classes(usable: pd.DataFrame) -> None:
+    """Refuse photos that are all of one class."""
+    if usable["label"].nunique() < 2:
+        only = usable["label"].iloc[0]
+        raise UserError(f"data.path: all photos are of one class, {only!r}: two or more are needed")
+
+
+def imbalance(manifest: pd.DataFrame) -> list[str]:
+    """Say so if one class has many times the samples of another."""
+    sizes = manifest.drop_duplicates("sample")["label"].value_counts()
+    if sizes.iloc[0] < MANY_TIMES * sizes.iloc[-1]:
+        return []
+    return [
+        f"{sizes.index[0]} has {sizes.iloc[0]} samples, {sizes.index[-1]} only {sizes.iloc[-1]}: "
+        "consider answer.metric: balanced_accuracy, or add samples"
+    ]
 
 
 def other_files(root: Path) -> pd.DataFrame:

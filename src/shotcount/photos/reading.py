@@ -71,9 +71,9 @@ def read_photo(content: bytes, size: int, fit: Fit) -> Photo:
         Of the file, in any format that Pillow or libheif reads.
     size : int
         Side of the square in pixels.
-    fit : {"crop", "pad"}
-        Scale the shorter side to `size` and cut out the centre, or scale the longer side to it and
-        fill the rest with grey.
+    fit : {"crop", "pad", "stretch"}
+        Scale the shorter side to `size` and cut out the centre; scale the longer side to it and
+        fill the rest with grey; or scale both sides to it, each by its own factor.
 
     Raises
     ------
@@ -84,7 +84,8 @@ def read_photo(content: bytes, size: int, fit: Fit) -> Photo:
     if fit == "crop":
         scaled = ImageOps.fit(upright, (size, size), Image.Resampling.BICUBIC)
     else:
-        scaled = upright.resize(contained(*upright.size, size), Image.Resampling.BICUBIC)
+        sides = contained(*upright.size, size) if fit == "pad" else (size, size)
+        scaled = upright.resize(sides, Image.Resampling.BICUBIC)
     rgb, unread = _to_srgb(scaled, upright.info["icc_profile"])  # once scaled: few pixels
     if fit == "pad":
         rgb = _pad(rgb, size)

@@ -7,10 +7,11 @@ from shotcount.core.params import Fit, PhotoSize, Section, Sections
 
 class DataSettings(Section):
     path: str
+    task: Literal["auto", "classify", "detect"]
     pattern: str | None
     table: str | None
     size: PhotoSize
-    fit: Fit
+    fit: Fit | Literal["auto"]
     on_bad_photo: Literal["error", "skip"]
 
 

@@ -36,7 +36,7 @@ def check_sizes(train: pd.DataFrame, study: StudySettings) -> None:
             if not classes <= count <= available:
                 faults.append(
                     f"{name}.samples: {size} means {count} training sample(s), but the sizes must "
-                    f"lie between {classes} (one of each class) and {available} (all there are)"
+                    f"lie between {classes} (one for each class) and {available} (all there are)"
                 )
             # Frozen alone would have that size: nothing to compare with.
             elif count > largest:

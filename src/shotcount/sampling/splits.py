@@ -16,7 +16,7 @@ PARTS = ["train", "val", "test"]
 def split_samples(
     photos: pd.DataFrame, wanted: SplitSettings, draws: int
 ) -> dict[str, pd.DataFrame]:
-    """Split a collection by sample, stratified by class, once for each training seed.
+    """Split a collection by sample, stratified by label, once for each training seed.
 
     With folds, seed s tests on fold s of a random partition of the samples, so `wanted.folds` seeds
     test every sample once; further seeds use the folds of a new partition. Without, all seeds test
@@ -44,9 +44,6 @@ def split_samples(
         If a class would be missing from a split, or a sample would be in two.
     """
     samples = photos.drop_duplicates("sample").set_index("sample")
-    if samples["label"].nunique() < 2:
-        only = samples["label"].iloc[0]
-        raise UserError(f"data.path: all photos are of one class, {only!r}: two or more are needed")
     given_splits = photos.groupby("sample")["given_split"].nunique()
     if (given_splits > 1).any():
         raise UserError(
@@ -104,15 +101,16 @@ def _assign(samples: pd.DataFrame, given: pd.Series, wanted: SplitSettings, seed
 
 def _check_classes(labels: pd.Series, home: pd.Series, wanted: SplitSettings) -> None:
     counts = pd.crosstab(labels, home).reindex(columns=PARTS).fillna(0).astype(int)
-    for label, row in counts.iterrows():
+    rarest_first = counts.sum(axis=1).sort_values(kind="stable").index
+    for label, row in counts.loc[rarest_first].iterrows():
         if wanted.folds and row.sum() < wanted.folds:
             raise UserError(
-                f"split.folds: class {label!r} has {row.sum()} sample(s), fewer than the "
-                f"{wanted.folds} folds: photograph more samples of it, or lower split.folds"
+                f"split.folds: class {label!r} is in {row.sum()} sample(s), fewer than the "
+                f"{wanted.folds} folds: photograph more such samples, or lower split.folds"
             )
         for part, count in row.items():
             if count < 1:
                 raise UserError(
-                    f"split: class {label!r} ({row.sum()} sample(s)) has none for {part}: "
-                    "photograph more samples of it, or change split.val and split.test"
+                    f"split: class {label!r} is in {row.sum()} sample(s), of which none is for "
+                    f"{part}: photograph more such samples, or change split.val and split.test"
                 )
