@@ -33,8 +33,7 @@ MANIFEST: Table = PHOTO | {
 # files that aren't photos.
 LEFT_OUT: Table = {"path": "str", "reason": "str"}
 CORNERS: Table = {side: "float64" for side in ("left", "top", "right", "bottom")}
-# Objects in the photos that the network sees, corners in px from 0 to the side of the square. Without
-# a row, the study is about classes.
+# Objects in the photos that the network sees, corners in px. A study of classes has none.
 BOXES: Table = {
     "photo": "int64",
     "label": "str",
