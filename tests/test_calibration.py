@@ -1,6 +1,7 @@
-"""A small part of what docs/calibration.md has: validation/calibration.py and choice.py."""
+"""A small part of what docs/calibration.md has: validation/calibration.py and those beside it."""
 
 import choice
+import detection_calibration as detection
 import numpy as np
 import pytest
 from calibration import Design, Truth, coverage, simulate
@@ -33,3 +34,29 @@ def test_the_interval_of_the_best_strategy_allows_for_its_choice() -> None:
     assert means["too high"] > 0.02
     assert means["estimated"] == pytest.approx(means["too high"], abs=0.01)
     assert 0.93 <= means["covered"] <= 0.99
+
+
+def test_intervals_of_ap50_cover_the_truth() -> None:
+    design = detection.Design(50, replicates=400)
+    true = detection.truth(design, runs=6)
+    assert 0.1 < true["lead"] < 0.15
+    shares = detection.coverage(design, true, range(80))
+    print(true, shares)
+    for name in ("AP50", "lead"):
+        assert 0.88 <= shares[name] <= 1, name
+        assert 0.03 < shares[f"half of {name}"] < 0.2
+    assert shares["half of AP50 of the rarest class"] > shares["half of AP50"]
+
+
+def test_a_simulated_scene_is_hard_for_all_seeds() -> None:
+    design = detection.Design(4000, folds=1, seeds=2)
+    one, _ = detection.simulate(design, np.random.default_rng(0))
+
+    def by_seed(hit: int) -> np.ndarray:
+        return np.bincount(one.image[one.hit[:, 0] == hit], minlength=8000).reshape(2, -1)
+
+    objects = one.objects.sum(axis=1).reshape(2, -1)
+    assert by_seed(1).sum() / objects.sum() == pytest.approx(0.85, abs=0.02)
+    assert by_seed(0).mean() == pytest.approx(1, abs=0.06)
+    assert np.corrcoef(by_seed(0))[0, 1] > 0.2
+    assert np.corrcoef((objects - by_seed(1)) / np.maximum(objects, 1))[0, 1] > 0.2

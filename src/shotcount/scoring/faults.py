@@ -67,7 +67,8 @@ def find_faults(
     be if its faults alone were mended: those of class or place become right unless another
     detection has their object; other detections vanish, and missed objects are not asked for
     (Bolya, Foley, Hays and Hoffman, "TIDE: a general toolbox for identifying object detection
-    errors", ECCV 2020). Costs don't add up to what AP50 lacks.
+    errors", ECCV 2020). Costs don't add up to what AP50 lacks. Those of class and of place can be
+    above the toolbox's, which mends an object's best detection of either kind.
 
     Parameters
     ----------
