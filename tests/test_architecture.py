@@ -28,7 +28,8 @@ STAGES: dict[str, dict] = {
 # Top to bottom: each package imports only what is below it.
 LAYERS = [
     "cluster", "commands", "report", "classifier", "findings", "uncertainty", "scoring", "refit",
-    "training", "tasks", "parallel", "networks", "sampling", "boxes", "photos", "demo", "core",
+    "training", "tasks", "parallel", "networks", "sampling", "boxes", "photos", "scenes", "demo",
+    "core",
 ]  # fmt: skip
 CODE = [
     path for folder in ("src", "stages", "benchmarks", "validation")
@@ -99,6 +100,7 @@ def test_unfinished_work_is_keyed_by_the_packages_that_the_stage_depends_on() ->
     """
     stages = (
         "demo",
+        "scenes",
         "prepare",
         "features",
         "tune",

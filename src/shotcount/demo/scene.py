@@ -13,6 +13,7 @@ import trimesh
 from shotcount.demo.finds import KINDS, Array, Rng, blend, hsv, rng_for, waves
 
 PATH_DEPTH = 4  # sun to sand to find to camera; longer paths cost time and show nothing
+EDGE = 30.0  # the ground ends so far from the middle
 
 
 @lru_cache
@@ -27,13 +28,14 @@ def mitsuba() -> Any:
 
 
 @lru_cache
-def _sphere(subdivisions: int) -> tuple[Array, Array]:
+def unit_sphere(subdivisions: int) -> tuple[Array, Array]:
     """Return vertices (V, 3) and faces (F, 3); 5 subdivisions give 10242 and 20480."""
     sphere = trimesh.creation.icosphere(subdivisions)
     return np.asarray(sphere.vertices), np.asarray(sphere.faces)
 
 
-def _mesh(points: Array, faces: Array, colours: Array, roughness: float) -> Any:
+def make_mesh(points: Array, faces: Array, colours: Array, roughness: float) -> Any:
+    """Return a mesh of points (V, 3), faces (F, 3) and the points' colours (V, 3)."""
     mi = mitsuba()
     paint = {"type": "mesh_attribute", "name": "vertex_color"}
     gloss = {"type": "principled", "base_color": paint, "roughness": roughness}
@@ -49,7 +51,7 @@ def _mesh(points: Array, faces: Array, colours: Array, roughness: float) -> Any:
     return mesh
 
 
-def _laid_down(rng: Rng, points: Array) -> Array:
+def lay_down(rng: Rng, points: Array) -> Array:
     """Scale to radius 1, turn, tilt and sink a little into the sand, which is at z = 0."""
     upright = mitsuba().ScalarTransform4f().rotate([0, 0, 1], rng.uniform(0, 360))
     tilted = upright.rotate([1, 0, 0], rng.normal(0, 11)).rotate([0, 1, 0], rng.normal(0, 11))
@@ -59,20 +61,20 @@ def _laid_down(rng: Rng, points: Array) -> Array:
     return np.asarray(points - [0, 0, bottom + rng.uniform(0.02, 0.2) * height])
 
 
-def _pebbles(rng: Rng, sand: Array) -> Any:
-    ball, faces = _sphere(1)
-    count = rng.integers(1, 31)
-    bearing, distance = rng.uniform(0, 2 * np.pi, count), rng.uniform(1.1, 4, count)
-    centres = np.stack([distance * np.cos(bearing), distance * np.sin(bearing), 0 * bearing], 1)
-    radii = rng.uniform(0.03, 0.13, (count, 1)) * rng.uniform(0.5, 1, (count, 3))
-    points = centres[:, None] + radii[:, None] * ball  # (count, V, 3)
+def draw_pebbles(rng: Rng, sand: Array, places: Array, radii: tuple[float, float]) -> Any:
+    """Return pebbles in shades of the sand, half sunk at `places` (count, 2)."""
+    ball, faces = unit_sphere(1)
+    count = len(places)
+    centres = np.pad(places, [(0, 0), (0, 1)])
+    axes = rng.uniform(*radii, (count, 1)) * rng.uniform(0.5, 1, (count, 3))
+    points = centres[:, None] + axes[:, None] * ball  # (count, V, 3)
     faces = faces + len(ball) * np.arange(count)[:, None, None]  # (count, F, 3)
     colours = (sand * rng.uniform(0.3, 1.5, (count, 1))).repeat(len(ball), 0)
-    return _mesh(points.reshape(-1, 3), faces.reshape(-1, 3), colours, rng.uniform(0.2, 0.6))
+    return make_mesh(points.reshape(-1, 3), faces.reshape(-1, 3), colours, rng.uniform(0.2, 0.6))
 
 
-def _ground(rng: Rng, sand: Array) -> dict[str, Any]:
-    """Return a plane of sand; its bumps and shades are tiled cloudy noise (256, 256, 1)."""
+def draw_ground(rng: Rng, sand: Array, tile: float) -> dict[str, Any]:
+    """Return a plane of sand; its bumps and shades are cloudy noise (256, 256, 1), tiled."""
     mi = mitsuba()
     frequency = np.hypot(np.fft.fftfreq(256)[:, None], np.fft.rfftfreq(256))
     falloff = (frequency + 1 / 256) ** rng.uniform(0.2, 1.0)  # from grains to ripples
@@ -80,18 +82,18 @@ def _ground(rng: Rng, sand: Array) -> dict[str, Any]:
     noise = (noise - noise.mean()) / noise.std()
 
     def texture(image: Array) -> dict[str, Any]:
-        tiled = mi.ScalarTransform4f().scale([12, 12, 1])  # a tile is 5 radii wide
+        tiled = mi.ScalarTransform4f().scale([2 * EDGE / tile, 2 * EDGE / tile, 1])
         bitmap = mi.Bitmap(image.astype(np.float32))
         return {"type": "bitmap", "bitmap": bitmap, "raw": True, "to_uv": tiled}
 
     shades = np.clip(sand * (1 + rng.uniform(0.05, 0.25) * noise), 0.01, 0.95)
     matt = {"type": "diffuse", "reflectance": texture(shades)}
     rough = {"type": "bumpmap", "texture": texture(noise), "scale": rng.uniform(0.003, 0.02)}
-    wide = mi.ScalarTransform4f().scale(30)
+    wide = mi.ScalarTransform4f().scale(EDGE)
     return {"type": "rectangle", "to_world": wide, "bsdf": rough | {"bsdf": matt}}
 
 
-def _sky(rng: Rng) -> dict[str, Any]:
+def draw_sky(rng: Rng) -> dict[str, Any]:
     """Return light from all round (64, 128, 3), zenith to nadir: blue to pale sky, a hazy sun."""
     mi = mitsuba()
     polar = (np.arange(64)[:, None] + 0.5) * np.pi / 64
@@ -113,22 +115,36 @@ def _sky(rng: Rng) -> dict[str, Any]:
     return {"type": "envmap", "bitmap": bitmap, "to_world": place}
 
 
+def draw_sand(rng: Rng) -> Array:
+    """Return the colour (3,) of a beach's sand."""
+    return hsv(rng.normal(0.09, 0.012), rng.uniform(0.1, 0.45), rng.uniform(0.5, 0.85))
+
+
+def soil(rng: Rng, points: Array, colours: Array, sand: Array) -> Array:
+    """Return colours (V, 3) with sand on them, most of it near the ground."""
+    dirt = rng.uniform(0, 0.5) * (0.7 - 1.5 * points[:, 2] + waves(rng, points, 3))
+    return blend(colours, sand, dirt)
+
+
 @lru_cache(maxsize=1)  # the photos of a sample are rendered one after the other
 def build_scene(label: str, sample: int, seed: int) -> Any:
-    sphere, faces = _sphere(5)  # in a photo of 96 px, a triangle covers about a pixel
+    sphere, faces = unit_sphere(5)  # in a photo of 96 px, a triangle covers about a pixel
     # Two generators, so that the scene's draws don't depend on the class.
     rng, find_rng = (rng_for(part, seed, label, sample) for part in ("scene", "find"))
     kind = KINDS[label][find_rng.integers(len(KINDS[label]))]
     find = kind(find_rng, sphere)
-    points = _laid_down(rng, find.points)
-    sand = hsv(rng.normal(0.09, 0.012), rng.uniform(0.1, 0.45), rng.uniform(0.5, 0.85))
-    dirt = rng.uniform(0, 0.5) * (0.7 - 1.5 * points[:, 2] + waves(rng, points, 3))
+    points = lay_down(rng, find.points)
+    sand = draw_sand(rng)
+    colours = soil(rng, points, find.colours, sand)
+    count = rng.integers(1, 31)
+    bearing, distance = rng.uniform(0, 2 * np.pi, count), rng.uniform(1.1, 4, count)
+    places = np.stack([distance * np.cos(bearing), distance * np.sin(bearing)], 1)
     scene = {
         "type": "scene",
         "integrator": {"type": "path", "max_depth": PATH_DEPTH},
-        "find": _mesh(points, faces, blend(find.colours, sand, dirt), find.roughness),
-        "pebbles": _pebbles(rng, sand),
-        "ground": _ground(rng, sand),
-        "sky": _sky(rng),
+        "find": make_mesh(points, faces, colours, find.roughness),
+        "pebbles": draw_pebbles(rng, sand, places, (0.03, 0.13)),
+        "ground": draw_ground(rng, sand, 5),
+        "sky": draw_sky(rng),
     }
     return mitsuba().load_dict(scene)
