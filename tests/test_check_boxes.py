@@ -174,7 +174,8 @@ def test_boxes_too_small_to_learn_are_counted_with_the_size_that_would_do(tmp_pa
     text, _ = told(make(tmp_path / "larger", "voc", larger, size=(1200, 800)))
     assert "at data.size: 384, at most 5 % of each class's boxes would be" in text
     assert "smaller than 8 px (" not in told(tmp_path / "larger", px=384)[0]
-    few = {str(n): [Drawn("cat", 0, 0, 100, 100)] * 4 for n in range(6)}
+    four = [Drawn("cat", left, 0, left + 100, 100) for left in (0, 200, 400, 600)]
+    few = {str(n): four for n in range(6)}
     few["6"] = [Drawn("cat", 0, 0, 10, 100)]
     text, _ = told(make(tmp_path / "few", "voc", few, size=(1200, 800)))
     assert "1 of 25 boxes are smaller than 8 px (shorter side" in text

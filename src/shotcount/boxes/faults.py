@@ -154,4 +154,4 @@ def _size_for(shares: pd.Series, labels: pd.Series) -> int:
         np.quantile(own, 1 - MOST, method="inverted_cdf")
         for _, own in (SMALLEST / shares).groupby(labels)
     )
-    return STEP * int(np.ceil(round(size / STEP, 3)))  # corners are rounded, too
+    return STEP * int(np.ceil(round(size / STEP, 2)))  # corners are rounded, too

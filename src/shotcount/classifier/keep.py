@@ -71,17 +71,17 @@ def preprocessing(backbone: Backbone, size: int, fit: Fit) -> dict[str, Any]:
 
     The network itself takes pixel values from 0 to 255 and normalises them.
     """
-    square: dict[str, Any] = {
+    squares: dict[Fit, dict[str, Any]] = {
         "crop": {"shorter_side": size, "crop": "centre, square"},  # px
         "pad": {"longer_side": size, "padding": "grey 128, square"},
         "stretch": {"width": size, "height": size},
-    }[fit]
+    }
     return {
         "orientation": "EXIF",
         "mode": "RGB",
         "colours": "sRGB, by the ICC profile",
         "interpolation": "bicubic, antialiased, a = -0.5",
-        **square,
+        **squares[fit],
         "mean": [round(float(m) / 255, 6) for m in backbone.mean.flatten()],  # of values / 255
         "std": [round(float(s) / 255, 6) for s in backbone.std.flatten()],
     }
