@@ -185,10 +185,10 @@ def test_crowds_and_difficult_objects_are_ignored(project: Path, capsys: Shown) 
 
 
 BAD_BOXES: dict[str, tuple[Drawn, str]] = {
-    "no area": (Drawn("cat", 5, 5, 5, 20), "a box of cat without area (a side of 1 px or less)"),
-    "outside": (Drawn("cat", 60, 5, 70, 20), "a box of cat outside the photo (wholly, or but"),
-    "a sliver": (Drawn("cat", 59, 5, 70, 20), "a box of cat outside the photo (wholly, or but"),
-    "twice": (SOUND["01"][0], "a box of cat drawn twice with the same label (IoU 0.95 or more)"),
+    "no area": (Drawn("cat", 5, 5, 5, 20), "a box (cat) without area (a side of 1 px or less)"),
+    "outside": (Drawn("cat", 60, 5, 70, 20), "a box (cat) outside the photo (wholly, or but"),
+    "a sliver": (Drawn("cat", 59, 5, 70, 20), "a box (cat) outside the photo (wholly, or but"),
+    "twice": (SOUND["01"][0], "a box (cat) drawn twice with the same label (IoU 0.95 or more)"),
 }
 PLACES = {"coco": "Annotations/instances.json, annotations[4] (id 5)",
           "yolo": "labels/01.txt, line 3", "voc": "Annotations/01.xml, line 9"}  # fmt: skip
@@ -216,7 +216,7 @@ def test_a_bad_box_stops_the_study_or_is_left_out(
 def test_a_class_number_beyond_the_list_is_no_class(project: Path, capsys: Shown) -> None:
     make(Path("photos"), "yolo", SOUND)
     write(Path("photos/labels/02.txt"), "0 .5 .5 .5 .5\n2 .4 .4 .4 .4")
-    assert "labels/02.txt, line 2: a box of 2, beyond classes.txt of class numbers beyond the " in (
+    assert "labels/02.txt, line 2: a box (2, beyond classes.txt) of class numbers beyond " in (
         refused(capsys, "prepare")
     )
     set_data(on_bad_photo="skip")
