@@ -300,21 +300,17 @@ def test_intersection_over_union() -> None:
     assert np.allclose(faults.iou(np.array([0.0, 0, 2, 2]), others), [1, 1 / 3, 0, 0.25])
 
 
-def test_sizes_are_of_the_shorter_side_where_the_longer_side_of_the_photo_is_scaled() -> None:
-    boxes = boxes_in((1000, 500), ("a", 0, 0, 40, 20))
-    sides = faults.scaled_sides(boxes, 250)
-    assert sides.to_numpy().tolist() == [[10, 5]]
-    assert faults.large_enough(boxes) == 416  # 20 px of 1,000 are 8 px of 400
-    assert faults.large_enough(boxes_in((1000, 500), ("a", 0, 0, 40, 7))) is None
-
-
 @pytest.mark.parametrize(("small", "large", "size"), [(1, 19, 224), (1, 18, 416), (2, 38, 224),
                                                       (3, 38, 416), (0, 1, 224)])  # fmt: skip
 def test_the_size_proposed_leaves_one_box_in_twenty_of_each_class_too_small(
     small: int, large: int, size: int
 ) -> None:
+    """Of photos of 1,000 px: 40 px of these are 8 px of 200, 20 px are 8 px of 400."""
     rows = [("a", 0, 0, 20, 20)] * small + [("a", 0, 0, 40, 40)] * large + [("b", 0, 0, 80, 80)]
-    assert faults.large_enough(boxes_in((1000, 1000), *rows)) == size
+    boxes = boxes_in((1000, 1000), *rows)
+    squares = boxes.assign(**dict(zip(CORNERS, pixels.to_square(boxes, 100, "pad").T, strict=True)))
+    (told,) = faults.too_small(squares, boxes, 100)
+    assert f"at data.size: {size}, at most 5 %" in told
 
 
 # ---- one error, with file, place and mend -------------------------------------------

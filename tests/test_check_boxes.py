@@ -4,10 +4,12 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import boxed
 import numpy as np
 import pytest
+import yaml
 from boxed import Drawn, make, write
 from conftest import ROOT, make_collection
 from PIL import Image
@@ -16,6 +18,7 @@ from shotcount.boxes import drawing, finding
 from shotcount.boxes.finding import collect
 from shotcount.cli import main
 from shotcount.commands.check_boxes import survey
+from shotcount.params import Params
 
 Run = Callable[..., tuple[int, str, str]]
 COLLECTIONS = Path(os.environ.get("SHOTCOUNT_TEST_PHOTOS", ROOT.parent / "shared" / "data"))
@@ -34,8 +37,8 @@ def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
     return call
 
 
-def told(root: Path, px: int = 256) -> tuple[str, list[str]]:
-    lines, problems = survey(collect(root, finding.look_for(root)), px)
+def told(root: Path, px: int | None = None, params: Params | None = None) -> tuple[str, list[str]]:
+    lines, problems = survey(collect(root, finding.look_for(root)), px, params)
     return "\n".join(lines), problems
 
 
@@ -52,16 +55,17 @@ def test_a_sound_collection_ends_with_0(run: Run) -> None:
         "images/0.png → cat, 0 to 30 px from the left, 3 to 20 px from the top "
         "(Annotations/0.xml, line 3)" in shown
     )
-    assert "  cat: 6, 6, 107 × 73 px, 0\n" in shown
+    assert "  cat: 6, 6, 107 × 109 px, 0\n" in shown
     assert "boxes in a photo that has any: median 2, most 2 (images/0.png)" in shown
     assert "worth a look:\n  nothing" in shown
-    assert "--task classify shows how it would read these" in shown
+    assert "--task classify shows how a study of classes reads them" in shown
+    assert shown.endswith("\nNothing would stop the study.\n")
     assert sorted(path.name for path in Path().iterdir()) == ["photos"]
 
 
 FAULTY: dict[str, tuple[Drawn, str]] = {
     "no area": (Drawn("cat", 5, 5, 5, 20), "1 box without area (a side of 1 px or less)"),
-    "outside": (Drawn("cat", 60, 5, 70, 20), "1 box wholly outside the photo: remove or redraw"),
+    "outside": (Drawn("cat", 60, 5, 70, 20), "1 box outside the photo (wholly, or but for 1 px)"),
 }
 
 
@@ -72,7 +76,7 @@ def test_what_must_be_mended_is_named_with_its_place(run: Run, form: str, kind: 
     make(Path("photos"), form, SOUND | {"1": [*SOUND["1"], box]})
     status, _, wrong = run("photos")
     assert status == 2
-    assert wrong.startswith("error: mend this before a detector is trained on these photos:\n")
+    assert wrong.startswith("error: this would stop the study:\n")
     assert wrong.count("\n       ") == 1
     places = {"coco": "instances.json, annotations[4] (id 5)", "yolo": "labels/1.txt, line 3",
               "voc": "Annotations/1.xml, line 9"}  # fmt: skip
@@ -84,13 +88,18 @@ def test_all_that_must_be_mended_is_told_at_once(tmp_path: Path) -> None:
     (root / "images/0.png").write_bytes(b"no photo")
     boxed.photo(root / "images/1.png", (120, 80))
     _, problems = told(root)
-    assert problems[0].startswith("1 photo can't be read: mend or remove: images/0.png (no image")
+    assert problems[0].startswith("1 photo can't be used: mend or remove: images/0.png (no image")
     assert problems[1].startswith("1 photo of another size than the annotation states, so that")
     assert problems[1].endswith("images/1.png (120 × 80, stated 60 × 40)")
-    assert problems[2].startswith("1 class with boxes in fewer than 5 photos, too few to train")
-    assert problems[2].endswith("leave the class out: dog é (1)")
-    assert problems[3].startswith("labels: 'Dog é' and 'dog é' are read as classes that differ")
-    assert len(problems) == 4
+    assert problems[2].startswith("labels: 'Dog é' and 'dog é' are read as classes that differ")
+    assert len(problems) == 3
+
+
+def test_classes_in_fewer_scenes_than_folds_are_named(tmp_path: Path) -> None:
+    root = make(tmp_path, "voc", SOUND | {"6": [Drawn("owl", 1, 1, 30, 30)]})
+    (problem,) = told(root)[1]
+    assert problem.startswith("1 class in fewer than 5 scenes, too few to train and to test on")
+    assert problem.endswith("leave the class out: owl (1)")
 
 
 def test_class_numbers_beyond_the_list_are_named(tmp_path: Path) -> None:
@@ -115,7 +124,7 @@ def test_a_listed_class_without_boxes_is_worth_a_note(tmp_path: Path) -> None:
 
 def test_a_collection_of_background_alone_can_train_nothing(tmp_path: Path) -> None:
     text, problems = told(make(tmp_path, "voc", {"a": [], "b": []}))
-    assert problems == ["there are no boxes at all: annotate some photos"]
+    assert problems == ["data.path: there are no boxes that can be used: annotate some photos"]
     assert "2 photos declared to be background: images/a.png, images/b.png" in text
 
 
@@ -131,43 +140,46 @@ def test_what_is_worth_a_look_is_named(tmp_path: Path) -> None:
     (root / "images/5.png").unlink()
     boxed.photo(root / "images/4.png", seed=3)  # as photo 3
     text, problems = told(root)
-    assert problems == []
-    for line in [
-        "1 annotation without a photo: add the photo, or remove the annotation: "
-        "Annotations/instances.json, 5.png",
+    assert problems == [
+        "1 photo can't be used: mend or remove: images/4.png (a copy of images/3.png, of another "
+        "sample)",
         "1 photo without an annotation: annotate, remove, or declare as background (an empty text "
         "for YOLO, an image without boxes for COCO, a file without <object> for Pascal VOC): "
         "images/new.png",
+        "1 box drawn twice with the same label (IoU 0.95 or more): remove one of each pair: cat "
+        "in Annotations/instances.json, annotations[14] (id 15)",
+    ]
+    for line in [
+        "1 annotation without a photo: add the photo, or remove the annotation: "
+        "Annotations/instances.json, 5.png",
         "1 photo declared to be background: images/9.png",
         "1 box partly outside the photo, by up to 4 px, and up to 17% of the area (cat in "
         "Annotations/instances.json, annotations[12] (id 13)): clip to the photo: cat in "
         "Annotations/instances.json, annotations[12] (id 13)",
-        "1 box drawn twice with the same label: remove one of each pair (IoU 0.95 or more): cat "
-        "in Annotations/instances.json, annotations[14] (id 15)",
         "1 box at the place of a box with another label: decide which is right (IoU 0.95 or "
         "more): Dog é in Annotations/instances.json, annotations[16] (id 17)",
-        "1 photo there twice or more: images/3.png = images/4.png",
     ]:
         assert f"\n  {line}" in text, line
-    assert text.partition("worth a look:")[2].count("\n") == 7
+    assert text.partition("worth a look:")[2].count("\n") == 4
 
 
 def test_boxes_too_small_to_learn_are_counted_with_the_size_that_would_do(tmp_path: Path) -> None:
     small = {name: [*own, Drawn("cat", 50, 5, 55, 15)] for name, own in SOUND.items()}
     root = make(tmp_path, "voc", small, size=(1200, 800))
     text, _ = told(root)
-    assert "  cat: 12, 6, 3 × 3 px, 12\n" in text
-    assert "18 boxes smaller than 8 px (shorter side" in text
+    assert "  cat: 12, 6, 3 × 4 px, 12\n" in text
+    assert "12 of 18 boxes are smaller than 8 px (shorter side) in photos of 256 × 256 px" in text
     assert "the photos themselves are too small for it: photograph from nearer" in text
     larger = {name: [Drawn("cat", 0, 0, 25, 100)] for name in small}
     text, _ = told(make(tmp_path / "larger", "voc", larger, size=(1200, 800)))
-    assert "at 384 px, at most 5 % of each class's boxes would be" in text
+    assert "at data.size: 384, at most 5 % of each class's boxes would be" in text
     assert "smaller than 8 px (" not in told(tmp_path / "larger", px=384)[0]
-    few = {str(n): [Drawn("cat", 0, 0, 100, 100)] * 4 for n in range(6)}
+    four = [Drawn("cat", left, 0, left + 100, 100) for left in (0, 200, 400, 600)]
+    few = {str(n): four for n in range(6)}
     few["6"] = [Drawn("cat", 0, 0, 10, 100)]
     text, _ = told(make(tmp_path / "few", "voc", few, size=(1200, 800)))
-    assert "1 box smaller than 8 px (shorter side" in text
-    assert "these are few, and at 96 px no class has more than 5 % of such boxes" in text
+    assert "1 of 25 boxes are smaller than 8 px (shorter side" in text
+    assert "these are few: at most 5 % of each class's boxes" in text
 
 
 def test_boxes_of_pixel_0_in_pascal_voc_are_worth_a_note(tmp_path: Path) -> None:
@@ -191,14 +203,60 @@ def test_photos_that_exif_turns_are_named(tmp_path: Path, orientation: int, said
 # ---- the command --------------------------------------------------------------------
 
 
-def test_the_folder_of_params_is_looked_at_by_default(
-    run: Run, params_text: str, tmp_path: Path
+def settings(text: str, **changes: Any) -> dict[str, Any]:
+    """The settings of a study of single views, but for changes to the section data."""
+    params = yaml.safe_load(text)
+    params["data"] |= changes
+    params["study"] |= {"angles": [1], "frozen_grid": {"samples": [0.5], "angles": [1]}}
+    return params
+
+
+def test_the_folder_and_the_settings_of_params_are_used_by_default(
+    run: Run, params_text: str
 ) -> None:
-    write(Path("params.yaml"), params_text.replace("path: data/demo", "path: my photos"))
-    make(Path("my photos"), "yolo", SOUND)
+    params = settings(params_text, path="my photos", size=64)
+    write(Path("params.yaml"), yaml.safe_dump(params))
+    twelve = {f"{n}": SOUND[str(n % 6)] for n in range(12)}
+    make(Path("my photos"), "yolo", twelve)
     status, shown, _ = run()
     assert status == 0
-    assert "my photos: 6 photos, 12 boxes" in shown
+    assert "my photos: 12 photos, 24 boxes" in shown
+    assert "median size in photos of 64 × 64 px (stretch)" in shown
+    assert "  test: 2 samples (Dog é 2), 2 photos" in shown
+    params["data"]["task"] = "classify"
+    write(Path("params.yaml"), yaml.safe_dump(params))
+    assert "none of the 12 photos below my photos" in run()[2]
+    assert "my photos: 12 photos, 24 boxes" in run("--task", "auto")[1]
+
+
+STOPS: list[tuple[dict[str, Any], str]] = [
+    ({"fit": "crop"}, "data.fit: crop would cut away objects"),
+    ({"pattern": r"(?P<sample>x)"}, "data.path: none of the 12 photos"),
+    ({"pattern": r"(?P<sample>\d)\.png"}, "read as the same angle of the same sample"),
+]
+
+
+@pytest.mark.parametrize(("changes", "said"), STOPS)
+def test_what_would_stop_prepare_is_told(
+    tmp_path: Path, params_text: str, changes: dict[str, Any], said: str
+) -> None:
+    root = make(tmp_path, "yolo", {f"{n}": SOUND[str(n % 6)] for n in range(12)})
+    params = Params.model_validate(settings(params_text, path=str(root), **changes))
+    (problem,) = told(root, params=params)[1]
+    assert said in problem
+
+
+def test_what_is_left_out_does_not_stop_the_study(tmp_path: Path, params_text: str) -> None:
+    drawn = {f"{n}": SOUND[str(n % 6)] for n in range(12)}
+    root = make(tmp_path, "voc", drawn | {"3": [Drawn("cat", 5, 5, 5, 20)]})
+    boxed.photo(root / "images/new.png", seed=50)
+    params = settings(params_text, path=str(root))
+    assert len(told(root, params=Params.model_validate(params))[1]) == 2
+    params["data"]["on_bad_photo"] = "skip"
+    text, problems = told(root, params=Params.model_validate(params))
+    assert problems == []
+    assert "  left out: 1 photo without an annotation" in text
+    assert "  left out: 1 box without area" in text
 
 
 def test_photos_with_boxes_can_be_read_as_a_study_does(run: Run, params_text: str) -> None:

@@ -11,8 +11,8 @@ import yaml
 from conftest import make_collection
 from PIL import Image
 
-from shotcount.commands import check_data
 from shotcount.commands.check_data import survey
+from shotcount.commands.listing import parts_of_split
 from shotcount.core.errors import UserError
 from shotcount.params import Params
 
@@ -54,7 +54,7 @@ def test_a_sound_collection_is_counted_and_has_no_problems(params: Any, tmp_path
 
 def test_of_many_classes_a_part_of_the_split_shows_the_first() -> None:
     rows = [{"seed": 0, "label": f"class {n:03d}", "sample": f"s{n}"} for n in range(300)]
-    (line,) = check_data._parts({"test": pd.DataFrame(rows)})[2:]
+    (line,) = parts_of_split({"test": pd.DataFrame(rows)})[2:]
     assert line.startswith("  test: 300 samples (class 000 1, class 001 1, ")
     assert line.endswith("class 004 1 and 295 more), 300 photos")
 

@@ -46,7 +46,8 @@ def test_photos_become_squares_as_in_training(height: int, width: int, fit: Fit)
     got = export.FitSquare(32, fit)(torch.from_numpy(photo)[None])[0].permute(1, 2, 0).numpy()
     off = np.abs(got - np.asarray(expected, dtype=float))
     assert off.max() <= 1  # grey level
-    assert (off > 0).mean() < (0.1 if height > width else 0.01)  # Pillow may take rows first
+    tall = 0.1 if fit != "stretch" else 0.25  # Pillow may take rows first
+    assert (off > 0).mean() < (tall if height > width else 0.01)
     if (height, width) == (32, 32):
         assert off.max() == 0
 

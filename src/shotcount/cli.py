@@ -20,7 +20,7 @@ look-alikes, dark and blurred photos. Where annotations lie among the photos (CO
 texts, Pascal VOC's XML), show them as photos with boxes instead: boxes and photos of each class;
 boxes without area, outside the photo, drawn twice, too small to learn; annotations and photos that
 have no counterpart. Writes no files, except those of --draw. Exit status: 2 if something would stop
-the study, or has to be mended before a detector is trained.
+the study.
 """
 CLUSTER = """\
 Run the study's cells side by side, on a cluster or on this machine. `dvc repro` would train and
@@ -118,12 +118,12 @@ def _add_check(commands: Any) -> None:
     add("folder", metavar="FOLDER", type=Path, nargs="?",
         help="the photos (default: data.path of params.yaml; with boxes, no params.yaml is needed)",
         )  # fmt: skip
-    add("--task", choices=["auto", "classify", "detect"], default="auto",
-        help="photos of one class each, or photos with boxes; auto (default): with boxes where "
-        "annotations lie among the photos")  # fmt: skip
+    add("--task", choices=["auto", "classify", "detect"],
+        help="photos of one class each, or photos with boxes; auto: with boxes where annotations "
+        "lie among the photos (default: data.task of params.yaml, else auto)")  # fmt: skip
     add("--px", metavar="N", type=_count,
-        help="photos with boxes: tell the sizes of boxes where a photo's longer side has N pixels "
-        "(default: 256)")  # fmt: skip
+        help="photos with boxes: tell the sizes of boxes in photos of N × N pixels (default: "
+        "data.size of params.yaml, else 256)")  # fmt: skip
     add("--draw", metavar="FOLDER", type=Path,
         help="photos with boxes: draw up to 12 of them into this folder as 01.jpg, 02.jpg, ...; "
         "those with the most faults first")  # fmt: skip

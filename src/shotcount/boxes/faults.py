@@ -110,35 +110,6 @@ def _repeated(boxes: pd.DataFrame, usable: pd.Series) -> tuple[np.ndarray, np.nd
 # ---------------------------------------------------------------------------- sizes
 
 
-def scaled_sides(boxes: pd.DataFrame, px: int) -> pd.DataFrame:
-    """Return width and height of the boxes, in px, where the photo's longer side has `px`."""
-    scale = px / boxes[["width", "height"]].max(axis=1)
-    return pd.DataFrame(
-        {
-            "width": (boxes["right"] - boxes["left"]) * scale,
-            "height": (boxes["bottom"] - boxes["top"]) * scale,
-        }
-    )
-
-
-def large_enough(boxes: pd.DataFrame) -> int | None:
-    """Return the size of photos at which few boxes are too small to learn.
-
-    Parameters
-    ----------
-    boxes : DataFrame
-        As of `pixels.place`, without those that have no area.
-
-    Returns
-    -------
-    int or None
-        px of the longer side, the smallest multiple of `STEP` at which 95 % of each class's boxes
-        have `SMALLEST` px on their shorter side. None if the photos themselves are too small.
-    """
-    wanted = _size_for(scaled_sides(boxes, 1).min(axis=1), boxes["label"])
-    return wanted if wanted <= boxes[["width", "height"]].max(axis=None) else None
-
-
 def too_small(boxes: pd.DataFrame, photos: pd.DataFrame, size: int) -> list[str]:
     """Say so if boxes are too small to learn at this size of the photos, and what would do.
 
@@ -183,4 +154,4 @@ def _size_for(shares: pd.Series, labels: pd.Series) -> int:
         np.quantile(own, 1 - MOST, method="inverted_cdf")
         for _, own in (SMALLEST / shares).groupby(labels)
     )
-    return STEP * int(np.ceil(size / STEP))
+    return STEP * int(np.ceil(round(size / STEP, 2)))  # corners are rounded, too

@@ -175,7 +175,7 @@ def _refuse(marked: pd.DataFrame, bad: pd.DataFrame, boxes: int) -> None:
 
 def _lines(bad: pd.DataFrame) -> list[str]:
     return [
-        printable(f"{row.file}, {row.place}: a box of {row.label} {row.fault}")
+        printable(f"{row.file}, {row.place}: a box ({row.label}) {row.fault}")
         for row in bad.itertuples()
     ]
 

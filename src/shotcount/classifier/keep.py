@@ -71,7 +71,7 @@ def preprocessing(backbone: Backbone, size: int, fit: Fit) -> dict[str, Any]:
 
     The network itself takes pixel values from 0 to 255 and normalises them.
     """
-    squares: dict[str, dict[str, Any]] = {
+    squares: dict[Fit, dict[str, Any]] = {
         "crop": {"shorter_side": size, "crop": "centre, square"},  # px
         "pad": {"longer_side": size, "padding": "grey 128, square"},
         "stretch": {"width": size, "height": size},

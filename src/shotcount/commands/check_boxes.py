@@ -4,25 +4,33 @@ from pathlib import Path
 
 import pandas as pd
 
-from shotcount.boxes import drawing, faults
+from shotcount.boxes import drawing, faults, pixels, preparing
 from shotcount.boxes.finding import Collection, Files, collect, unannotated
-from shotcount.commands.listing import SHOWN, many, some
+from shotcount.commands.listing import SHOWN, many, parts_of_split, some
 from shotcount.core import files
 from shotcount.core.errors import UserError, printable
-from shotcount.photos import names
+from shotcount.core.params import Fit, resolve_fit
+from shotcount.params import Params
+from shotcount.photos import finding, reading
+from shotcount.photos import preparing as photos
+from shotcount.photos.decoding import Facts
+from shotcount.photos.settings import DataSettings
+from shotcount.sampling import sizes, splits
 
-PX = 256  # px of the photo's longer side, at which the sizes of boxes are given by default
-FOLDS = 5  # a class needs a photo for each; split.folds of the default study
-ABOUT = "note: a study classifies whole photos; --task classify shows how it would read these"
+PX = 256  # px of the square photo at which the sizes of boxes are given, where nothing says it
+FOLDS = 5  # a class needs a scene for each; split.folds of the default study
+ABOUT = "note: read as photos with boxes; --task classify shows how a study of classes reads them"
 
 
-def run(root: Path, there: Files, px: int, folder: Path | None) -> int:
-    """Print what is annotated, and draw some of it into `folder`.
+def run(
+    root: Path, there: Files, params: Params | None, px: int | None, folder: Path | None
+) -> int:
+    """Print what is annotated and how a study reads it, and draw some of it into `folder`.
 
     Raises
     ------
     UserError
-        If something must be mended before training, or the folder lies among the photos.
+        If something would stop the study, or the folder lies among the photos.
     """
     if folder is not None and folder.resolve().is_relative_to(root.resolve()):
         raise UserError(
@@ -30,38 +38,92 @@ def run(root: Path, there: Files, px: int, folder: Path | None) -> int:
             f"them: name a folder outside {root}"
         )
     read = collect(root, there)
-    lines, problems = survey(read, px)
+    lines, problems = survey(read, px, params)
     print("\n".join(lines))
     if folder is not None:
         print("\n".join(["", f"drawn in {folder}:", *draw(read, folder)]))
     print(f"\n{ABOUT}")
     if problems:
-        heading = "mend this before a detector is trained on these photos:"
-        raise UserError("\n       ".join([heading, *problems]))
-    print("Nothing has to be mended before a detector is trained on these photos.")
+        raise UserError("\n       ".join(["this would stop the study:", *problems]))
+    print("Nothing would stop the study.")
     return 0
 
 
-def survey(read: Collection, px: int) -> tuple[list[str], list[str]]:
-    """Say what a collection of photos with boxes holds.
+def survey(
+    read: Collection, px: int | None = None, params: Params | None = None
+) -> tuple[list[str], list[str]]:
+    """Say what a collection of photos with boxes holds, and how a study would read it.
 
     Parameters
     ----------
     read : Collection
-    px : int
-        Size of the photos' longer side, at which the sizes of boxes are given.
+    px : int or None
+        Side of the square photos at which the sizes of boxes are given; None: data.size.
+    params : Params or None
+        None: no params.yaml is there, and the photos are read as by the default settings.
 
     Returns
     -------
     lines : list of str
         Facts about the collection, to be printed.
     problems : list of str
-        What must be mended before a detector is trained, each with how to mend it.
+        What would stop the study, each with how to mend it.
     """
+    data = params.data if params else _default(read.root)
+    size = data.size if isinstance(data.size, int) else None
+    px = px or size or PX
+    fit: Fit = "pad" if data.fit == "pad" else "stretch"  # crop is refused below
     sound = read.placed.boxes[~read.faults["empty"] & ~read.faults["outside"]]
-    worth = [*_worth(read), *_small(sound, px)]
+    counts = _counts(read, sound, px, fit)
+    worth, bad, split = _worth(read), list[str](), list[str]()
+    try:
+        resolve_fit(data.fit, detection=True)
+        scenes = finding.find_scenes(read.root, data.pattern, data.table)
+        source = preparing.Source(scenes, read.found, fit)
+        known = {row[0]: Facts(*row[1:]) for row in read.facts.itertuples()}
+        facts = [known[path] for path in scenes["path"]]
+        marked, _ = preparing.mark(source, facts)
+        bad = [*_bad_photos(read, marked), *_bad_boxes(read, marked)]
+        chosen = preparing.choose(source, facts, "skip")
+        manifest = chosen.photos.assign(photo=range(len(chosen.photos)))
+        worth += _left_alone(read, scenes)
+        worth += photos.remarks(
+            manifest, photos.other_files(read.root), size or reading.SMALLEST, fit
+        )
+        squares = preparing.to_table(chosen, manifest, px, fit)
+        worth += faults.too_small(squares[~squares["ignored"]], manifest, px)
+        split, stops = _split(manifest, squares, params)
+    except UserError as error:
+        stops = [str(error)]
+    if data.on_bad_photo == "skip":
+        worth, bad = [*worth, *(f"left out: {remark}" for remark in bad)], []
     worth = [f"  {remark}" for remark in worth or ["nothing"]]
-    return [*_counts(read, sound, px), "", "worth a look:", *worth], _problems(read, sound)
+    return [*counts, *split, "", "worth a look:", *worth], [*bad, *stops]
+
+
+def _default(root: Path) -> DataSettings:
+    return DataSettings(
+        path=str(root), task="detect", pattern=None, table=None, size="auto", fit="auto",
+        on_bad_photo="error",
+    )  # fmt: skip
+
+
+def _split(
+    manifest: pd.DataFrame, boxes: pd.DataFrame, params: Params | None
+) -> tuple[list[str], list[str]]:
+    """Say how scenes are split, and what stops it."""
+    scenes = boxes["photo"].map(manifest["sample"])[~boxes["ignored"]]
+    few = _few(scenes.groupby(boxes["label"]).nunique(), params.split.folds if params else FOLDS)
+    if few or params is None:
+        return [], few
+    lines: list[str] = []
+    try:
+        parts = splits.split_samples(manifest, params.split, params.study.draws)
+        lines = parts_of_split(parts)
+        sizes.check_sizes(parts["train"], params.study)
+    except UserError as error:
+        return lines, [str(error)]
+    return lines, []
 
 
 def draw(read: Collection, folder: Path) -> list[str]:
@@ -82,7 +144,7 @@ def draw(read: Collection, folder: Path) -> list[str]:
 # ---------------------------------------------------------------------------- what is there
 
 
-def _counts(read: Collection, sound: pd.DataFrame, px: int) -> list[str]:
+def _counts(read: Collection, sound: pd.DataFrame, px: int, fit: Fit) -> list[str]:
     boxes, found = read.placed.boxes, read.found
     sources = found.photos["file"].unique()
     lines = [
@@ -98,9 +160,10 @@ def _counts(read: Collection, sound: pd.DataFrame, px: int) -> list[str]:
                 f"{row.top:g} to {row.bottom:g} px from the top ({row.file}, {row.place})"
             )
         )
-    lines += ["", f"class: boxes, photos, median size at {px} px, smaller than "
-              f"{faults.SMALLEST} px there"]  # fmt: skip
-    sides = faults.scaled_sides(sound, px)
+    lines += ["", f"class: boxes, photos, median size in photos of {px} × {px} px ({fit}), smaller "
+              f"than {faults.SMALLEST} px there"]  # fmt: skip
+    corners = pixels.to_square(sound, px, fit)
+    sides = pd.DataFrame(corners[:, 2:] - corners[:, :2], sound.index, ["width", "height"])
     for label in dict.fromkeys([*found.classes, *boxes["label"]]):
         own, each = boxes[boxes["label"] == label], sides[sound["label"] == label]
         size = "–"
@@ -126,49 +189,50 @@ def _counts(read: Collection, sound: pd.DataFrame, px: int) -> list[str]:
 # ---------------------------------------------------------------------------- what to mend
 
 
-def _problems(read: Collection, sound: pd.DataFrame) -> list[str]:
-    boxes, wrong, found = read.placed.boxes, read.faults, read.found
+def _bad_photos(read: Collection, marked: pd.DataFrame) -> list[str]:
+    """Name the photos that can't be used; `marked` is of `preparing.mark`."""
+    bad = marked[marked["fault"] != ""].set_index("path")["fault"]
+    without = [path for path in unannotated(read.photos, read.found) if path in bad.index]
+    otherwise = {path: s for path, s in read.placed.otherwise.items() if path in bad.index}
+    other = bad.drop([*without, *otherwise])
+    shown = [f"{path} ({fault})" for path, fault in other.items()]
     problems = []
-    bad = read.facts[read.facts["fault"] != ""]
-    if len(bad):
-        shown = [f"{path} ({fault})" for path, fault in bad["fault"].items()]
-        problems.append(f"{many(len(bad), 'photo')} can't be read: mend or remove: {some(shown)}")
-    if read.placed.otherwise:
+    if shown:
+        problems.append(f"{many(len(shown), 'photo')} can't be used: mend or remove: {some(shown)}")
+    if without:
         problems.append(
-            f"{many(len(read.placed.otherwise), 'photo')} of another size than the annotation "
-            "states, so that the boxes lie elsewhere: put back the photos that were annotated: "
-            f"{some([f'{path} ({sizes})' for path, sizes in read.placed.otherwise.items()])}"
+            f"{many(len(without), 'photo')} without an annotation: annotate, remove, or declare "
+            f"as background (an empty text for YOLO, an image without boxes for COCO, a file "
+            f"without <object> for Pascal VOC): {some(without)}"
         )
-    for flag, fault in (
-        (
-            "empty",
-            "without area (a side of 1 px or less), such as a click leaves: remove or redraw",
-        ),
-        ("outside", "wholly outside the photo: remove or redraw"),
-        ("unknown", "of class numbers beyond the list: correct them, or add the class"),
-    ):
-        if wrong[flag].any():
-            own = boxes[wrong[flag]]
-            problems.append(f"{many(len(own), 'box')} {fault}: {some(_places(own))}")
-    problems += _few(sound, found.classes)
-    try:
-        names.refuse_variants("labels", [*found.classes], [])
-    except UserError as fault:
-        problems.append(str(fault))
+    if otherwise:
+        problems.append(
+            f"{many(len(otherwise), 'photo')} of another size than the annotation "
+            "states, so that the boxes lie elsewhere: put back the photos that were annotated: "
+            f"{some([f'{path} ({sizes})' for path, sizes in otherwise.items()])}"
+        )
     return problems
 
 
-def _few(sound: pd.DataFrame, classes: tuple[str, ...]) -> list[str]:
-    """Name classes that are in fewer photos than there are folds."""
-    counts = sound[sound["label"].isin(classes)].groupby("label")["photo"].nunique()
-    if not len(counts):
-        return ["there are no boxes at all: annotate some photos"]
-    few = [f"{label} ({count})" for label, count in counts.items() if count < FOLDS]
+def _bad_boxes(read: Collection, marked: pd.DataFrame) -> list[str]:
+    """Name the boxes of usable photos that can't be used."""
+    usable = read.placed.boxes["photo"].isin(marked.loc[marked["fault"] == "", "path"])
+    problems = []
+    for flag, fault in faults.UNUSABLE.items():
+        own = read.placed.boxes[read.faults[flag] & usable]
+        if len(own):
+            problems.append(f"{many(len(own), 'box')} {fault}: {some(_places(own))}")
+    return problems
+
+
+def _few(scenes: pd.Series, folds: int | None) -> list[str]:
+    """Name classes that are in fewer scenes than there are folds."""
+    few = [f"{label} ({count})" for label, count in scenes.items() if folds and count < folds]
     if not few:
         return []
     return [
-        f"{many(len(few), 'class', 'classes')} with boxes in fewer than {FOLDS} photos, too few "
-        f"to train and to test on: photograph more, or leave the class out: {some(few)}"
+        f"{many(len(few), 'class', 'classes')} in fewer than {folds} scenes, too few to train and "
+        f"to test on with so many folds: photograph more, or leave the class out: {some(few)}"
     ]
 
 
@@ -198,12 +262,6 @@ def _worth(read: Collection) -> list[str]:
             f"{many(len(found.without_photo), 'annotation')} without a photo: add the photo, or "
             f"remove the annotation: {some(found.without_photo)}"
         )
-    if without := unannotated(read.photos, found):
-        remarks.append(
-            f"{many(len(without), 'photo')} without an annotation: annotate, remove, or declare "
-            f"as background (an empty text for YOLO, an image without boxes for COCO, a file "
-            f"without <object> for Pascal VOC): {some(without)}"
-        )
     if background := sorted({*found.photos["photo"]} - {*found.boxes["photo"]}):
         remarks.append(f"{many(len(background), 'photo')} declared to be background: "
                        f"{some(background)}")  # fmt: skip
@@ -215,43 +273,19 @@ def _worth(read: Collection) -> list[str]:
             f"{wrong['beyond'].max():.3g} px, and up to {wrong.loc[most, 'lost']:.0%} of the area "
             f"({_places(boxes.loc[[most]])[0]}): clip to the photo: {some(_places(beyond))}"
         )
-    for flag, fault in (
-        ("twice", "drawn twice with the same label: remove one of each pair"),
-        ("contradicted", "at the place of a box with another label: decide which is right"),
-    ):
-        if wrong[flag].any():
-            own = boxes[wrong[flag]]
-            remarks.append(f"{many(len(own), 'box')} {fault} (IoU {faults.SAME} or more): "
-                           f"{some(_places(own))}")  # fmt: skip
-    return [*remarks, *_photos(read)]
-
-
-def _photos(read: Collection) -> list[str]:
-    """Name photos that lie there twice, and what of them can't be read though they can be used."""
-    usable = read.facts[read.facts["fault"] == ""]
-    copies = usable[usable.duplicated("sha256", keep=False)]
-    pairs = [" = ".join(same.index) for _, same in copies.groupby("sha256", sort=False)]
-    remarks = [f"{many(len(pairs), 'photo')} there twice or more: {some(pairs)}"] if pairs else []
-    for note, own in usable[usable["note"] != ""].groupby("note", sort=False):
-        remarks.append(f"{many(len(own), 'photo')}: {note}: {some(list(own.index))}")
+    if wrong["contradicted"].any():
+        own = boxes[wrong["contradicted"]]
+        remarks.append(
+            f"{many(len(own), 'box')} at the place of a box with another label: decide which is "
+            f"right (IoU {faults.SAME} or more): {some(_places(own))}"
+        )
     return remarks
 
 
-def _small(sound: pd.DataFrame, px: int) -> list[str]:
-    small = (faults.scaled_sides(sound, px).min(axis=1) < faults.SMALLEST).sum()
-    if not small:
-        return []
-    size = faults.large_enough(sound)
-    if size is None:
-        mend = "the photos themselves are too small for it: photograph from nearer, or cut them up"
-    elif size <= px:
-        mend = f"these are few, and at {size} px no class has more than 5 % of such boxes"
-    else:
-        mend = f"at {size} px, at most 5 % of each class's boxes would be"
-    return [
-        f"{many(small, 'box')} smaller than {faults.SMALLEST} px (shorter side, where the photo's "
-        f"longer side is {px} px), too small to learn: {mend}"
-    ]
+def _left_alone(read: Collection, scenes: pd.DataFrame) -> list[str]:
+    known = set(scenes["path"])
+    others = [path for path in read.photos if path not in known]
+    return [f"not part of the collection: {some(others)}"] if others else []
 
 
 # ---------------------------------------------------------------------------- words

@@ -19,14 +19,12 @@ from PIL import Image
 
 from shotcount.boxes.finding import look_for
 from shotcount.commands import check_boxes
-from shotcount.commands.listing import SHOWN, some
+from shotcount.commands.listing import SHOWN, parts_of_split, some
 from shotcount.core.errors import UserError, printable
 from shotcount.core.params import load_params, resolve_fit
 from shotcount.core.progress import watch
-from shotcount.core.tables import of_seed
 from shotcount.params import Params
 from shotcount.photos import decoding, finding, preparing, reading, walking
-from shotcount.photos.settings import DataParams
 from shotcount.sampling import sizes, splits
 
 LOOK = 64  # px: enough for a hash of 8 x 8 frequencies
@@ -43,16 +41,20 @@ LOOKS = {  # cleanvision's issues
 def run(given: argparse.Namespace) -> int:
     """Print how the photos are read; raise UserError if something has to be mended first."""
     file = Path("params.yaml")
-    root = given.folder or Path(load_params(file, DataParams).data.path)
-    if given.task != "classify":
+    params = None  # with boxes, none is needed
+    if given.folder is None or file.exists():
+        params = load_params(file, Params)
+    root = given.folder or Path(params.data.path if params else "")
+    task = given.task or (params.data.task if params else "auto")
+    if task != "classify":
         there = look_for(root)
-        if there.forms or given.task == "detect":
-            return check_boxes.run(root, there, given.px or check_boxes.PX, given.draw)
+        if there.forms or task == "detect":
+            return check_boxes.run(root, there, params, given.px, given.draw)
     for option in ("px", "draw"):
         if getattr(given, option) is not None:
             raise UserError(f"--{option} is for photos with boxes, and {root} is read without: "
                             "leave it out, or put the annotations among the photos")  # fmt: skip
-    params = load_params(file, Params)
+    params = params or load_params(file, Params)
     data = params.data.model_copy(update={"path": str(root)})
     lines, problems = survey(params.model_copy(update={"data": data}))
     print("\n".join(lines))
@@ -98,7 +100,7 @@ def survey(params: Params) -> tuple[list[str], list[str]]:
     try:
         preparing.check_classes(manifest)
         parts = splits.split_samples(manifest, params.split, params.study.draws)
-        lines += _parts(parts)
+        lines += parts_of_split(parts)
         sizes.check_sizes(parts["train"], params.study)
     except UserError as error:
         problems.append(str(error))
@@ -141,18 +143,6 @@ def _balance(manifest: pd.DataFrame) -> list[str]:
     shapes = manifest.groupby(["width", "height"]).size().sort_values(ascending=False)
     sizes = [f"{width} × {height} px ({count:,})" for (width, height), count in shapes.items()]
     return [*lines, "", f"sizes: {some(sizes)}"]
-
-
-def _parts(parts: dict[str, pd.DataFrame]) -> list[str]:
-    lines = ["", "split by sample, for the first seed (not saved):"]
-    for name, every in parts.items():
-        part = of_seed(every, 0)
-        classes = part.drop_duplicates("sample")["label"].value_counts(sort=False)
-        each = some([f"{label} {count:,}" for label, count in classes.items()])
-        lines.append(
-            f"  {name}: {part['sample'].nunique():,} samples ({each}), {len(part):,} photos"
-        )
-    return lines
 
 
 class _Whole(Dataset):

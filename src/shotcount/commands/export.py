@@ -48,7 +48,7 @@ class FitSquare(nn.Module):
     """Make squares of photos of any size, like `reading.read_photo`.
 
     Takes a Tensor (B, H, W, 3), uint8; returns (B, 3, size, size), whole numbers from 0 to 255 as
-    float32. Photos are scaled by antialiased bicubic interpolation, then cropped or padded. Each
+    float32. Photos are cropped or padded, and scaled by antialiased bicubic interpolation. Each
     axis is a matrix product, since few ONNX runtimes have the antialiased Resize operator. As in
     Pillow, values are rounded to whole grey levels after each axis, so the result is that of
     training except for one level in a few pixels. (Tall photos of few pixels differ in more pixels,

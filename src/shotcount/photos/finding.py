@@ -95,9 +95,9 @@ def find_scenes(root: Path, pattern: str | None, table: str | None = None) -> pd
     columns = {
         "path": written["path"],
         "label": "",
-        "sample": written["sample"].map(names.clean),
+        "sample": _clean(written["sample"]),
         "angle": written["angle"],
-        "given_split": written["split"].map(names.clean),
+        "given_split": _clean(written["split"]),
     }
     photos = pd.DataFrame(columns, dtype=object)
     _check_samples(photos, photos["sample"] == "")
@@ -132,15 +132,19 @@ def _match(
 def _tidy(written: pd.DataFrame, where: str) -> pd.DataFrame:
     """Return the columns of `find_photos`, names in one form; refuse names that become the same."""
     names.refuse_variants(where, written["label"], written["label"] + "/" + written["sample"])
-    label = written["label"].map(names.clean)
+    label = _clean(written["label"])
     columns = {
         "path": written["path"],
         "label": label,
-        "sample": label + "/" + written["sample"].map(names.clean),
+        "sample": label + "/" + _clean(written["sample"]),
         "angle": written["angle"],
-        "given_split": written["split"].map(names.clean),
+        "given_split": _clean(written["split"]),
     }
     return pd.DataFrame(columns, dtype=object)
+
+
+def _clean(written: pd.Series) -> pd.Series:
+    return pd.Series(list(map(names.clean, written)), dtype=object)
 
 
 def _check_all_are_there(wanted: pd.Index, paths: list[str], root: Path, table: str | None) -> None:
