@@ -1,7 +1,7 @@
 """All results of a study: the outputs of the stage evaluate → the answer and its tables."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from shotcount.core.errors import UserError
 from shotcount.core.seeds import seed_for
 from shotcount.core.study import StudySettings, cell_folders
 from shotcount.findings.answer import Answer, answer_study
-from shotcount.findings.compare import equal_budgets, score_by_views, why_unsettled
+from shotcount.findings.compare import Views, equal_budgets, score_by_views, why_unsettled
 from shotcount.findings.learning import Learning, curve_parameters, learn_all, with_intervals
 from shotcount.findings.parts import (
     Hits,
@@ -106,10 +106,10 @@ def study_results(
     test : DataFrame
         The test photos: photo, sample, label and angle.
     """
-    folders = [evaluation / strategy for strategy in study.strategies]
-    scores = pd.concat([tables.read(folder / "scores.csv", scoring.scores) for folder in folders])
-    confusion = pd.concat(
-        [tables.read(folder / "confusion.csv", scoring.confusion) for folder in folders]
+    kinds = {"scores": scoring.scores, "confusion": scoring.confusion}
+    scores, confusion = (
+        pd.concat([tables.read(evaluation / own / f"{name}.csv", kind) for own in study.strategies])
+        for name, kind in kinds.items()
     )
     metric = _metric(wanted.metric, scoring)
     tested = {own: tables.read(evaluation / own / "tested", TESTED) for own in study.strategies}
@@ -132,15 +132,10 @@ def study_results(
     if scoring.finds:
         made = parts_of_objects(learnings, answer)
     else:
-        views = []
-        for own in learnings:
-            largest = own.strategy, own.samples[own.largest], own.angles[own.largest]
-            rng = np.random.default_rng(seed_for("views", study.seed, own.strategy))
-            by_views = tally_by_views(read(*largest), scoring.classes, rng)[0]
-            views += score_by_views(own, by_views)
         # The same few cells are asked for again.
         right = cache(lambda *cell: hits(read(*cell), scoring.classes)[0])
         made = parts(learnings, answer, right, test, study.seed)
+        views = _views(learnings, read, scoring.classes, study.seed)
         made |= _as_tables({"views": views}, answer)
     return results | made | details(learnings, answer), answer, test
 
@@ -159,6 +154,21 @@ def _answer(
     learnings = learn_all(scores, tallies, metric, wanted.replicates, rng)
     guessed = guessing(next(iter(tallies.values())), metric)
     return learnings, answer_study(learnings, guessed, wanted, unsettled, trained_share)
+
+
+def _views(
+    learnings: list[Learning],
+    read: Callable[[str, int, int], pd.DataFrame],
+    classes: list[str],
+    seed: int,
+) -> list[Views]:
+    """Score whole samples by views, in the largest cell of every strategy."""
+    found = []
+    for own in learnings:
+        largest = own.strategy, own.samples[own.largest], own.angles[own.largest]
+        rng = np.random.default_rng(seed_for("views", seed, own.strategy))
+        found += score_by_views(own, tally_by_views(read(*largest), classes, rng)[0])
+    return found
 
 
 def details(learnings: list[Learning], answer: Answer) -> dict[str, pd.DataFrame]:
