@@ -106,13 +106,10 @@ def study_results(
     test : DataFrame
         The test photos: photo, sample, label and angle.
     """
-    kinds = {"scores": scoring.scores, "confusion": scoring.confusion}
-    scores, confusion = (
-        pd.concat([tables.read(evaluation / own / f"{name}.csv", kind) for own in study.strategies])
-        for name, kind in kinds.items()
-    )
-    metric = _metric(wanted.metric, scoring)
-    tested = {own: tables.read(evaluation / own / "tested", TESTED) for own in study.strategies}
+    paths = [evaluation / strategy for strategy in study.strategies]
+    scores = pd.concat(tables.read(path / "scores.csv", scoring.scores) for path in paths)
+    confusion = pd.concat(tables.read(path / "confusion.csv", scoring.confusion) for path in paths)
+    tested = {path.name: tables.read(path / "tested", TESTED) for path in paths}
 
     def read(strategy: str, samples: int, angles: int) -> pd.DataFrame:
         path = predictions_of(evaluation / strategy, samples, angles)
@@ -125,19 +122,17 @@ def study_results(
     test = tested[study.strategies[0]].drop_duplicates("photo").sort_values("photo")
     test = test.merge(manifest[["photo", "label", "angle"]], on="photo", validate="1:1")
     learn = partial(_answer, scores, tallies, wanted, study.seed, unsettled, trained_share)
-    learnings, answer = learn(metric)
-    if metric.key == "accuracy" and answer.imbalance >= UNEQUAL:
+    learnings, answer = learn(_metric(wanted.metric, scoring))
+    if answer.metric.key == "accuracy" and answer.imbalance >= UNEQUAL:
         answer = replace(answer, balanced=learn(METRICS["balanced_accuracy"])[1])
     results = {"curve": with_intervals(scores, learnings), "confusion": confusion}
+    results |= details(learnings, answer)
     if scoring.finds:
-        made = parts_of_objects(learnings, answer)
-    else:
-        # The same few cells are asked for again.
-        right = cache(lambda *cell: hits(read(*cell), scoring.classes)[0])
-        made = parts(learnings, answer, right, test, study.seed)
-        views = _views(learnings, read, scoring.classes, study.seed)
-        made |= _as_tables({"views": views}, answer)
-    return results | made | details(learnings, answer), answer, test
+        return results | parts_of_objects(learnings, answer), answer, test
+    results |= _as_tables({"views": _views(learnings, read, scoring.classes, study.seed)}, answer)
+    # The same few cells are asked for again.
+    right = cache(lambda *cell: hits(read(*cell), scoring.classes)[0])
+    return results | parts(learnings, answer, right, test, study.seed), answer, test
 
 
 def _answer(
