@@ -36,7 +36,7 @@ TEST_SAMPLES = 200
 SHOWN = np.repeat(np.arange(TEST_SAMPLES), 5)
 WANTED = AnswerSettings(
     metric="accuracy", tolerance=0.01, target_accuracy=0.9, cost_per_sample=1.0, cost_per_photo=0.1,
-    replicates=400, reference={},
+    cost_per_box=0.0, replicates=400, reference={},
 )  # fmt: skip
 TABLES = tables.metrics_tables("accuracy")
 GRID = list(product((15, 30, 60, 120), (1, 2, 3, 5, 10)))

@@ -162,7 +162,7 @@ def learn(
 def wanted(metric: str) -> AnswerSettings:
     return AnswerSettings(
         metric=metric, tolerance=0.01, target_accuracy="auto", cost_per_sample=1.0,
-        cost_per_photo=0.1, replicates=200, reference={},
+        cost_per_photo=0.1, cost_per_box=0.0, replicates=200, reference={},
     )  # fmt: skip
 
 

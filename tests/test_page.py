@@ -76,7 +76,7 @@ def make_results(metric: str = "accuracy") -> tuple[dict[str, pd.DataFrame], Ans
     learnings = learn_all(scores, tallies, METRICS[metric], 200, rng)
     wanted = AnswerSettings(
         metric=metric, tolerance=0.01, target_accuracy=0.9, cost_per_sample=1.0,
-        cost_per_photo=0.1, replicates=200, reference={},
+        cost_per_photo=0.1, cost_per_box=0.0, replicates=200, reference={},
     )  # fmt: skip
     unsettled = {"scratch": ["train.scratch.epochs"], "frozen": [], "finetune": []}
     answer = answer_study(learnings, 0.5, wanted, unsettled, 0.5)

@@ -23,7 +23,7 @@ from shotcount.uncertainty.writing import escaped
 Cell = tuple[str, int, int]
 WANTED = AnswerSettings(
     metric="accuracy", tolerance=0.01, target_accuracy=0.9, cost_per_sample=1.0, cost_per_photo=0.1,
-    replicates=300, reference={},
+    cost_per_box=0.0, replicates=300, reference={},
 )  # fmt: skip
 
 
