@@ -216,9 +216,9 @@ def rules_of_thumb(best: Learning, learnings: Sequence[Learning]) -> list[Rule]:
     """Return what to expect of two sizes that are often recommended.
 
     They are 50 samples and 1,000 photos of each class, both from as many angles as the study's
-    most; with boxes, so many scenes or photos times the classes. If the best strategy has no cell of that size, its curve is read, or, if it
-    has none, that of the first strategy with one. A curve says nothing of fewer samples than
-    studied, nor of more than twice as many.
+    most; with boxes, so many scenes or photos times the classes. If the best strategy has no cell
+    of that size, its curve is read, or, if it has none, that of the first strategy with one. A
+    curve says nothing of fewer samples than studied, nor of more than twice as many.
     """
     angles, classes = int(best.angles.max()), best.tallies[0].classes
     of_each = best.mean_angles[best.largest]
