@@ -464,6 +464,7 @@ def results() -> Results:
     photos["label"] = np.array(["plastic", "stone"])[photos["sample"] % 2]
     correct = {(s, n, k): hits(own[n, k]) for s, own in accuracy.items() for n, k in own}
     t = details(learnings, a) | parts(learnings, a, lambda *cell: correct[cell], photos, seed=0)
+    t |= {"confusion": pd.DataFrame(columns=list(TABLES["confusion"]))}
     return t | {"curve": with_intervals(scores, learnings), "views": views}, a
 
 

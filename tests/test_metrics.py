@@ -204,6 +204,7 @@ def test_tables_and_words_name_the_metric(metric: str) -> None:
     own = predict(0.4)
     right, test = hits(own, LABELS)[0], own.drop_duplicates("photo").sort_values("photo")
     results = details(learnings, a) | {"curve": curve, "views": views}
+    results["confusion"] = confusion(own, LABELS)
     results |= parts(learnings, a, lambda *cell: right, test.assign(angle=""), 0)
     # A class's own accuracy is its recall, whatever the metric.
     text, _ = markdown(results, a, {}).split("## What to photograph next")

@@ -49,13 +49,13 @@ def class_table(
 ) -> tuple[list[str], list[list[str]], str]:
     """Return heads and rows of the most promising classes, and a note on what they are."""
     classes, gains = results["classes"], results["gains"]
-    own, sample = metric.for_class, metric.terms.sample
+    own = metric.for_class
     counts = [name for name in ("test_samples", "test_objects") if name in classes]
-    heads = ["class", *(_head(name, metric) for name in counts), f"{own.name} in %"]
+    heads = ["class", *map(metric.terms.written, counts), f"{own.name} in %"]
     note = f"{capitalised(own.name)}: {classes['strategy'].iloc[0]}, with all training photos."
     shown, which, file = classes, f"with the lowest {own.name}", "classes"
     if len(gains):
-        heads += ["gain in points", f"more {sample}s help?"]
+        heads += ["gain in points", f"more {metric.terms.sample}s help?"]
         note += f" Gain: {_step(gains)}."
         shown = classes.set_index("label").loc[gains["label"]]
         which, file = "most promising", "gains"
@@ -96,11 +96,6 @@ def angle_table(angles: pd.DataFrame, write: Write) -> tuple[list[str], list[lis
     return heads, rows, note
 
 
-def _head(column: str, metric: Metric) -> str:
-    """Write "test_samples" as the head of a column."""
-    return column.replace("_", " ").replace("sample", metric.terms.sample)
-
-
 def _which_classes(gains: pd.DataFrame, answer: Answer, write: Write) -> str:
     if answer.score.low <= answer.guessing:
         reason = answer.metric.terms.nothing_learned
@@ -138,6 +133,7 @@ def _step(gains: pd.DataFrame) -> str:
 def _lowest(classes: pd.DataFrame, metric: Metric, write: Write) -> str:
     low, high = classes.iloc[0], classes.iloc[-1]
     said = metric.terms.extremes.format(
+        score=metric.for_class.name,
         strategy=low["strategy"],
         lowest=write(low["label"]),
         low=_in_percent(Estimate(*_ends(low, metric.of_class))),

@@ -97,19 +97,12 @@ def render(
         With the columns `SUSPECTS` of scoring.suspects.
     run : RunFacts
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     terms = answer.metric.terms
     headline = words.headline(answer)
     said = words.sentences(answer) + words.caution(answer)
     sheet = list(_sheet(gallery, terms))
     mistakes = tables.read(gallery / "mistakes.csv", MISTAKES)
-    return environment.get_template(f"{terms.network}.html").render(
+    return _template(terms).render(
         headline=headline,
         metric=answer.metric.name,
         terms=terms,
@@ -133,6 +126,18 @@ def render(
         left_out=[(row.path, row.reason) for row in run.left_out.head(MOST_ROWS).itertuples()],
         versions={"Python": platform.python_version()} | {name: version(name) for name in PACKAGES},
     )
+
+
+def _template(terms: Terms) -> jinja2.Template:
+    """Open the template of a study's kind, which fills the gaps of page.html."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(f"{terms.network}.html")
 
 
 def _address(content: bytes, kind: str) -> str:

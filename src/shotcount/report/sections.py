@@ -125,8 +125,11 @@ def markdown(results: Mapping[str, pd.DataFrame], answer: Answer, data: dict[str
     for section in sections(results, answer, escaped).values():
         parts += [f"## {section.title}", _bullets(section.said), section.note]
         parts.append(markdown_table(section.heads, section.rows))
-    rests_on = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in data.items())
-    parts.append(f"Intervals are 95 %: a bootstrap over test samples and seeds. Data: {rests_on}.")
+    terms = answer.metric.terms
+    rests_on = ", ".join(f"{terms.written(name)} {value}" for name, value in data.items())
+    parts.append(
+        f"Intervals are 95 %: a bootstrap over test {terms.sample}s and seeds. Data: {rests_on}."
+    )
     return "\n\n".join(filter(None, parts)) + "\n"
 
 

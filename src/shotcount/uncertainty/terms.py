@@ -18,6 +18,10 @@ class Terms:
     loss: str  # of validation, with its unit
     share: str  # after "validation": the column val_accuracy of core.tables.LOOK
 
+    def written(self, name: str) -> str:
+        """Write the name of a column or a fact, such as test_samples."""
+        return name.replace("_", " ").replace("sample", self.sample)
+
 
 OF_CLASSES = Terms(
     sample="sample",
@@ -43,11 +47,13 @@ OF_OBJECTS = Terms(
     taken="found as",
     unbeaten="find anything",
     nothing_learned="no object is shown to be found",
-    extremes="{strategy} finds {lowest} worst, {low}, and {highest} best, {high}",
+    extremes=(
+        "the {score} of {strategy} is lowest for {lowest}, {low}, and highest for {highest}, {high}"
+    ),
     no_gains=(
         "What more scenes of one class would bring can't be told: a scene holds objects of several "
         "classes."
     ),
     loss="loss",
-    share="accuracy of anchors on objects",
+    share="anchor accuracy",
 )
