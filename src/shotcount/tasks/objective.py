@@ -47,8 +47,10 @@ def losses(outputs: torch.Tensor, target: torch.Tensor, anchors: torch.Tensor) -
     # The negatives that look most like an object; all would drown the few positives.
     doubtful = naming.detach().masked_fill(kind != 0, -1.0)
     most = (NEGATIVES * count).clamp(FEWEST, kind.shape[1])
-    limits = doubtful.topk(int(most.max()), dim=1).values.gather(1, most[:, None] - 1)
-    counts = (kind > 0) | ((kind == 0) & (doubtful >= limits))
+    worst = doubtful.topk(int(most.max()), dim=1).indices
+    is_one = torch.arange(worst.shape[1], device=worst.device) < most[:, None]
+    negative = torch.zeros_like(kind, dtype=torch.bool).scatter_(1, worst, is_one)
+    counts = (kind > 0) | (negative & (kind == 0))
     total = (naming * counts).sum(dim=1).index_add(0, photo, placing)
     named = logits.transpose(1, 2)[photo, anchor].argmax(dim=1) == kind[photo, anchor]
     return Losses(total, count, torch.zeros_like(count).index_add(0, photo, named.long()))
