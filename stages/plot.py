@@ -31,21 +31,16 @@ def main() -> None:
     study = params.study
     history, unsettled = training_results(Path("data/models"), Path("data/rates"), study)
     manifest, train = read(PHOTOS, MANIFEST), of_seed(read(TRAIN, SPLIT), 0)
+    boxes = read(Path("data/boxes"), BOXES)
     share = train["sample"].nunique() / manifest["sample"].nunique()
     model = json.loads(Path("data/classifier/model.json").read_text(encoding="utf-8"))
-    scoring = scoring_for(model["classes"], read(Path("data/boxes"), BOXES))
+    scoring = scoring_for(model["classes"], boxes)
     results, answer, test = study_results(
         Path("data/evaluation"), study, manifest, scoring, params.answer, unsettled, share,
     )  # fmt: skip
     results["history"] = history
     left_out = read(Path("data/left_out.csv"), LEFT_OUT)
-    data = {
-        "photos": len(manifest),
-        "photos_left_out": int((left_out["path"] != "").sum()),
-        "test_photos": len(test),
-        "test_samples": test["sample"].nunique(),
-        "manifest_sha256": files.sha256(table_file(PHOTOS))[:12],
-    }
+    data = numbers.facts(manifest, left_out, test, boxes, files.sha256(table_file(PHOTOS)))
     columns = metrics_tables(answer.metric.key, scoring.finds)
     for name, table in results.items():
         write(OUT / f"{name}.csv", table, columns[name])

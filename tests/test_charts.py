@@ -12,6 +12,7 @@ from shotcount.report.charts import save
 from shotcount.report.panels import samples_and_angles, training_curves, views_at_test_time
 from shotcount.report.size_chart import accuracy_vs_size
 from shotcount.uncertainty.metrics import METRICS
+from shotcount.uncertainty.terms import OF_CLASSES
 
 
 @pytest.fixture
@@ -176,6 +177,6 @@ def test_training_curves_have_a_line_a_run() -> None:
          "val_loss": 0.5, "val_accuracy": 0.8}
         for s in ("frozen", "finetune") for seed in (0, 1, 2) for step in (10, 20)
     ]  # fmt: skip
-    figure = training_curves(pd.DataFrame(runs))
+    figure = training_curves(pd.DataFrame(runs), OF_CLASSES)
     assert [len(axes.lines) for axes in figure.axes] == [3, 3, 3, 3]
     assert np.array_equal(figure.axes[0].lines[0].get_xdata(), [10, 20])

@@ -36,7 +36,7 @@ TEST_SAMPLES = 200
 SHOWN = np.repeat(np.arange(TEST_SAMPLES), 5)
 WANTED = AnswerSettings(
     metric="accuracy", tolerance=0.01, target_accuracy=0.9, cost_per_sample=1.0, cost_per_photo=0.1,
-    replicates=400, reference={},
+    cost_per_box=0.0, replicates=400, reference={},
 )  # fmt: skip
 TABLES = tables.metrics_tables("accuracy")
 GRID = list(product((15, 30, 60, 120), (1, 2, 3, 5, 10)))
@@ -464,6 +464,7 @@ def results() -> Results:
     photos["label"] = np.array(["plastic", "stone"])[photos["sample"] % 2]
     correct = {(s, n, k): hits(own[n, k]) for s, own in accuracy.items() for n, k in own}
     t = details(learnings, a) | parts(learnings, a, lambda *cell: correct[cell], photos, seed=0)
+    t |= {"confusion": pd.DataFrame(columns=list(TABLES["confusion"]))}
     return t | {"curve": with_intervals(scores, learnings), "views": views}, a
 
 

@@ -163,7 +163,7 @@ def learn(
 def wanted(metric: str) -> AnswerSettings:
     return AnswerSettings(
         metric=metric, tolerance=0.01, target_accuracy="auto", cost_per_sample=1.0,
-        cost_per_photo=0.1, replicates=200, reference={},
+        cost_per_photo=0.1, cost_per_box=0.0, replicates=200, reference={},
     )  # fmt: skip
 
 
@@ -204,6 +204,7 @@ def test_tables_and_words_name_the_metric(metric: str) -> None:
     own = predict(0.4)
     right, test = hits(own, LABELS)[0], own.drop_duplicates("photo").sort_values("photo")
     results = details(learnings, a) | {"curve": curve, "views": views}
+    results["confusion"] = confusion(own, LABELS)
     results |= parts(learnings, a, lambda *cell: right, test.assign(angle=""), 0)
     # A class's own accuracy is its recall, whatever the metric.
     text, _ = markdown(results, a, {}).split("## What to photograph next")

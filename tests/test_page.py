@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from itertools import pairwise, product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -76,7 +77,7 @@ def make_results(metric: str = "accuracy") -> tuple[dict[str, pd.DataFrame], Ans
     learnings = learn_all(scores, tallies, METRICS[metric], 200, rng)
     wanted = AnswerSettings(
         metric=metric, tolerance=0.01, target_accuracy=0.9, cost_per_sample=1.0,
-        cost_per_photo=0.1, replicates=200, reference={},
+        cost_per_photo=0.1, cost_per_box=0.0, replicates=200, reference={},
     )  # fmt: skip
     unsettled = {"scratch": ["train.scratch.epochs"], "frozen": [], "finetune": []}
     answer = answer_study(learnings, 0.5, wanted, unsettled, 0.5)
@@ -118,7 +119,7 @@ def make_suspects(count: int) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(SUSPECTS)).astype(SUSPECTS)
 
 
-def make_gallery(folder: Path, map_size: int = 3, mistakes: int = 3) -> Path:
+def make_gallery(folder: Path, map_size: int = 3, mistakes: int = 3, sure: float = 0.987) -> Path:
     """Draw what the stage gallery would, of grey photos."""
     folder.mkdir()
     photo = np.full((40, 40, 3), 128, np.uint8)
@@ -126,7 +127,7 @@ def make_gallery(folder: Path, map_size: int = 3, mistakes: int = 3) -> Path:
     same = {"seed": 1, "path": PATH, "map_size": map_size}
     same |= {"actual": LABELS[0], "predicted": LABELS[1]}
     rows = [
-        same | {"photo": n, "confidence": 0.987 - n / 10, "file": f"mistake{n}.webp"}
+        same | {"photo": n, "confidence": sure - n / 10, "file": f"mistake{n}.webp"}
         for n in range(mistakes)
     ]
     tables.write(folder / "mistakes.csv", pd.DataFrame(rows, columns=list(MISTAKES)), MISTAKES)
@@ -147,13 +148,16 @@ def make_page(
     tested: int = 160,
     suspects: int = 3,
     metric: str = "accuracy",
-    **gallery_of: int,
+    made: tuple[dict[str, pd.DataFrame], Answer] | None = None,
+    **gallery_of: Any,
 ) -> str:
-    """Render the page of a study whose names try to be markup."""
-    results, answer = make_results(metric)
+    """Render the page of a study whose names try to be markup, or of one that was made before."""
+    results, answer = made or make_results(metric)
     if confusion is not None:
         results["confusion"] = confusion
-    classes = list(results["confusion"]["actual"].unique())
+    shown = results["confusion"] if confusion is not None else results["classes"]
+    classes = list(shown["actual" if confusion is not None else "label"].unique())
+    largest = tables.largest_cell(results["curve"]).iloc[0][["samples", "angles", "photos"]]
     if not certain:  # whether the best strategy beats guessing
         answer = dataclasses.replace(answer, score=Estimate(0.6, 0.4, 0.8))
     for name, figure in charts.draw_all(results, {}, answer).items():
@@ -161,7 +165,7 @@ def make_page(
     model = {
         "strategy": "frozen", "network": "resnet18", "photos": 128, "samples": 32, "angles": 4,
         "size": 40, "device": "cpu", "precision": "bfloat16", "classes": classes,
-        "tested": {"samples": 32, "angles": 4, "photos": 128, "seeds": 3},
+        "tested": dict(largest) | {"seeds": 3},
     }  # fmt: skip
     left_out = pd.DataFrame({"path": [f"{n}.jpg" for n in range(300)], "reason": REASON})
     params = "study:\n  pattern: '(?P<label>.*)'  # \"&\"\n"
@@ -169,8 +173,8 @@ def make_page(
     data = {
         "photos": 1280, "photos_left_out": 300, "test_photos": tested, "manifest_sha256": "0a1b",
     }  # fmt: skip
-    made = make_gallery(folder / "gallery", **gallery_of)
-    return page.render(results, answer, data, folder, made, make_suspects(suspects), run)
+    drawn = make_gallery(folder / "gallery", **gallery_of)
+    return page.render(results, answer, data, folder, drawn, make_suspects(suspects), run)
 
 
 class Reader(HTMLParser):
@@ -372,7 +376,9 @@ def test_the_page_speaks_of_the_metric_of_the_answer(metric: str, tmp_path: Path
     charts = [(tmp_path / f"{chart}.svg").read_text(encoding="utf-8") for chart in CHARTS]
     assert all(name in svg for svg in charts)
     for text in (shown, *charts):
-        others = re.sub("balanced accuracy|Validation loss and accuracy", "", text, flags=re.I)
+        others = re.sub(
+            r"balanced accuracy|Validation loss \(nats\) and accuracy", "", text, flags=re.I
+        )
         others = others.replace("Every run's validation loss and accuracy", "")
         assert "accuracy" not in others.lower()
 

@@ -23,7 +23,7 @@ from shotcount.uncertainty.writing import escaped
 Cell = tuple[str, int, int]
 WANTED = AnswerSettings(
     metric="accuracy", tolerance=0.01, target_accuracy=0.9, cost_per_sample=1.0, cost_per_photo=0.1,
-    replicates=300, reference={},
+    cost_per_box=0.0, replicates=300, reference={},
 )  # fmt: skip
 
 
@@ -169,7 +169,7 @@ def test_one_size_of_samples_tells_nothing_of_more() -> None:
     table, answer = analyse(hits, photos)
     assert len(table["gains"]) == 0
     assert what_next(table, answer, str)[0].startswith("Which classes gain most from more samples")
-    heads, rows, _ = class_table(table, str)
+    heads, rows, _ = class_table(table, answer.metric, str)
     assert heads == ["class", "test samples", "accuracy in %"]
     assert len(rows) == 2
 
@@ -198,7 +198,7 @@ def test_a_hundred_classes_are_ten_rows_and_chance_is_spoken_of() -> None:
     hits = {("frozen", 400, 2): low, ("frozen", 800, 2): make_hits(photos, 0.8)}
     table, answer = analyse(hits, photos)
     assert len(table["gains"]) == len(table["classes"]) == 100
-    _, rows, note = class_table(table, str)
+    _, rows, note = class_table(table, answer.metric, str)
     assert len(rows) == 10
     assert note.endswith("The 10 most promising; 90 more are in metrics/gains.csv.")
     assert {row[0] for row in rows[:5]} == {f"class {n:03d}" for n in range(5)}
@@ -214,7 +214,9 @@ def test_names_are_written_as_told() -> None:
     photos = make_photos({"a|b": 20, "<i>": 20})
     hits = {("frozen", n, 5): make_hits(photos, p) for n, p in ((20, 0.5), (40, 0.9))}
     table, answer = analyse(hits, photos)
-    text = " ".join(what_next(table, answer, escaped)) + str(class_table(table, escaped))
+    text = " ".join(what_next(table, answer, escaped)) + str(
+        class_table(table, answer.metric, escaped)
+    )
     assert "a&#124;b" in text
     assert "a|b" not in text
     assert "<i>" not in text

@@ -32,7 +32,7 @@ class Answer:
     optimism: float  # by how much the choice makes the score too high
     comparisons: list[Comparison]
     unsettled: dict[str, list[str]]  # by strategy: parameters that kept it from converging
-    guessing: float  # score of always naming the commonest class
+    guessing: float  # score of always naming the commonest class, or of finding nothing
     tolerance: float
     enough: Enough
     redundancies: dict[str, Estimate | None]  # by strategy
@@ -47,6 +47,7 @@ class Answer:
     most_angles: int
     rules: list[Rule]
     imbalance: float  # samples of the commonest class for one of the rarest
+    objects_a_photo: float  # to draw a box round, on average; 0 in a study of classes
     balanced: "Answer | None" = None  # by balanced accuracy, where that may be another answer
 
     def in_all(self, training: int) -> int:
@@ -71,6 +72,8 @@ def answer_study(
     best = choice.best
     reached = float(1 - best.error[0, best.largest])
     auto = wanted.target_accuracy == "auto"
+    objects_a_photo = best.tallies[best.largest].objects_a_photo
+    cost_per_photo = wanted.cost_per_photo + objects_a_photo * wanted.cost_per_box
     target = min(round(reached + 0.01, 3), 1.0) if auto else float(wanted.target_accuracy)
     return Answer(
         metric=best.metric,
@@ -85,7 +88,7 @@ def answer_study(
         redundancies={own.strategy: redundancy(own) for own in learnings},
         more_samples=extrapolate(best, samples=2, angles=1),
         more_angles=extrapolate(best, samples=1, angles=2),
-        plan=find_plan(best, target, wanted.cost_per_sample, wanted.cost_per_photo),
+        plan=find_plan(best, target, wanted.cost_per_sample, cost_per_photo),
         target=target,
         trained_share=trained_share,
         ceiling=find_ceiling(best),
@@ -94,4 +97,5 @@ def answer_study(
         most_angles=int(best.angles.max()),
         rules=rules_of_thumb(best, learnings),
         imbalance=best.tallies[0].imbalance,
+        objects_a_photo=objects_a_photo,
     )

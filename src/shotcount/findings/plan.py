@@ -215,15 +215,15 @@ class Rule:
 def rules_of_thumb(best: Learning, learnings: Sequence[Learning]) -> list[Rule]:
     """Return what to expect of two sizes that are often recommended.
 
-    They are 50 samples of each class and 1,000 photos of each class, both from as many angles as
-    the study's most. If the best strategy has no cell of that size, its curve is read, or, if it
-    has none, that of the first strategy with one. A curve says nothing of fewer samples than
-    studied, nor of more than twice as many.
+    They are 50 samples and 1,000 photos of each class, both from as many angles as the study's
+    most; with boxes, so many scenes or photos times the classes. If the best strategy has no cell
+    of that size, its curve is read, or, if it has none, that of the first strategy with one. A
+    curve says nothing of fewer samples than studied, nor of more than twice as many.
     """
     angles, classes = int(best.angles.max()), best.tallies[0].classes
     of_each = best.mean_angles[best.largest]
     sizes = {
-        "50 samples a class": 50 * classes,
+        f"50 {best.metric.terms.sample}s a class": 50 * classes,
         "1,000 photos a class": round(1000 * classes / of_each),
     }
     fitted = [own for own in (best, *learnings) if own.curves is not None and vary(own.samples)]

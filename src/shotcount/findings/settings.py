@@ -15,6 +15,7 @@ class AnswerSettings(Section):
     target_accuracy: Fraction | Literal["auto"]
     cost_per_sample: NotNegative
     cost_per_photo: Positive
+    cost_per_box: NotNegative
     replicates: Annotated[int, Field(ge=100)]
     reference: Mapping[StrategyName, Fraction]
 

@@ -34,7 +34,7 @@ def draw_all(
         "accuracy_vs_size": accuracy_vs_size(curve, fitted, reference, answer),
         "samples_and_angles": samples_and_angles(curve, fitted, answer),
         "views_at_test_time": views_at_test_time(results["views"], answer.metric),
-        "training_curves": training_curves(results["history"]),
+        "training_curves": training_curves(results["history"], answer.metric.terms),
     }
 
 

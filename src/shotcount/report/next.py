@@ -9,7 +9,9 @@ from shotcount.findings.answer import Answer
 from shotcount.findings.plan import Rule
 from shotcount.report.words import plain_points
 from shotcount.uncertainty.intervals import Estimate
+from shotcount.uncertainty.metrics import Metric
 from shotcount.uncertainty.writing import (
+    capitalised,
     cell_in_percent,
     in_points,
     listed,
@@ -33,22 +35,27 @@ def what_next(results: Mapping[str, pd.DataFrame], answer: Answer, write: Write)
     write : callable
         Writes a name from the data.
     """
-    said = [_which_classes(results["gains"], answer, write), _lowest(results["classes"], write)]
+    classes, said = results["classes"], []
+    if len(classes) > 1:
+        said.append(_which_classes(results["gains"], answer, write))
+        said.append(_lowest(classes, answer.metric, write))
     if len(results["angles"]):
         said.append(_which_angles(results["angles"], write))
     return [*said, _rules(answer.rules)]
 
 
 def class_table(
-    results: Mapping[str, pd.DataFrame], write: Write
+    results: Mapping[str, pd.DataFrame], metric: Metric, write: Write
 ) -> tuple[list[str], list[list[str]], str]:
     """Return heads and rows of the most promising classes, and a note on what they are."""
     classes, gains = results["classes"], results["gains"]
-    heads = ["class", "test samples", "accuracy in %"]
-    note = f"Accuracy: {classes['strategy'].iloc[0]}, with all training photos."
-    shown, which, file = classes, "with the lowest accuracy", "classes"
+    own = metric.for_class
+    counts = [name for name in ("test_samples", "test_objects") if name in classes]
+    heads = ["class", *map(metric.terms.written, counts), f"{own.name} in %"]
+    note = f"{capitalised(own.name)}: {classes['strategy'].iloc[0]}, with all training photos."
+    shown, which, file = classes, f"with the lowest {own.name}", "classes"
     if len(gains):
-        heads += ["gain in points", "more samples help?"]
+        heads += ["gain in points", f"more {metric.terms.sample}s help?"]
         note += f" Gain: {_step(gains)}."
         shown = classes.set_index("label").loc[gains["label"]]
         which, file = "most promising", "gains"
@@ -56,10 +63,13 @@ def class_table(
         more = f"{len(classes) - MOST_CLASSES:,} more are in metrics/{file}.csv"
         note += f" The {MOST_CLASSES} {which}; {more}."
     rows = [
-        [write(c.label), f"{c.test_samples:,}",
-         cell_in_percent(c.accuracy, c.accuracy_low, c.accuracy_high)]
-        for c in shown.reset_index().head(MOST_CLASSES).itertuples()
-    ]  # fmt: skip
+        [
+            write(c["label"]),
+            *(f"{c[name]:,}" for name in counts),
+            cell_in_percent(*_ends(c, own.key)),
+        ]
+        for _, c in shown.reset_index().head(MOST_CLASSES).iterrows()
+    ]
     for row, gain in zip(rows, gains.itertuples(), strict=False):
         row += [in_points(gain.gain, gain.gain_low, gain.gain_high), _verdict(gain)]
     return heads, rows, note
@@ -69,8 +79,8 @@ def angle_table(angles: pd.DataFrame, write: Write) -> tuple[list[str], list[lis
     """Return heads and rows of the hardest and the easiest angles, and a note on what they are."""
     heads = ["angle", "test samples", "accuracy in %", "difference in points"]
     note = (
-        f"{angles['strategy'].iloc[0]}, with all training photos. Difference: from the accuracy "
-        "for all angles of the same samples. Hardest first."
+        f"{', '.join(angles['strategy'].unique())}, with all training photos. Difference: from the "
+        "accuracy for all angles of the same samples. Hardest first."
     )
     shown, half = angles, MOST_ANGLES // 2
     if len(angles) > MOST_ANGLES:
@@ -88,12 +98,10 @@ def angle_table(angles: pd.DataFrame, write: Write) -> tuple[list[str], list[lis
 
 def _which_classes(gains: pd.DataFrame, answer: Answer, write: Write) -> str:
     if answer.score.low <= answer.guessing:
-        return "No class to photograph next can be named, since guessing isn't shown to be beaten."
+        reason = answer.metric.terms.nothing_learned
+        return f"No class to photograph next can be named, since {reason}."
     if not len(gains):
-        return (
-            "Which classes gain most from more samples is not identifiable: it takes a second, "
-            "smaller number in study.samples, or in study.frozen_grid with the strategy frozen."
-        )
+        return answer.metric.terms.no_gains
     first, grew = gains.iloc[0], _step(gains)
     gain = (
         f"{plain_points(first['gain'])} ({range_in_percent(first['gain_low'], first['gain_high'])})"
@@ -122,13 +130,17 @@ def _step(gains: pd.DataFrame) -> str:
     return f"{first['strategy']}, from {sizes} training samples of all classes"
 
 
-def _lowest(classes: pd.DataFrame, write: Write) -> str:
+def _lowest(classes: pd.DataFrame, metric: Metric, write: Write) -> str:
     low, high = classes.iloc[0], classes.iloc[-1]
-    return (
-        f"With all training photos, {low['strategy']} is right least often for "
-        f"{write(low['label'])}, {_accuracy(low)}, and most often for {write(high['label'])}, "
-        f"{_accuracy(high)}."
+    said = metric.terms.extremes.format(
+        score=metric.for_class.name,
+        strategy=low["strategy"],
+        lowest=write(low["label"]),
+        low=_in_percent(Estimate(*_ends(low, metric.of_class))),
+        highest=write(high["label"]),
+        high=_in_percent(Estimate(*_ends(high, metric.of_class))),
     )
+    return f"With all training photos, {said}."
 
 
 def _which_angles(angles: pd.DataFrame, write: Write) -> str:
@@ -172,8 +184,8 @@ def _verdict(gain: Any) -> str:
     return "it lost" if gain.gain_high < 0 else "no detectable gain"
 
 
-def _accuracy(row: pd.Series) -> str:
-    return _in_percent(Estimate(row["accuracy"], row["accuracy_low"], row["accuracy_high"]))
+def _ends(row: pd.Series, key: str) -> tuple[float, float, float]:
+    return row[key], row[f"{key}_low"], row[f"{key}_high"]
 
 
 def _in_percent(e: Estimate) -> str:

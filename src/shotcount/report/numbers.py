@@ -6,9 +6,11 @@ from typing import Any
 
 import pandas as pd
 
+from shotcount.core.tables import CELL, is_detection
 from shotcount.findings.answer import Answer
+from shotcount.scoring.detections import DETECTION_SCORES
+from shotcount.scoring.scores import SCORES
 from shotcount.uncertainty.intervals import Estimate
-from shotcount.uncertainty.metrics import METRICS
 
 
 def summary(
@@ -17,23 +19,24 @@ def summary(
     """Return the numbers that a pull request should show, rounded to 4 digits.
 
     For the parameters see `sections.markdown`. The result holds, for each strategy, its scores on
-    the largest subset, the redundancy of its angles and its metric for samples seen from all
-    angles; then the comparisons, the answer and facts about the data. A comparison is the lead of a
-    strategy over an earlier one of the study, negative if it is behind. None means not
-    identifiable, or infinite.
+    the largest subset, the redundancy of its angles and, if views were averaged, its metric for
+    samples seen from all angles; then the comparisons, the answer and facts about the data. A
+    comparison is the lead of a strategy over an earlier one of the study, negative if it is behind.
+    None means not identifiable, or infinite.
     """
     curve, views = results["curve"], results["views"]
     largest = curve[curve["photos"] == curve["photos"].max()].set_index("strategy")
     a, metric = answer, answer.metric.key
     columns = []
-    for key in METRICS:
-        columns += [key, f"{key}_low", f"{key}_high"] if key == metric else [key]
-    columns += ["log_loss", "ece", "seeds"]
+    for key in SCORES | DETECTION_SCORES:
+        if key in curve and key not in (*CELL, "seeds"):
+            columns += [key, f"{key}_low", f"{key}_high"] if key == metric else [key]
+    columns.append("seeds")
     whole = views.sort_values("views").groupby("strategy")[metric].last()
     strategies = {
         str(strategy): {column: _rounded(row[column]) for column in columns}
         | _ends("redundancy", a.redundancies[str(strategy)])
-        | {f"sample_{metric}": _rounded(whole[strategy])}
+        | {f"sample_{metric}": _rounded(value) for value in whole[whole.index == strategy]}
         | {"settled": not a.unsettled[str(strategy)]}
         for strategy, row in largest.iterrows()
     }
@@ -65,6 +68,35 @@ def summary(
         **next_class(results["gains"]),
     }
     return strategies | {"comparisons": compared, "answer": verdict, "data": data}
+
+
+def facts(
+    manifest: pd.DataFrame,
+    left_out: pd.DataFrame,
+    test: pd.DataFrame,
+    boxes: pd.DataFrame,
+    checksum: str,
+) -> dict[str, Any]:
+    """Return facts about the data.
+
+    Parameters
+    ----------
+    manifest, left_out, boxes : DataFrame
+        With the columns `MANIFEST`, `LEFT_OUT` and `BOXES` of core.tables.
+    test : DataFrame
+        The test photos, as `study_results` returns them.
+    checksum : str
+        SHA-256 of the manifest.
+    """
+    objects = {"objects": int((~boxes["ignored"]).sum())} if is_detection(boxes) else {}
+    return {
+        "photos": len(manifest),
+        **objects,
+        "photos_left_out": int((left_out["path"] != "").sum()),
+        "test_photos": len(test),
+        "test_samples": test["sample"].nunique(),
+        "manifest_sha256": checksum[:12],
+    }
 
 
 def next_class(gains: pd.DataFrame) -> dict[str, Any]:

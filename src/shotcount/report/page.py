@@ -18,6 +18,7 @@ from shotcount.report import sections, words
 from shotcount.report.style import LOOKS
 from shotcount.scoring.mistakes import MISTAKES
 from shotcount.uncertainty.metrics import Metric
+from shotcount.uncertainty.terms import Terms
 from shotcount.uncertainty.writing import capitalised, percent, range_in_percent
 
 MOST_CLASSES = 12  # in a confusion matrix; with more, the commonest confusions are listed
@@ -96,17 +97,15 @@ def render(
         With the columns `SUSPECTS` of scoring.suspects.
     run : RunFacts
     """
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = Path(__file__).with_suffix(".html").read_text(encoding="utf-8")
+    terms = answer.metric.terms
     headline = words.headline(answer)
     said = words.sentences(answer) + words.caution(answer)
-    sheet = list(_sheet(gallery))
+    sheet = list(_sheet(gallery, terms))
     mistakes = tables.read(gallery / "mistakes.csv", MISTAKES)
-    return environment.from_string(template).render(
+    return _template(terms).render(
         headline=headline,
         metric=answer.metric.name,
+        terms=terms,
         said=[sentence for sentence in said if sentence not in headline],
         sections=sections.sections(results, answer, printable),
         charts={
@@ -116,9 +115,9 @@ def render(
         measured=_measured(results["curve"], run.model, answer.metric),
         confusions=list(_confusions(results["confusion"])),
         most_classes=MOST_CLASSES,
-        mistakes=[_mistake(row, gallery) for row in mistakes.itertuples()],
+        mistakes=[_mistake(row, gallery, terms) for row in mistakes.itertuples()],
         map_size=int(mistakes["map_size"].max()) if len(mistakes) else 0,
-        suspects=[_suspect(row, gallery) for row in suspects.itertuples() if row.file],
+        suspects=[_suspect(row, gallery, terms) for row in suspects.itertuples() if row.file],
         doubted=len(suspects),
         sheet=sheet,
         sheet_classes=len({row.label for row in sheet}),
@@ -127,6 +126,18 @@ def render(
         left_out=[(row.path, row.reason) for row in run.left_out.head(MOST_ROWS).itertuples()],
         versions={"Python": platform.python_version()} | {name: version(name) for name in PACKAGES},
     )
+
+
+def _template(terms: Terms) -> jinja2.Template:
+    """Open the template of a study's kind, which fills the gaps of page.html."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(f"{terms.network}.html")
 
 
 def _address(content: bytes, kind: str) -> str:
@@ -145,7 +156,7 @@ def _measured(curve: pd.DataFrame, model: Mapping[str, Any], metric: Metric) -> 
 def _alts(results: Mapping[str, pd.DataFrame], answer: Answer) -> dict[str, str]:
     """Describe each chart in words."""
     curve, views, metric = results["curve"], results["views"], answer.metric.key
-    name = answer.metric.name
+    name, terms = answer.metric.name, answer.metric.terms
     reached = "; ".join(
         f"{LOOKS[strategy].method} from {own.loc[own['photos'].idxmin(), metric]:.1%} at "
         f"{own['photos'].min():,} photos to {own.loc[own['photos'].idxmax(), metric]:.1%} at "
@@ -164,24 +175,24 @@ def _alts(results: Mapping[str, pd.DataFrame], answer: Answer) -> dict[str, str]
         for strategy, own in kept["val_loss"]
     )
     smallest = (
-        f" {'Enough' if enough.shown else 'Best guess'}: {enough.samples:,} samples from "
-        f"{enough.angles} angle(s) each."
+        f" {'Enough' if enough.shown else 'Best guess'}: {enough.samples:,} {terms.sample}s "
+        f"from {enough.angles} {terms.angle}(s) each."
         if enough.photos.value < enough.largest
         else ""
     )
     return {
         "accuracy_vs_size": f"Test {name} against the number of training photos: {reached}.",
         "samples_and_angles": (
-            f"{capitalised(name)} by training samples and angles of each: highest, "
-            f"{best[metric]:.1%}, with {best['samples']:,} samples from {best['angles']} angle(s) "
-            f"each ({LOOKS[best['strategy']].method}).{smallest}"
+            f"{capitalised(name)} by training {terms.sample}s and {terms.angle}s of each: "
+            f"highest, {best[metric]:.1%}, with {best['samples']:,} {terms.sample}s from "
+            f"{best['angles']} {terms.angle}(s) each ({LOOKS[best['strategy']].method}).{smallest}"
         ),
         "views_at_test_time": (
             f"{capitalised(name)} for whole samples by angles averaged: {averaged}."
         ),
         "training_curves": (
-            "Validation loss and accuracy of every run against optimisation steps. Lowest loss of "
-            f"a run, in nats: {losses}."
+            f"Validation {terms.loss} and {terms.share} of every run against optimisation steps. "
+            f"Lowest loss of a run: {losses}."
         ),
     }
 
@@ -199,6 +210,8 @@ class Confusion:
 
 
 def _confusions(confusion: pd.DataFrame) -> Iterator[Confusion]:
+    if "actual" not in confusion:  # it has the faults of detectors
+        return
     for strategy, own in confusion.groupby("strategy", sort=False):
         largest = own[own["photos"] == own["photos"].max()]
         largest = largest[largest["samples"] == largest["samples"].max()]
@@ -222,27 +235,27 @@ def _confusions(confusion: pd.DataFrame) -> Iterator[Confusion]:
         )
 
 
-def _mistake(row: Any, gallery: Path) -> Mistake:
+def _mistake(row: Any, gallery: Path, terms: Terms) -> Mistake:
     """Read a row of `MISTAKES` and its picture."""
     actual, predicted, path = map(printable, (row.actual, row.predicted, row.path))
-    alt = f"Photo of {actual}, predicted as {predicted}"
+    alt = f"Photo of {actual}, {terms.taken} {predicted}"
     if row.map_size:
         alt += f", beside it a heat map of what supports {predicted}"
     picture = Picture(_address((gallery / row.file).read_bytes(), "webp"), alt)
     return Mistake(picture, actual, predicted, row.confidence, path)
 
 
-def _suspect(row: Any, gallery: Path) -> Suspect:
+def _suspect(row: Any, gallery: Path, terms: Terms) -> Suspect:
     """Read a row of `SUSPECTS` and its picture."""
     label, suggested, path = map(printable, (row.label, row.suggested, row.paths.split("\n")[0]))
-    alt = f"Photo labelled {label}, predicted as {suggested}"
+    alt = f"Photo labelled {label}, {terms.taken} {suggested}"
     picture = Picture(_address((gallery / row.file).read_bytes(), "webp"), alt)
     return Suspect(picture, label, suggested, row.score, path, row.photos)
 
 
-def _sheet(gallery: Path) -> Iterator[Row]:
+def _sheet(gallery: Path, terms: Terms) -> Iterator[Row]:
     for row in tables.read(gallery / "samples.csv", tables.SHEET).itertuples():
         label, sample, angles = map(printable, (row.label, row.sample, row.angles))
-        alt = f"Training photos of {sample}, from left to right: angles {angles}"
+        alt = f"Training photos of {sample}, from left to right: {terms.angle}s {angles}"
         picture = Picture(_address((gallery / row.file).read_bytes(), "webp"), alt)
         yield Row(label, sample, picture)

@@ -12,6 +12,9 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 from shotcount.findings.answer import Answer
 from shotcount.report.style import LOOKS, STYLE, apart, draw_band, percent
 from shotcount.uncertainty.metrics import Metric
+from shotcount.uncertainty.terms import Terms
+
+NO_VIEWS = "Not averaged: each view of a scene shows its objects in other places."
 
 
 def samples_and_angles(curve: pd.DataFrame, fitted: pd.DataFrame, answer: Answer) -> Figure:
@@ -21,7 +24,7 @@ def samples_and_angles(curve: pd.DataFrame, fitted: pd.DataFrame, answer: Answer
     samples or more angles are better. A strategy without a curve has no contours.
     """
     strategies = list(curve["strategy"].unique())
-    metric = answer.metric.key
+    metric, terms = answer.metric.key, answer.metric.terms
     lowest, highest = curve[metric].min(), curve[metric].max()
     levels = MaxNLocator(nbins=14, steps=[1, 2, 5, 10]).tick_values(lowest, highest)
     scale = Normalize(lowest, highest)
@@ -45,8 +48,8 @@ def samples_and_angles(curve: pd.DataFrame, fitted: pd.DataFrame, answer: Answer
             if strategy == answer.strategy and answer.enough.photos.value < answer.enough.largest:
                 _circle_enough(axes, answer)
             axes.set_title(LOOKS[strategy].model, fontsize=10)
-            _scale_axes(axes, curve)
-        panels[0].set_ylabel("angles of each")
+            _scale_axes(axes, curve, terms)
+        panels[0].set_ylabel(f"{terms.angle}s of each")
         figure.colorbar(discs, ax=panels, format=FuncFormatter(percent), label=answer.metric.name)
         figure.suptitle("Measured (discs) and fitted (contours); dotted: equally many photos",
                         fontsize=10)  # fmt: skip
@@ -90,12 +93,12 @@ def _circle_enough(axes: Axes, answer: Answer) -> None:
     )
 
 
-def _scale_axes(axes: Axes, curve: pd.DataFrame) -> None:
+def _scale_axes(axes: Axes, curve: pd.DataFrame, terms: Terms) -> None:
     """Set log axes for samples and angles; draw dotted lines of equally many photos."""
     samples, angles = curve["samples"], curve["photos"] / curve["samples"]
     axes.set(xscale="log", yscale="log")
     axes.grid(False)
-    axes.set_xlabel("training samples")
+    axes.set_xlabel(f"training {terms.sample}s")
     axes.set_xticks(shown := apart(samples), [f"{n:,}" for n in shown])
     axes.set_yticks(shown := apart(curve["angles"]), [str(k) for k in shown])
     axes.xaxis.set_minor_locator(NullLocator())
@@ -113,10 +116,14 @@ def views_at_test_time(views: pd.DataFrame, metric: Metric) -> Figure:
     Parameters
     ----------
     views : DataFrame
-        The table `views` of findings.tables.
+        The table `views` of findings.tables. If it is empty, the chart says why.
     metric : Metric
     """
     with matplotlib.rc_context(STYLE):
+        if views.empty:
+            figure = Figure(figsize=(6.4, 0.6))
+            figure.text(0.5, 0.5, NO_VIEWS, ha="center", va="center")
+            return figure
         figure = Figure(figsize=(6.4, 4.2), layout="constrained")
         axes = figure.add_subplot()
         for strategy, line in views.groupby("strategy", sort=False):
@@ -137,7 +144,7 @@ def views_at_test_time(views: pd.DataFrame, metric: Metric) -> Figure:
         return figure
 
 
-def training_curves(history: pd.DataFrame) -> Figure:
+def training_curves(history: pd.DataFrame, terms: Terms) -> Figure:
     """Draw validation loss and accuracy against the step, one thin line per run.
 
     Parameters
@@ -145,6 +152,7 @@ def training_curves(history: pd.DataFrame) -> Figure:
     history : DataFrame
         With the columns `HISTORY` of core.tables. Runs on more photos are drawn darker. A strategy
         whose heads are solved has no steps to draw.
+    terms : Terms
     """
     looks = history.groupby("strategy", sort=False)["step"].nunique()
     strategies = [name for name, count in looks.items() if count > 1] or list(looks.index)
@@ -166,8 +174,8 @@ def training_curves(history: pd.DataFrame) -> Figure:
                     )
             grid[0, column].set_title(LOOKS[strategy].model, fontsize=10)
             grid[1, column].set_xlabel("optimisation step")
-        grid[0, 0].set_ylabel("validation loss (nats)")
-        grid[1, 0].set_ylabel("validation accuracy")
+        grid[0, 0].set_ylabel(f"validation {terms.loss}")
+        grid[1, 0].set_ylabel(f"validation {terms.share}")
         grid[1, 0].yaxis.set_major_formatter(percent)
         figure.suptitle("Each run's validation; darker lines had more photos", fontsize=10)
         return figure

@@ -12,6 +12,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from shotcount.findings.answer import Answer
 from shotcount.findings.plan import Rule
 from shotcount.report.style import LOOKS, STYLE, apart, draw_band, percent
+from shotcount.uncertainty.terms import Terms
 
 
 def accuracy_vs_size(
@@ -34,7 +35,7 @@ def accuracy_vs_size(
         Names the metric, and the cell that is marked as enough. Its rules of thumb are marked where
         they lie in or near the range of the cells.
     """
-    metric = answer.metric.key
+    metric, terms = answer.metric.key, answer.metric.terms
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(8, 5.4), layout="constrained")
         axes = figure.add_subplot()
@@ -52,9 +53,9 @@ def accuracy_vs_size(
         _draw_rules(axes, curve, answer.rules)
         if answer.enough.photos.value < answer.enough.largest:
             _point_out_enough(axes, curve, answer)
-        _size_axes(axes, curve)
+        _size_axes(axes, curve, terms)
         axes.yaxis.set_major_formatter(percent)
-        axes.set_ylabel(f"test {answer.metric.name} (photos of unseen samples)")
+        axes.set_ylabel(f"test {answer.metric.name} (photos of unseen {terms.sample}s)")
         axes.margins(y=0.12)
         lines = "Lines: fitted learning curve, dashed beyond what was measured"
         if fitted["strategy"].nunique() < curve["strategy"].nunique():
@@ -63,8 +64,8 @@ def accuracy_vs_size(
             ncols=curve["strategy"].nunique(),
             loc="upper center",
             bbox_to_anchor=(0.5, -0.13),
-            title=f"Thick: all {curve['samples'].max():,} training samples, band: 95 % interval. "
-            f"Thin: as many as written.\n{lines}.",
+            title=f"Thick: all {curve['samples'].max():,} training {terms.sample}s, band: 95 % "
+            f"interval. Thin: as many as written.\n{lines}.",
             title_fontsize=8.5,
         )
         return figure
@@ -171,7 +172,7 @@ def _draw_curves(
             )
 
 
-def _size_axes(axes: Axes, curve: pd.DataFrame) -> None:
+def _size_axes(axes: Axes, curve: pd.DataFrame, terms: Terms) -> None:
     """Set photos on a log axis below, and on top the angles of the cells with all samples."""
     full = curve[curve["samples"] == curve["samples"].max()]
     axes.set_xscale("log", base=2)
@@ -183,4 +184,4 @@ def _size_axes(axes: Axes, curve: pd.DataFrame) -> None:
     angles = full.drop_duplicates("photos").set_index("photos")["angles"]
     above.set_xticks(shown := apart(full["photos"]), [str(angles[size]) for size in shown])
     above.xaxis.set_minor_locator(NullLocator())
-    above.set_xlabel("angles of each sample, all samples")
+    above.set_xlabel(f"{terms.angle}s of each {terms.sample}, all {terms.sample}s")

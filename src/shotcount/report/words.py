@@ -3,7 +3,7 @@
 import math
 
 from shotcount.findings.answer import Answer
-from shotcount.findings.plan import More
+from shotcount.findings.plan import More, Plan
 from shotcount.report.style import LOOKS
 from shotcount.uncertainty.intervals import Estimate
 from shotcount.uncertainty.writing import capitalised, counted, percent, range_in_percent
@@ -15,10 +15,8 @@ FORESEEABLE = 4  # times the study's samples: a plan for more is too uncertain
 def sentences(answer: Answer) -> list[str]:
     """Return the answer in sentences, which also say what the data can't show."""
     if answer.score.low <= answer.guessing:
-        return [
-            f"No answer: {_at_largest(answer)}, not shown to beat always naming the commonest "
-            f"class ({percent(answer.guessing)})."
-        ]
+        unbeaten = answer.metric.terms.unbeaten.format(guessing=percent(answer.guessing))
+        return [f"No answer: {_at_largest(answer)}, not shown to {unbeaten}."]
     said = [_enough(answer), _redundancy(answer), _more(answer), _plan(answer)]
     if answer.most_angles == 1:  # the study says nothing about angles
         del said[1]
@@ -30,7 +28,7 @@ def headline(answer: Answer) -> list[str]:
     if answer.score.low <= answer.guessing:
         return sentences(answer)
     a, enough = answer, answer.enough
-    size = _size(enough.samples, enough.angles)
+    size = _size(a, enough.samples, enough.angles)
     if enough.photos.value == enough.largest:
         many = (
             f"More than {enough.largest:,} photos may well help: no smaller subset is expected "
@@ -71,7 +69,7 @@ def _unequal(a: Answer) -> list[str]:
         many = f"all {enough.largest:,} photos would {size} be needed"
     else:
         called = "enough" if enough.shown else "the best guess for enough"
-        many = f"{_size(enough.samples, enough.angles)} would {size} be {called}"
+        many = f"{_size(a, enough.samples, enough.angles)} would {size} be {called}"
     return [
         f"The commonest class has {a.imbalance:.3g} times the samples of the rarest: by balanced "
         f"accuracy, where every class counts the same, the best strategy would {best} be "
@@ -84,9 +82,9 @@ def _choice(a: Answer) -> list[str]:
     if a.optimism <= NOTED:
         return []
     return [
-        f"{capitalised(LOOKS[a.strategy].method)} was chosen as the best on these test samples, so "
-        f"its {a.metric.name} is some {plain_points(a.optimism)} too high on average; the interval "
-        "given with the choice is moved down by that."
+        f"{capitalised(LOOKS[a.strategy].method)} was chosen as the best on these test "
+        f"{a.metric.terms.sample}s, so its {a.metric.name} is some {plain_points(a.optimism)} too "
+        "high on average; the interval given with the choice is moved down by that."
     ]
 
 
@@ -99,11 +97,12 @@ def _at_largest(a: Answer) -> str:
 
 def _enough(a: Answer) -> str:
     verdict, enough = _at_largest(a) + _against(a), a.enough
-    photos, angles, count = enough.photos, enough.at_all_samples, ""
+    photos, angles, count, terms = enough.photos, enough.at_all_samples, "", a.metric.terms
     if photos.low < photos.high:
         count = f" The count is between {photos.low:,.0f} and {photos.high:,.0f} (95 % interval)"
         if angles.low < angles.high:
-            count += f"; of all samples, {angles.low:.0f} to {angles.high:.0f} angles are enough"
+            few = f"{angles.low:.0f} to {angles.high:.0f} {terms.angle}s"
+            count += f"; of all {terms.sample}s, {few} are enough"
         count += "."
     if photos.value == enough.largest:
         return (
@@ -113,7 +112,7 @@ def _enough(a: Answer) -> str:
     loss = f"{plain_points(enough.loss.value)} ({_range(enough.loss)})"
     called = "enough" if enough.shown else "the best guess for enough"
     text = (
-        f"{photos.value:,.0f} photos ({_size(enough.samples, enough.angles)}) are {called}: "
+        f"{photos.value:,.0f} photos ({_size(a, enough.samples, enough.angles)}) are {called}: "
         f"{verdict}, and {photos.value:,.0f} are expected to lose {loss} of it.{count}"
     )
     return text if enough.shown else f"{text} {_not_shown(a)}"
@@ -127,8 +126,8 @@ def _not_shown(a: Answer) -> str:
         "for"
     )
     if math.isfinite(enough.to_show):
-        count = f"{enough.to_show:,.0f}"
-        return f"{said}; to show that it is less takes tests of about {count} samples."
+        count = f"{enough.to_show:,.0f} {a.metric.terms.sample}s"
+        return f"{said}; to show that it is less takes tests of about {count}."
     return f"{said}."
 
 
@@ -164,13 +163,14 @@ def unsettled(a: Answer) -> list[str]:
 
 
 def _redundancy(a: Answer) -> str:
-    own = a.redundancies[a.strategy]
+    own, terms = a.redundancies[a.strategy], a.metric.terms
     others = ((name, found) for name, found in a.redundancies.items() if found)
     name, rho = (a.strategy, own) if own else next(others, (a.strategy, None))
     if rho is None:
         return (
-            "How redundant the angles are is not identifiable from this study: it takes several "
-            "sizes of samples and of angles, three seeds, and more photos that detectably help."
+            f"How redundant the {terms.angle}s are is not identifiable from this study: it takes "
+            f"several sizes of {terms.sample}s and of {terms.angle}s, three seeds, and more photos "
+            "that detectably help."
         )
     worth = [10 / (1 + 9 * r) for r in (rho.value, rho.high, rho.low)]
     if len({f"{w:.1f}" for w in worth}) == 1:
@@ -178,8 +178,9 @@ def _redundancy(a: Answer) -> str:
     else:
         between = f" ({worth[1]:.1f} to {worth[2]:.1f})"
     return (
-        f"The angles' redundancy is {rho.value:.2f} ({_interval(rho, '.2f')}; {name}): ten angles "
-        f"of one sample are worth {worth[0]:.1f}{between} photos of different samples."
+        f"The {terms.angle}s' redundancy is {rho.value:.2f} ({_interval(rho, '.2f')}; {name}): ten "
+        f"{terms.angle}s of one {terms.sample} are worth {worth[0]:.1f}{between} photos of "
+        f"different {terms.sample}s."
     )
 
 
@@ -190,12 +191,11 @@ def _more(a: Answer) -> str:
             "can be checked on the largest (along one axis, four at least must lie at or below "
             "half of the largest)."
         )
+    terms = a.metric.terms
+    samples = f"Twice the {terms.sample}s {_gain(a, a.more_samples, 'samples')}"
     if a.most_angles == 1:
-        return f"Twice the samples {_gain(a, a.more_samples, 'samples')}."
-    return (
-        f"Twice the samples {_gain(a, a.more_samples, 'samples')}; "
-        f"twice the angles {_gain(a, a.more_angles, 'angles')}."
-    )
+        return f"{samples}."
+    return f"{samples}; twice the {terms.angle}s {_gain(a, a.more_angles, 'angles')}."
 
 
 def _gain(a: Answer, more: More | None, axis: str) -> str:
@@ -212,8 +212,8 @@ def _gain(a: Answer, more: More | None, axis: str) -> str:
 
 def _plan(a: Answer) -> str:
     if a.plan:
-        p = a.plan
-        size = _size(p.samples, p.angles)
+        p, terms = a.plan, a.metric.terms
+        size = _size(a, p.samples, p.angles)
         ends = [
             f"{end:,.0f}" if math.isfinite(end) else "no limit"
             for end in (p.photos.low, p.photos.high)
@@ -224,13 +224,14 @@ def _plan(a: Answer) -> str:
         if p.samples > FORESEEABLE * p.studied:
             return (
                 f"{percent(a.target)} is too far off to plan for: by the fitted curve it would "
-                f"take {size}, {photos}, where {p.studied:,} samples were studied."
+                f"take {size}, {photos}, where {p.studied:,} {terms.sample}s were studied."
             )
         optimum = f"{p.optimum:.1f}" if math.isfinite(p.optimum) else "no limit to the"
         return (
             f"The cheapest way to {percent(a.target)} is expected to be {size} for training: "
-            f"{photos} at a cost of {p.cost:,.0f} (classical optimum: {optimum} angles). With "
-            f"those for validation and tests, photograph {a.in_all(p.samples):,} samples in all."
+            f"{photos} at a cost of {p.cost:,.0f} (classical optimum: {optimum} "
+            f"{terms.angle}s). With those for validation and tests, photograph "
+            f"{a.in_all(p.samples):,} {terms.sample}s in all{_boxes(a, p)}."
         )
     if a.ceiling and a.ceiling.value <= a.target:
         return (
@@ -242,8 +243,17 @@ def _plan(a: Answer) -> str:
     return f"What it takes to reach {percent(a.target)} is not identifiable from this study."
 
 
-def _size(samples: int, angles: int) -> str:
-    return f"{samples:,} samples from {counted(angles, 'angle')} each"
+def _boxes(a: Answer, plan: Plan) -> str:
+    """Say how many boxes a plan takes."""
+    if not a.objects_a_photo:
+        return ""
+    boxes = a.in_all(plan.samples) * plan.angles * a.objects_a_photo
+    return f" and draw some {boxes:,.0f} boxes ({a.objects_a_photo:.1f} a photo)"
+
+
+def _size(a: Answer, samples: int, angles: int) -> str:
+    terms = a.metric.terms
+    return f"{samples:,} {terms.sample}s from {counted(angles, terms.angle)} each"
 
 
 def points(fraction: float) -> str:

@@ -70,6 +70,11 @@ class Matches:
         samples = self.samples_by_class()
         return float(samples.max() / samples[samples > 0].min())
 
+    @property
+    def objects_a_photo(self) -> float:
+        """How many objects a photo has on average; ignored ones don't count."""
+        return float(self.objects.sum() / len(self.photo))
+
     def guess(self) -> "Matches":
         """Return what can be detected without a look at the photos: nothing."""
         return self.only(np.zeros(len(self.image), bool))

@@ -49,6 +49,11 @@ class Tally:
         samples = self.samples_by_class()
         return float(samples.max() / samples[samples > 0].min())
 
+    @property
+    def objects_a_photo(self) -> float:
+        """None is marked: a photo has a class."""
+        return 0.0
+
     def guess(self) -> "Tally":
         """Return the tally of always naming the commonest class."""
         commonest = np.bincount(self.actual, weights=self.times).argmax()

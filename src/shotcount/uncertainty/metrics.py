@@ -10,6 +10,7 @@ from shotcount.scoring.detections import average_precision
 from shotcount.scoring.matching import THRESHOLDS, Matches
 from shotcount.scoring.tallies import Tally
 from shotcount.uncertainty.bootstrap import Draws, Resamples, in_pieces, totals
+from shotcount.uncertainty.terms import OF_CLASSES, OF_OBJECTS, Terms
 
 Measure = Callable[[Draws], np.ndarray]  # what some replicates drew → the metric (replicates,)
 
@@ -23,7 +24,14 @@ class Metric:
     got: str  # after "it", with the value in place of {}
     reached: str
     by_class: bool  # False: all classes count as one
+    of_class: str  # the key of the metric that a class alone is judged by
+    terms: Terms
     measure: Callable[[Any], Measure]  # of a cell's Tally, or of its Matches
+
+    @property
+    def for_class(self) -> "Metric":
+        """The metric that a class alone is judged by."""
+        return (METRICS | DETECTION_METRICS)[self.of_class]
 
 
 # From a class's photos that are right, that it has, and that are named as it: arrays (...)
@@ -70,6 +78,8 @@ METRICS = {  # of photos that are of one class each
             got="got {} of the test photos right",
             reached="reached {} of the test photos",
             by_class=False,
+            of_class="accuracy",
+            terms=OF_CLASSES,
             measure=_photos(False, lambda right, actual, named: right / actual),
         ),
         Metric(
@@ -78,6 +88,8 @@ METRICS = {  # of photos that are of one class each
             got="got a balanced accuracy of {}",
             reached="reached a balanced accuracy of {}",
             by_class=True,
+            of_class="accuracy",
+            terms=OF_CLASSES,
             measure=_photos(True, lambda right, actual, named: right / actual),
         ),
         Metric(
@@ -86,6 +98,8 @@ METRICS = {  # of photos that are of one class each
             got="got a macro F1 of {}",
             reached="reached a macro F1 of {}",
             by_class=True,
+            of_class="accuracy",
+            terms=OF_CLASSES,
             measure=_photos(True, lambda right, actual, named: 2 * right / (actual + named)),
         ),
     )
@@ -99,6 +113,8 @@ DETECTION_METRICS = {  # of photos with boxes
             got="got an AP50 of {}",
             reached="reached an AP50 of {}",
             by_class=True,
+            of_class="ap50",
+            terms=OF_OBJECTS,
             measure=_detections(range(1)),
         ),
         Metric(
@@ -107,6 +123,8 @@ DETECTION_METRICS = {  # of photos with boxes
             got="got an AP of {}",
             reached="reached an AP of {}",
             by_class=True,
+            of_class="ap",
+            terms=OF_OBJECTS,
             measure=_detections(range(len(THRESHOLDS))),
         ),
     )
