@@ -22,13 +22,14 @@ from shotcount.findings.tables import as_table, metrics_tables
 from shotcount.report.numbers import summary
 from shotcount.report.sections import markdown
 from shotcount.report.words import caution
+from shotcount.scoring.detections import TESTED
 from shotcount.scoring.predictions import (
     hits,
     prediction_columns,
     predictions_of,
     predictions_table,
 )
-from shotcount.scoring.scores import CONFUSION, SCORES, confusion, score
+from shotcount.scoring.scores import CONFUSION, SCORES, confusion, score, scoring_for
 from shotcount.scoring.tallies import Tally, tally
 from shotcount.scoring.views import tally_by_views
 from shotcount.uncertainty.bootstrap import Resamples, resample
@@ -233,6 +234,7 @@ def evaluation(tmp_path: Path) -> Path:
             tables.write(predictions_of(tmp_path / strategy, n, k), own.assign(**cell), columns)
             scores.append(cell | score(own, LABELS))
             confusions.append(confusion(own, LABELS).assign(**cell))
+        tables.write(tmp_path / strategy / "tested", own[list(TESTED)], TESTED)
         tables.write(tmp_path / strategy / "scores.csv", pd.DataFrame(scores), SCORES)
         tables.write(tmp_path / strategy / "confusion.csv", pd.concat(confusions), CONFUSION)
     return tmp_path
@@ -245,9 +247,11 @@ def test_where_classes_are_unequal_balanced_accuracy_answers_too(evaluation: Pat
             strategies=["frozen", "finetune"], samples=[1.0], angles=[1],
             frozen_grid=SizeSettings(samples=[], angles=[]), angle_order="spread", draws=6, seed=0,
         )  # fmt: skip
-        manifest = pd.DataFrame({"photo": range(3 * len(SAMPLES)), "angle": ""})
+        labels = np.repeat(np.array(LABELS)[SAMPLES], 3)
+        manifest = pd.DataFrame({"photo": range(3 * len(SAMPLES)), "label": labels, "angle": ""})
+        scoring = scoring_for(LABELS, pd.DataFrame(columns=list(tables.BOXES)))
         unsettled: dict[str, list[str]] = {"frozen": [], "finetune": []}
-        return study_results(evaluation, study, manifest, LABELS, settings, unsettled, 0.6)[1]
+        return study_results(evaluation, study, manifest, scoring, settings, unsettled, 0.6)[1]
 
     a = answer_by("accuracy")
     assert (a.strategy, a.imbalance) == ("finetune", 8)

@@ -1,7 +1,7 @@
 """All results of a study: the outputs of the stage evaluate → the answer and its tables."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from shotcount.core.errors import UserError
 from shotcount.core.seeds import seed_for
 from shotcount.core.study import StudySettings, cell_folders
 from shotcount.findings.answer import Answer, answer_study
-from shotcount.findings.compare import equal_budgets, score_by_views, why_unsettled
+from shotcount.findings.compare import Views, equal_budgets, score_by_views, why_unsettled
 from shotcount.findings.learning import Learning, curve_parameters, learn_all, with_intervals
 from shotcount.findings.parts import (
     Hits,
@@ -106,13 +106,10 @@ def study_results(
     test : DataFrame
         The test photos: photo, sample, label and angle.
     """
-    folders = [evaluation / strategy for strategy in study.strategies]
-    scores = pd.concat([tables.read(folder / "scores.csv", scoring.scores) for folder in folders])
-    confusion = pd.concat(
-        [tables.read(folder / "confusion.csv", scoring.confusion) for folder in folders]
-    )
-    metric = _metric(wanted.metric, scoring)
-    tested = {own: tables.read(evaluation / own / "tested", TESTED) for own in study.strategies}
+    paths = [evaluation / strategy for strategy in study.strategies]
+    scores = pd.concat(tables.read(path / "scores.csv", scoring.scores) for path in paths)
+    confusion = pd.concat(tables.read(path / "confusion.csv", scoring.confusion) for path in paths)
+    tested = {path.name: tables.read(path / "tested", TESTED) for path in paths}
 
     def read(strategy: str, samples: int, angles: int) -> pd.DataFrame:
         path = predictions_of(evaluation / strategy, samples, angles)
@@ -125,24 +122,17 @@ def study_results(
     test = tested[study.strategies[0]].drop_duplicates("photo").sort_values("photo")
     test = test.merge(manifest[["photo", "label", "angle"]], on="photo", validate="1:1")
     learn = partial(_answer, scores, tallies, wanted, study.seed, unsettled, trained_share)
-    learnings, answer = learn(metric)
-    if metric.key == "accuracy" and answer.imbalance >= UNEQUAL:
+    learnings, answer = learn(_metric(wanted.metric, scoring))
+    if answer.metric.key == "accuracy" and answer.imbalance >= UNEQUAL:
         answer = replace(answer, balanced=learn(METRICS["balanced_accuracy"])[1])
     results = {"curve": with_intervals(scores, learnings), "confusion": confusion}
+    results |= details(learnings, answer)
     if scoring.finds:
-        made = parts_of_objects(learnings, answer)
-    else:
-        views = []
-        for own in learnings:
-            largest = own.strategy, own.samples[own.largest], own.angles[own.largest]
-            rng = np.random.default_rng(seed_for("views", study.seed, own.strategy))
-            by_views = tally_by_views(read(*largest), scoring.classes, rng)[0]
-            views += score_by_views(own, by_views)
-        # The same few cells are asked for again.
-        right = cache(lambda *cell: hits(read(*cell), scoring.classes)[0])
-        made = parts(learnings, answer, right, test, study.seed)
-        made |= _as_tables({"views": views}, answer)
-    return results | made | details(learnings, answer), answer, test
+        return results | parts_of_objects(learnings, answer), answer, test
+    results |= _as_tables({"views": _views(learnings, read, scoring.classes, study.seed)}, answer)
+    # The same few cells are asked for again.
+    right = cache(lambda *cell: hits(read(*cell), scoring.classes)[0])
+    return results | parts(learnings, answer, right, test, study.seed), answer, test
 
 
 def _answer(
@@ -159,6 +149,21 @@ def _answer(
     learnings = learn_all(scores, tallies, metric, wanted.replicates, rng)
     guessed = guessing(next(iter(tallies.values())), metric)
     return learnings, answer_study(learnings, guessed, wanted, unsettled, trained_share)
+
+
+def _views(
+    learnings: list[Learning],
+    read: Callable[[str, int, int], pd.DataFrame],
+    classes: list[str],
+    seed: int,
+) -> list[Views]:
+    """Score whole samples by views, in the largest cell of every strategy."""
+    found = []
+    for own in learnings:
+        largest = own.strategy, own.samples[own.largest], own.angles[own.largest]
+        rng = np.random.default_rng(seed_for("views", seed, own.strategy))
+        found += score_by_views(own, tally_by_views(read(*largest), classes, rng)[0])
+    return found
 
 
 def details(learnings: list[Learning], answer: Answer) -> dict[str, pd.DataFrame]:

@@ -12,7 +12,7 @@ from shotcount.networks.augment import draw_crops
 from shotcount.networks.backbones import Backbone, build_backbone
 from shotcount.networks.devices import in_pieces
 from shotcount.tasks.detector import DetectionHead, Detector, MirroredMaps, find_objects
-from shotcount.tasks.maps import build_maps
+from shotcount.tasks.maps import choose_layers
 from shotcount.tasks.objective import IGNORED, PADDING, Losses, losses
 from shotcount.tasks.strategies import (
     Arrays,
@@ -81,15 +81,15 @@ class BoxTask:
         backbone = build_backbone(model_name)
         if strategy.pretrained and pretrained is not None:
             backbone.load_state_dict(pretrained)
-        maps, shapes = build_maps(backbone, self.size)
+        layers, shapes = choose_layers(backbone, self.size)
         head = DetectionHead(shapes, len(self.classes), self.size)
         if strategy.cached:
             return head.to(device), load_maps(arrays.features, settings, device)
-        network = Detector(maps, head, keeps_statistics=strategy.pretrained)
+        network = Detector(backbone, layers, head, keeps_statistics=strategy.pretrained)
         return network.to(device), load_pixels(arrays.pixels, settings, device)
 
     def cached(self, backbone: Backbone) -> nn.Module:
-        return MirroredMaps(build_maps(backbone, self.size)[0])
+        return MirroredMaps(backbone, choose_layers(backbone, self.size)[0])
 
     def targets(
         self,

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 from torchvision.ops import Conv2dNormActivation, batched_nms
 
+from shotcount.networks.backbones import Backbone
 from shotcount.tasks.anchors import anchors_a_place, build_anchors, decode
-from shotcount.tasks.maps import Maps
+from shotcount.tasks.maps import find_maps
 
 EXTRA = (256, 128)  # channels of two further maps, each half as large as the one before
 MOST = 100  # detections of a photo
@@ -64,9 +65,17 @@ class DetectionHead(nn.Module):
 class Detector(nn.Module):
     """Photos (B, 3, H, H), pixel values 0 to 255 → the outputs of `DetectionHead`."""
 
-    def __init__(self, maps: Maps, head: DetectionHead, keeps_statistics: bool = False) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        layers: list[str],
+        head: DetectionHead,
+        keeps_statistics: bool = False,
+    ) -> None:
+        """Join a backbone, the layers whose outputs are its maps, and a head for these maps."""
         super().__init__()
-        self.backbone = maps
+        self.backbone = backbone
+        self.layers = layers
         self.head = head
         self.keeps_statistics = keeps_statistics
 
@@ -75,7 +84,7 @@ class Detector(nn.Module):
         return self.head.anchors
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(self.backbone(x))
+        return self.head(find_maps(self.backbone, self.layers, x))
 
     def train(self, mode: bool = True) -> "Detector":
         super().train(mode)
@@ -87,12 +96,14 @@ class Detector(nn.Module):
 class MirroredMaps(nn.Module):
     """Photos → packed maps of each and of its mirror image: (B, 2, values) float16."""
 
-    def __init__(self, maps: Maps) -> None:
+    def __init__(self, backbone: Backbone, layers: list[str]) -> None:
         super().__init__()
-        self.maps = maps
+        self.backbone = backbone
+        self.layers = layers
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.stack([pack(self.maps(view)) for view in (x, x.flip(3))], dim=1).half()
+        maps = [find_maps(self.backbone, self.layers, view) for view in (x, x.flip(3))]
+        return torch.stack([pack(each) for each in maps], dim=1).half()
 
 
 def pack(maps: list[torch.Tensor]) -> torch.Tensor:

@@ -13,21 +13,14 @@ from shotcount.networks.backbones import Backbone
 STRIDES = (8, 16, 32)
 
 
-class Maps(nn.Module):
-    """Photos (B, 3, H, H) → the backbone's maps: a list of (B, C, H / stride, H / stride)."""
-
-    def __init__(self, backbone: Backbone, layers: list[str]) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.layers = layers
-
-    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
-        with _outputs(self.backbone.network, self.layers) as outputs:
-            self.backbone(x)
-        return [outputs[layer] for layer in self.layers]
+def find_maps(backbone: Backbone, layers: list[str], x: torch.Tensor) -> list[torch.Tensor]:
+    """Return the outputs of some layers for photos (B, 3, H, H): (B, C, H / stride, H / stride)."""
+    with _outputs(backbone.network, layers) as outputs:
+        backbone(x)
+    return [outputs[layer] for layer in layers]
 
 
-def build_maps(backbone: Backbone, size: int) -> tuple[Maps, list[tuple[int, int]]]:
+def choose_layers(backbone: Backbone, size: int) -> tuple[list[str], list[tuple[int, int]]]:
     """Choose the layers whose outputs are the maps; return them, and channels and side of each.
 
     For each stride, it is the last layer with a map of that size among those that timm lists as
@@ -66,7 +59,7 @@ def build_maps(backbone: Backbone, size: int) -> tuple[Maps, list[tuple[int, int
                 "tf_efficientnet_lite0 or resnet18"
             )
         found.append(fitting[-1])
-    return Maps(backbone, found), [shapes[name][:2] for name in found]
+    return found, [shapes[name][:2] for name in found]
 
 
 @contextmanager
