@@ -61,7 +61,7 @@ def main() -> None:
     trained = load_file(REFIT / "weights.safetensors")
     backbone = partial(load_file, Path("data/backbone.safetensors"))
     with files.atomic(Path("data/classifier")) as out:
-        model = keep.save(out, keep.join(trained, backbone, detection), model)
+        model = keep.save(out, keep.join(trained, backbone), model)
         if detection:
             matches = match(run, boxes, keep.read_tested(TESTED, model), classes)
             found = detector_figures.measure(matches, model["confidence"], place, replicates, rng)

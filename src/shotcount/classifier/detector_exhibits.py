@@ -72,7 +72,7 @@ def _pictures(wrong: pd.DataFrame, boxes: pd.DataFrame, pixels: Pixels) -> list[
         shift = np.array([left, top, left, top])
         near = [(own - shift, colour) for own, colour in drawn]
         close = whole[top : top + side, left : left + side]
-        shown = [(whole, drawn), (close, near)]
+        shown = [(whole, drawn), (close, near)] if side < len(whole) else [(whole, drawn)]
         made.append(
             gallery.side_by_side([gallery.outlined(*own, gallery.LARGEST) for own in shown])
         )

@@ -78,11 +78,11 @@ def outlined(photo: np.ndarray, boxes: Sequence[tuple[np.ndarray, str]], size: i
 def window(corners: np.ndarray, size: int) -> tuple[int, int, int]:
     """Return left, top and side of the square to cut out of a photo of `size` px to see a box.
 
-    Around the box, there is as much again on each side; but the square is never larger than the
-    photo, nor smaller than a quarter of it.
+    It is twice as large as the box; but never larger than the photo, nor smaller than a quarter of
+    it.
     """
     centre, sides = (corners[:2] + corners[2:]) / 2, corners[2:] - corners[:2]
-    side = int(np.clip(3 * sides.max(), size // 4, size))
+    side = int(np.clip(2 * sides.max(), size // 4, size))
     left, top = (centre - side / 2).round().clip(0, size - side).astype(int)
     return int(left), int(top), side
 

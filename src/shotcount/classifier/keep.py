@@ -23,7 +23,7 @@ from shotcount.networks.heads import Network
 from shotcount.scoring.detections import DETECTION_SCORES, DETECTIONS, TESTED
 from shotcount.scoring.predictions import prediction_columns, predictions_of
 from shotcount.tasks.detector import DetectionHead, Detector
-from shotcount.tasks.maps import build_maps
+from shotcount.tasks.maps import choose_layers
 
 WEIGHTS, MODEL = "weights.safetensors", "model.json"
 TASKS = ("classify", "detect")
@@ -81,9 +81,7 @@ def read_confidence(evaluation: Path, model: Mapping[str, Any]) -> float:
 
 
 def join(
-    trained: Mapping[str, torch.Tensor],
-    backbone: Callable[[], Mapping[str, torch.Tensor]],
-    detector: bool = False,
+    trained: Mapping[str, torch.Tensor], backbone: Callable[[], Mapping[str, torch.Tensor]]
 ) -> dict[str, torch.Tensor]:
     """Return the state of the whole `Network`, or of the whole `Detector`.
 
@@ -93,12 +91,10 @@ def join(
         The weights as they were trained: of the whole network, or of the head alone.
     backbone : callable
         Returns the state of the frozen backbone; called only if `trained` is a head.
-    detector : bool
     """
     if any(name.startswith("backbone.") for name in trained):
         return dict(trained)
-    place = "backbone.backbone" if detector else "backbone"  # a detector's is part of its maps
-    return {f"{place}.{name}": value for name, value in backbone().items()} | {
+    return {f"backbone.{name}": value for name, value in backbone().items()} | {
         f"head.{name}": value for name, value in trained.items()
     }
 
@@ -188,8 +184,8 @@ def build(
     backbone, classes = build_backbone(model["network"]), len(model["classes"])
     network: Network | Detector
     if finds(model):
-        maps, shapes = build_maps(backbone, model["size"])
-        network = Detector(maps, DetectionHead(shapes, classes, model["size"]))
+        layers, shapes = choose_layers(backbone, model["size"])
+        network = Detector(backbone, layers, DetectionHead(shapes, classes, model["size"]))
     else:
         network = Network(backbone, backbone.features, classes)
     network.load_state_dict(state)
