@@ -9,13 +9,14 @@ import numpy as np
 from pydantic import Field
 from safetensors.torch import load_file
 
-from shotcount.classifier import card, figures, keep
+from shotcount.classifier import card, detector_card, detector_figures, figures, keep
 from shotcount.core import files, tables
 from shotcount.core.params import Fit, Part, Sections, Seed, load_params, resolve_fit
 from shotcount.core.seeds import seed_for
 from shotcount.core.stage import run_stage
+from shotcount.scoring.matching import match
 
-REFIT, MANIFEST = Path("data/refit"), Path("data/manifest")
+REFIT, MANIFEST, TESTED = Path("data/refit"), Path("data/manifest"), Path("data/evaluation")
 
 
 class AnswerPart(Part):
@@ -40,21 +41,35 @@ class Params(Sections):
 
 def main() -> None:
     params = load_params(Path("params.yaml"), Params)
+    boxes = tables.read(Path("data/boxes"), tables.BOXES)
+    detection = tables.is_detection(boxes)
     model = json.loads((REFIT / "model.json").read_text(encoding="utf-8"))
-    model["fit"] = resolve_fit(params.data.fit, detection=False)
+    if detection:
+        model |= {"task": "detect", "confidence": keep.read_confidence(TESTED, model)}
+    model["fit"] = resolve_fit(params.data.fit, detection)
     model["layout"] = params.data.model_dump(exclude={"fit"})  # for predict --by-sample
     model["manifest_sha256"] = files.sha256(tables.table_file(MANIFEST))
     choice = tables.read(REFIT / "choice.csv", tables.HISTORY)
-    tested = keep.read_cell(Path("data/evaluation"), model)
+    run, classes, replicates = (
+        keep.read_cell(TESTED, model),
+        model["classes"],
+        params.answer.replicates,
+    )
     # As the report draws it, so that both give the same interval.
     rng = np.random.default_rng(seed_for("answer", params.study.seed))
     place = list(choice["strategy"].unique()).index(model["strategy"])
-    measured = figures.measure(tested, model["classes"], place, params.answer.replicates, rng)
     trained = load_file(REFIT / "weights.safetensors")
-    state = keep.join(trained, partial(load_file, Path("data/backbone.safetensors")))
+    backbone = partial(load_file, Path("data/backbone.safetensors"))
     with files.atomic(Path("data/classifier")) as out:
-        model = keep.save(out, state, model)
-        files.write_text(out / "README.md", card.write(model, measured, tested, choice))
+        model = keep.save(out, keep.join(trained, backbone), model)
+        if detection:
+            matches = match(run, boxes, keep.read_tested(TESTED, model), classes)
+            found = detector_figures.measure(matches, model["confidence"], place, replicates, rng)
+            text = detector_card.write(model, found, choice)
+        else:
+            measured = figures.measure(run, classes, place, replicates, rng)
+            text = card.write(model, measured, run, choice)
+        files.write_text(out / "README.md", text)
 
 
 if __name__ == "__main__":

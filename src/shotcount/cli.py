@@ -30,9 +30,10 @@ interruption, run it again to resume. Needs requirements-cluster.txt, and Linux.
 """
 PREDICT = """\
 Print the predicted class of each photo to stdout: path, label, the label's probability, and the
-probability of every class. Photos are decoded as in training. Files come in the order given, photos
-of a folder in natural order (2 before 10). Photos that can't be used are left out and listed at the
-end, on stderr.
+probability of every class. Of a study of boxes, print the objects in each photo: photo, label,
+score, and the box's left, top, right and bottom in px of the upright photo. Photos are decoded as
+in training. Files come in the order given, photos of a folder in natural order (2 before 10).
+Photos that can't be used are left out and listed at the end, on stderr.
 """
 EXIT = """\
 Exit status: 0 if every photo was predicted; 2 if one or more couldn't be used (the others are
@@ -42,8 +43,12 @@ EXPORT = """\
 Write the classifier as one ONNX file, preprocessing included. Input `photos`: uint8, (batch,
 height, width, 3), RGB, upright, of any size (all photos of a batch have the same). Output
 `probabilities`: float32, (batch, classes). The labels, in that order, are in the file's metadata,
-under `classes`. Before it writes the file, it compares onnxruntime's probabilities with the
-original's and prints the largest difference; if that is more than rounding, it writes nothing.
+under `classes`. Of a study of boxes, the outputs are `boxes`: float32, (batch, anchors, 4), left,
+top, right and bottom in px of the photo; and `scores`: float32, (batch, anchors, classes). Most are
+no objects, and many are the same one: keep those whose score is at least `confidence` (in the
+metadata, under `model`), and merge those of a class that overlap (non-maximum suppression at an IoU
+of 0.5). Before it writes the file, it compares onnxruntime's outputs with the original's and prints
+the largest difference; if that is more than rounding, it writes nothing.
 (Training and predict decode large JPEGs at a fraction of their size; if you decode them at full
 size, the probabilities may differ by about 0.02.)
 """
@@ -179,9 +184,14 @@ def _add_predict(commands: Any) -> None:
         help="with --by-sample: its group `sample` (and `label`, if it has one) names a photo's "
         "sample instead; searched in the path below the folder given, or in a file's "
         "path as given")  # fmt: skip
-    add("--format", choices=["csv", "jsonl"], default="csv",
-        help="csv with a header (default), or one JSON object per line, with the same names",
-        )  # fmt: skip
+    add("--format", choices=["csv", "jsonl", "coco"], default="csv",
+        help="csv with a header (default); one JSON object per line, with the same names; or, of "
+        "objects, COCO's JSON")  # fmt: skip
+    add("--confidence", metavar="SCORE", type=_fraction,
+        help="objects: print those with this score or more (default: the one that validation "
+        "chose)")  # fmt: skip
+    add("--draw", metavar="FOLDER", type=Path,
+        help="objects: also draw the photos with their boxes into this folder")  # fmt: skip
     add("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto",
         help="where to compute; auto (default): CUDA, else MPS, else CPU")  # fmt: skip
     add("--batch-size", metavar="N", type=_count, default=64,
@@ -192,6 +202,16 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"a whole number above 0 is needed, not {text!r}")
     return int(text)
+
+
+def _fraction(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"a number from 0 to 1 is needed, not {text!r}")
+    return value
 
 
 def _share(text: str) -> float:

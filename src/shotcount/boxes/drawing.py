@@ -1,6 +1,8 @@
 """Draw boxes and their labels on photos, for people to look at."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -60,11 +62,18 @@ def choose(boxes: pd.DataFrame, faults: pd.DataFrame) -> list[str]:
     return chosen
 
 
+class Mark(NamedTuple):
+    """A box to draw, and what is written at it."""
+
+    label: str
+    words: str
+    bold: bool = False
+    crossed: bool = False  # a cross in place of a box that has no area
+
+
 def draw(root: Path, photo: str, boxes: pd.DataFrame, faults: pd.DataFrame, classes: tuple[str, ...]
          ) -> Image.Image:  # fmt: skip
     """Draw a photo with its boxes, each with its label and its faults, and the photo's name above.
-
-    A box without area becomes a cross.
 
     Parameters
     ----------
@@ -75,41 +84,62 @@ def draw(root: Path, photo: str, boxes: pd.DataFrame, faults: pd.DataFrame, clas
     classes : tuple of str
         All classes; the place of a class gives its colour.
     """
-    image = read_whole((root / photo).read_bytes(), SIDE)
+    marks = []
+    own = boxes[["label", "crowd", "difficult"]].itertuples(index=False)
+    for (label, crowd, difficult), wrong in zip(own, faults.to_dict("records"), strict=True):
+        words = [word for name, word in WORDS.items() if wrong[name]]
+        words += [f"{wrong['lost']:.0%} outside"] * (wrong["beyond"] > 0)
+        words += ["crowd"] * bool(crowd) + ["difficult"] * bool(difficult)
+        text = label + (f" ({', '.join(words)})" if words else "")
+        marks.append(Mark(label, text, wrong["any"], wrong["empty"] or wrong["outside"]))
+    shares = boxes[CORNERS].to_numpy(float) / boxes[["width", "height"] * 2].to_numpy(float)
+    title = f"{photo}: {len(boxes)} boxes"
+    return draw_marks((root / photo).read_bytes(), title, shares, marks, classes)
+
+
+def draw_marks(
+    content: bytes, title: str, shares: np.ndarray, marks: Sequence[Mark], classes: Sequence[str]
+) -> Image.Image:
+    """Draw a photo with boxes and what is written at each, and a title above.
+
+    Parameters
+    ----------
+    content : bytes
+        Of the photo's file.
+    title : str
+    shares : ndarray of shape (boxes, 4), float
+        Left, top, right, bottom as shares of the upright photo's sides.
+    marks : sequence of Mark
+    classes : sequence of str
+        All classes; the place of a class gives its colour.
+    """
+    image = read_whole(content, SIDE)
     larger = min(LARGER, SIDE / max(image.size))
     if larger > 1:
         size = round(image.width * larger), round(image.height * larger)
         image = image.resize(size, Image.Resampling.BICUBIC)
     font = ImageFont.truetype(Path(mpl.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), SIDE // 70)
-    title = sum(font.getmetrics()) + 2 * MARGIN  # px of a line of text
-    canvas = Image.new("RGB", (image.width, image.height + title), "white")
-    canvas.paste(image, (0, title))
+    line = sum(font.getmetrics()) + 2 * MARGIN  # px of a line of text
+    canvas = Image.new("RGB", (image.width, image.height + line), "white")
+    canvas.paste(image, (0, line))
     pen = ImageDraw.Draw(canvas)
-    pen.text((MARGIN, MARGIN), printable(f"{photo}: {len(boxes)} boxes"), fill="black", font=font)
-    corners = boxes[CORNERS].to_numpy(float)
-    corners *= np.tile(image.size, 2) / boxes[["width", "height"] * 2].to_numpy(float)
-    corners = np.clip(corners, 1, np.tile(image.size, 2)) + np.array([0, title, 0, title])
-    colours = [_colour(label, classes) for label in boxes["label"]]
-    fault = faults.to_dict("records")
-    for own, colour, wrong in zip(corners, colours, fault, strict=True):
-        if wrong["empty"] or wrong["outside"]:
+    pen.text((MARGIN, MARGIN), printable(title), fill="black", font=font)
+    sides = np.tile(image.size, 2)
+    corners = np.clip(shares * sides, 1, sides) + np.array([0, line, 0, line])
+    for own, mark in zip(corners, marks, strict=True):
+        colour = _colour(mark.label, classes)
+        if mark.crossed:
             x, y = (own[:2] + own[2:]) / 2
             for arm in (-ARM, ARM):
                 pen.line([x - ARM, y - arm, x + ARM, y + arm], fill=colour, width=5)
         else:
-            pen.rectangle([*own], outline=colour, width=5 if wrong["any"] else 3)
+            pen.rectangle([*own], outline=colour, width=5 if mark.bold else 3)
     # Labels last, so that no box hides them, and in free places, as two boxes may be one.
     taken: list[Rectangle] = []
-    marks = boxes[["label", "crowd", "difficult"]].itertuples(index=False)
-    for own, colour, wrong, (label, crowd, difficult) in zip(
-        corners, colours, fault, marks, strict=True
-    ):
-        words = [word for name, word in WORDS.items() if wrong[name]]
-        words += [f"{wrong['lost']:.0%} outside"] * (wrong["beyond"] > 0)
-        words += ["crowd"] * bool(crowd) + ["difficult"] * bool(difficult)
-        text = printable(label) + (f" ({', '.join(words)})" if words else "")
+    for own, mark in zip(corners, marks, strict=True):
+        colour, text = _colour(mark.label, classes), printable(mark.words)
         taken.append(
-            _place(own, (pen.textlength(text, font) + 2 * MARGIN, title), canvas.size, taken)
+            _place(own, (pen.textlength(text, font) + 2 * MARGIN, line), canvas.size, taken)
         )
         left, top, *_ = taken[-1]
         pen.rectangle(taken[-1], fill=colour)
@@ -118,7 +148,7 @@ def draw(root: Path, photo: str, boxes: pd.DataFrame, faults: pd.DataFrame, clas
     return canvas
 
 
-def _colour(label: str, classes: tuple[str, ...]) -> str:
+def _colour(label: str, classes: Sequence[str]) -> str:
     return PALETTE[classes.index(label) % len(PALETTE)] if label in classes else "#000000"
 
 

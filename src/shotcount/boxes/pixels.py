@@ -136,15 +136,42 @@ def to_square(boxes: pd.DataFrame, size: int, fit: Fit) -> np.ndarray:
         Left, top, right, bottom, clipped to the photo, in whole thousandths of a px.
     """
     sides = boxes[["width", "height"]].to_numpy(int)
-    scaled = np.full_like(sides, size)
-    if fit == "pad":
-        for width, height in np.unique(sides, axis=0):
-            own = (sides == (width, height)).all(axis=1)
-            scaled[own] = contained(int(width), int(height), size)
-    begin = (size - scaled) // 2
+    begin, scaled = np.zeros_like(sides), np.zeros_like(sides)
+    for width, height in np.unique(sides, axis=0):
+        own = (sides == (width, height)).all(axis=1)
+        begin[own], scaled[own] = _in_square(width, height, size, fit)
     corners = boxes[CORNERS].to_numpy(float)
     inside = np.clip(corners, 0, np.tile(sides, 2))
     placed = np.tile(begin, 2) + inside * np.tile(scaled / sides, 2)
     # A corner may lie in the middle between two thousandths, where the last digit of a format would
     # decide; in no format does one lie 1e-7 px from there.
     return np.round(placed + 1e-7, 3)
+
+
+def from_square(corners: np.ndarray, width: int, height: int, size: int, fit: Fit) -> np.ndarray:
+    """Bring boxes from the square back to the photo that it was made of: undo `to_square`.
+
+    Parameters
+    ----------
+    corners : ndarray of shape (boxes, 4), float
+        Left, top, right, bottom in px of the square.
+    width, height : int
+        Of the upright photo, in px.
+    size, fit
+        As for `to_square`.
+
+    Returns
+    -------
+    ndarray of shape (boxes, 4), float
+        In px of the upright photo, clipped to it.
+    """
+    begin, scaled = _in_square(width, height, size, fit)
+    sides = np.array([width, height])
+    placed = (corners - np.tile(begin, 2)) * np.tile(sides / scaled, 2)
+    return np.clip(placed, 0, np.tile(sides, 2))
+
+
+def _in_square(width: int, height: int, size: int, fit: Fit) -> tuple[np.ndarray, np.ndarray]:
+    """Return where a photo begins in its square, and how large it is there: (x, y) in px."""
+    scaled = np.array(contained(int(width), int(height), size) if fit == "pad" else (size, size))
+    return (size - scaled) // 2, scaled

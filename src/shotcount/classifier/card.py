@@ -41,63 +41,73 @@ def write(
     choice : DataFrame
         What the strategy was chosen by: strategy and val_loss of each network of the largest cell.
     """
-    losses = [
-        [str(strategy), str(len(own)), f"{own.mean():.3f}"]
-        for strategy, own in choice.groupby("strategy", sort=False)["val_loss"]
-    ]
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
-    template = Path(__file__).with_suffix(".md").read_text(encoding="utf-8")
-    return environment.from_string(template).render(
-        model=model,
+    return render(
+        Path(__file__).with_suffix(".md"),
+        model,
+        choice,
         figures=figures,
-        labels=[escaped(label) for label in model["classes"]],
         claim=_claim(figures),
-        facts=markdown_table(["", ""], _facts(model), numbers=False),
+        facts=facts(model, "a linear head", "samples"),
         counts=markdown_table(
             ["class", "trained on", "tested"], _counts(model, tested), numbers=False
         ),
         recalls=markdown_table(["photos of", "correct"], _recalls(figures)),
         by_views=markdown_table(["photos averaged", "samples correct"], _by_views(figures)),
         overconfidence=_overconfidence(figures.overconfidence),
+        taken=markdown_table(["", ""], _taken(model), numbers=False),
+    )
+
+
+def render(template: Path, model: Mapping[str, Any], choice: pd.DataFrame, **parts: object) -> str:
+    """Fill in a card's template: with `parts`, and with how the network was chosen and trained."""
+    losses = [
+        [str(strategy), str(len(own)), f"{own.mean():.3f}"]
+        for strategy, own in choice.groupby("strategy", sort=False)["val_loss"]
+    ]
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+    return environment.from_string(template.read_text(encoding="utf-8")).render(
+        model=model,
+        labels=[escaped(label) for label in model["classes"]],
         losses=markdown_table(["strategy", "seeds", "mean validation loss"], losses),
         settings=markdown_table(
             ["", ""],
             [[name, _setting(value)] for name, value in model["settings"].items()],
             numbers=False,
         ),
-        taken=markdown_table(["", ""], _taken(model), numbers=False),
+        **parts,
     )
 
 
 def _claim(figures: Figures) -> str:
     views = figures.views
-    claim = f"predictions were right for {_in_percent(figures.accuracy)}"
+    claim = f"predictions were right for {in_percent(figures.accuracy)}"
     if len(views) > 1:
         claim += (
-            f"; for {_in_percent(views[-1])} of the samples if the predictions of {len(views)} "
+            f"; for {in_percent(views[-1])} of the samples if the predictions of {len(views)} "
             "photos of each are averaged"
         )
     return claim
 
 
-def _facts(model: Mapping[str, Any]) -> list[list[str]]:
+def facts(model: Mapping[str, Any], head: str, noun: str) -> str:
+    """Return the table of what a network is; `noun` is what the study calls its samples."""
     p = model["preprocessing"]
     made_square = {
         "crop": "shorter side scaled, centre cropped",
         "pad": "longer side scaled, the rest filled with grey",
         "stretch": "width and height scaled, each by its own factor",
     }[model["fit"]]
-    facts = {
-        "network": f"{model['network']} and a linear head",
+    rows = {
+        "network": f"{model['network']} and {head}",
         "strategy": model["strategy"],
-        "trained on": f"{model['photos']:,} photos: {model['samples']:,} samples, up to "
+        "trained on": f"{model['photos']:,} photos: {model['samples']:,} {noun}, up to "
         f"{model['angles']} angles each",
         "input": f"sRGB, {model['size']} × {model['size']} px: {made_square} "
         f"({p['interpolation']}); mean {p['mean']}, std {p['std']} of values / 255",
         "versions": ", ".join(f"{name} {version}" for name, version in model["versions"].items()),
         "data": f"manifest sha256 `{model['manifest_sha256']}`",
     }
-    return [[name, fact] for name, fact in facts.items()]
+    return markdown_table(["", ""], [[name, fact] for name, fact in rows.items()], numbers=False)
 
 
 def _counts(model: Mapping[str, Any], tested: pd.DataFrame) -> list[list[str]]:
@@ -113,13 +123,13 @@ def _counts(model: Mapping[str, Any], tested: pd.DataFrame) -> list[list[str]]:
 def _taken(model: Mapping[str, Any]) -> list[list[str]]:
     """Tell what the networks of the largest cell decided for this one."""
     own = model["from_folds"]
-    facts = {
+    decided = {
         "optimisation steps": own.get("steps"),
         "logits multiplied by": own.get("factor"),
         "L2 penalty of the solved head": own.get("penalty"),
         "its logits multiplied by": own.get("head_factor"),
     }
-    return [[name, f"{fact:,.10g}"] for name, fact in facts.items() if fact is not None]
+    return [[name, f"{fact:,.10g}"] for name, fact in decided.items() if fact is not None]
 
 
 def _recalls(figures: Figures) -> list[list[str]]:
@@ -133,7 +143,8 @@ def _by_views(figures: Figures) -> list[list[str]]:
     return [[str(views), _cell(figures.views[views - 1])] for views in shown]
 
 
-def _in_percent(e: Estimate) -> str:
+def in_percent(e: Estimate) -> str:
+    """Write an estimate and its interval in a sentence."""
     return f"{percent(e.value)} ({range_in_percent(e.low, e.high)})"
 
 

@@ -1,10 +1,11 @@
 """Pictures for the report, and a choice of training photos to show."""
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from PIL import Image
+from PIL import Image, ImageDraw
 
 LARGEST = 224  # px, of the photo of a mistake or a suspect
 SHEET_CLASSES, SHEET_ROWS, SHEET_ANGLES = 8, 24, 10  # on the contact sheet, at most
@@ -59,6 +60,31 @@ def scaled(photo: np.ndarray, size: int) -> np.ndarray:
 def shrunk(photo: np.ndarray) -> np.ndarray:
     """Return a square photo (H, H, 3) uint8 at no more than `LARGEST` px."""
     return scaled(photo, min(LARGEST, photo.shape[0]))
+
+
+def outlined(photo: np.ndarray, boxes: Sequence[tuple[np.ndarray, str]], size: int) -> np.ndarray:
+    """Return a square photo (H, H, 3) uint8 at `size` px, with boxes drawn.
+
+    `boxes` are corners (left, top, right, bottom) in px of `photo`, and a colour.
+    """
+    image = Image.fromarray(scaled(photo, size))
+    pen = ImageDraw.Draw(image)
+    for corners, colour in boxes:
+        inside = (corners * size / len(photo)).round().clip(0, size - 1)
+        pen.rectangle([*inside.tolist()], outline=colour, width=max(1, size // 100))
+    return np.asarray(image)
+
+
+def window(corners: np.ndarray, size: int) -> tuple[int, int, int]:
+    """Return left, top and side of the square to cut out of a photo of `size` px to see a box.
+
+    It is twice as large as the box; but never larger than the photo, nor smaller than a quarter of
+    it.
+    """
+    centre, sides = (corners[:2] + corners[2:]) / 2, corners[2:] - corners[:2]
+    side = int(np.clip(2 * sides.max(), size // 4, size))
+    left, top = (centre - side / 2).round().clip(0, size - side).astype(int)
+    return int(left), int(top), side
 
 
 def encode(picture: np.ndarray) -> bytes:

@@ -1,7 +1,8 @@
-"""The study's classifier: save it in a folder, load it, find how it was tested.
+"""The study's classifier or detector: save it in a folder, load it, find how it was tested.
 
-The folder holds weights.safetensors (backbone and head, with the keys of `heads.Network`),
-model.json (how to build the network, and what it was trained on) and README.md (the model card).
+The folder holds weights.safetensors (backbone and head, with the keys of `heads.Network` or of
+`detector.Detector`), model.json (how to build the network, and what it was trained on) and
+README.md (the model card).
 """
 
 import json
@@ -19,9 +20,21 @@ from shotcount.core.errors import UserError
 from shotcount.core.params import Fit
 from shotcount.networks.backbones import Backbone, build_backbone
 from shotcount.networks.heads import Network
+from shotcount.scoring.detections import DETECTION_SCORES, DETECTIONS, TESTED
 from shotcount.scoring.predictions import prediction_columns, predictions_of
+from shotcount.tasks.detector import DetectionHead, Detector
+from shotcount.tasks.maps import choose_layers
 
 WEIGHTS, MODEL = "weights.safetensors", "model.json"
+TASKS = ("classify", "detect")
+
+
+def finds(model: Mapping[str, Any]) -> bool:
+    """Whether a network, by the content of its model.json, finds objects in photos.
+
+    Those of classes don't say so.
+    """
+    return bool(model.get("task") == "detect")
 
 
 def read_cell(evaluation: Path, model: Mapping[str, Any]) -> pd.DataFrame:
@@ -40,17 +53,37 @@ def read_cell(evaluation: Path, model: Mapping[str, Any]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        The predictions of all seeds, with the columns ``prediction_columns(model["classes"])``.
+        The predictions of all seeds, with the columns ``prediction_columns(model["classes"])`` or,
+        of objects, `DETECTIONS`.
     """
     tested = model["tested"]
     path = predictions_of(evaluation / model["strategy"], tested["samples"], tested["angles"])
-    return tables.read(path, prediction_columns(model["classes"]))
+    return tables.read(path, DETECTIONS if finds(model) else prediction_columns(model["classes"]))
+
+
+def read_tested(evaluation: Path, model: Mapping[str, Any]) -> pd.DataFrame:
+    """Read which photos each seed of the same cell tested: the columns `TESTED`.
+
+    For the parameters see `read_cell`.
+    """
+    tested = tables.read(evaluation / model["strategy"] / "tested", TESTED)
+    return tested[tested["seed"] < model["tested"]["seeds"]]
+
+
+def read_confidence(evaluation: Path, model: Mapping[str, Any]) -> float:
+    """Read the score from which on validation let the detections of the same cell count.
+
+    For the parameters see `read_cell`.
+    """
+    scores = tables.read(evaluation / model["strategy"] / "scores.csv", DETECTION_SCORES)
+    own = scores.set_index(["samples", "angles"])["confidence"]
+    return float(own.loc[model["tested"]["samples"], model["tested"]["angles"]])
 
 
 def join(
     trained: Mapping[str, torch.Tensor], backbone: Callable[[], Mapping[str, torch.Tensor]]
 ) -> dict[str, torch.Tensor]:
-    """Return the state of the whole `Network`.
+    """Return the state of the whole `Network`, or of the whole `Detector`.
 
     Parameters
     ----------
@@ -110,21 +143,23 @@ def save(
     return {**model, **made}
 
 
-def load(folder: Path, device: torch.device) -> tuple[Network, dict[str, Any]]:
-    """Load a classifier from its folder, which may be a copy anywhere.
+def load(folder: Path, device: torch.device) -> tuple[Network | Detector, dict[str, Any]]:
+    """Load a classifier or a detector from its folder, which may be a copy anywhere.
 
     Returns
     -------
-    network : Network
-        In eval mode, on `device`: photos (B, 3, H, W), pixel values 0 to 255 → logits (B, classes).
+    network : Network or Detector
+        In eval mode, on `device`: photos (B, 3, H, W), pixel values 0 to 255 → logits (B, classes),
+        or what `detector.find_objects` takes.
     model : dict
         The content of model.json; `classes` names the logits in order, `size` is H and W in pixels,
-        `fit` is how photos are made square.
+        `fit` is how photos are made square; of a detector (`finds`), `confidence` is the lowest
+        score of a detection that counts.
 
     Raises
     ------
     UserError
-        If the folder holds no classifier, or a damaged one.
+        If the folder holds neither, or a damaged one.
     """
     model = _read_model(folder / MODEL)
     try:
@@ -144,10 +179,15 @@ def load(folder: Path, device: torch.device) -> tuple[Network, dict[str, Any]]:
 
 def build(
     model: Mapping[str, Any], state: Mapping[str, torch.Tensor], device: torch.device
-) -> Network:
+) -> Network | Detector:
     """Return the network that `model` (the content of model.json) describes, in eval mode."""
-    backbone = build_backbone(model["network"])
-    network = Network(backbone, backbone.features, len(model["classes"]))
+    backbone, classes = build_backbone(model["network"]), len(model["classes"])
+    network: Network | Detector
+    if finds(model):
+        layers, shapes = choose_layers(backbone, model["size"])
+        network = Detector(backbone, layers, DetectionHead(shapes, classes, model["size"]))
+    else:
+        network = Network(backbone, backbone.features, classes)
     network.load_state_dict(state)
     return network.to(device).eval()
 
@@ -180,4 +220,8 @@ def _read_model(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is damaged: copy it again: samples_seen must be a list of text")
     if content["fit"] not in get_args(Fit):
         raise UserError(f"{path} is damaged: copy it again: fit must be crop, pad or stretch")
+    if content.get("task", TASKS[0]) not in TASKS:  # absent in those of classes
+        raise UserError(f"{path} is damaged: copy it again: task must be {' or '.join(TASKS)}")
+    if finds(content) and not isinstance(content.get("confidence"), float):
+        raise UserError(f"{path} is damaged: copy it again: confidence must be of type float")
     return content

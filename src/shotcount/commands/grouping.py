@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from shotcount.core.errors import UserError, printable
-from shotcount.photos.finding import LAYOUT
+from shotcount.photos.finding import LAYOUT, ONE_A_SCENE
 from shotcount.photos.names import clean
 
 OWN, STUDYS = "--pattern", "the study's data.pattern"
@@ -85,6 +85,23 @@ def count_known(
     )
 
 
+def count_known_scenes(
+    photos: Sequence[tuple[Path, str]], layout: Mapping[str, Any] | None, scenes: Sequence[str]
+) -> int:
+    """Count the photos whose paths name one of `scenes`, whatever their class, as `count_known`."""
+    pattern, names = (layout or {}).get("pattern") or ONE_A_SCENE, set(scenes)
+    if "(?P<sample>" not in pattern:  # the study's table names the scenes
+        return 0
+    studys = compile_pattern(pattern, STUDYS)
+    return sum(
+        any(
+            match is not None and clean(match["sample"] or "") in names
+            for match in map(studys.search, _places(studys, *photo, fewest=1))
+        )
+        for photo in photos
+    )
+
+
 def compile_pattern(pattern: str, where: str = OWN) -> re.Pattern[str]:
     """Compile the pattern that finds a photo's sample in its path.
 
@@ -108,16 +125,18 @@ def _study_pattern(layout: Mapping[str, Any]) -> re.Pattern[str] | None:
     return compile_pattern(pattern, STUDYS) if "(?P<sample>" in pattern else None
 
 
-def _places(pattern: re.Pattern[str], path: Path, inside: str) -> Iterator[str]:
+def _places(pattern: re.Pattern[str], path: Path, inside: str, fewest: int = 2) -> Iterator[str]:
     """Yield the paths in which a pattern of the study may find the sample.
 
     A pattern for whole paths, such as <class>/<sample>/<angle>.jpg, also finds it where only a
-    sample's folder, or the photo itself, was given.
+    sample's folder, or the photo itself, was given: in the last parts of its path, `fewest` or
+    more.
     """
     yield inside
-    if inside and pattern.pattern.startswith("^") and pattern.pattern.endswith("$"):
+    whole = pattern.pattern.removeprefix("(?s)")
+    if inside and whole.startswith("^") and whole.endswith("$"):
         parts = path.absolute().parts
-        yield from ("/".join(parts[-count:]) for count in range(2, len(parts)))
+        yield from ("/".join(parts[-count:]) for count in range(fewest, len(parts)))
 
 
 def _sample(pattern: re.Pattern[str], place: str) -> str | None:

@@ -1,54 +1,51 @@
-"""shotcount predict: classify photos, or whole samples by several photos."""
+"""shotcount predict: classify photos, or whole samples by several photos.
+
+With a detector, `detect` finds the objects in photos instead.
+"""
 
 import argparse
-import csv
-import io
-import json
-import os
 import sys
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
 from shotcount.classifier.keep import load
-from shotcount.commands import grouping
-from shotcount.core.errors import UserError, printable
+from shotcount.commands import detect, grouping
+from shotcount.commands.given import PhotoFile, Row, as_csv, as_json, decode, find_files, refuse
+from shotcount.core.errors import UserError
 from shotcount.core.params import Fit
 from shotcount.networks.devices import pick_device
 from shotcount.networks.heads import Network
-from shotcount.photos.reading import read_photo, why
-from shotcount.photos.walking import count_kinds, natural, walk
 from shotcount.scoring.predictions import probability
+from shotcount.tasks.detector import Detector
 from shotcount.tasks.strategies import predict
 
-Row = dict[str, str | int | float]
-LINK = "a link to a folder: name the folder itself"
 KNOWN = (
     "have names of samples that the classifier was trained on: how often it is right on these says "
     "nothing about other samples; its README.md tells how often it is right on those"
 )
 
 
-@dataclass(frozen=True)
-class PhotoFile:
-    path: Path
-    inside: str  # relative to the folder that was searched, with /; for a file, as given
-    fault: str = ""  # why it can't be used
-
-
 def run(given: argparse.Namespace) -> int:
-    """Print the prediction of every photo, or of every sample."""
+    """Print the prediction of every photo, or of every sample, or the objects in every photo."""
     if given.pattern is not None and not given.by_sample:
         raise UserError("--pattern is for --by-sample: give --by-sample too, or leave it out")
     pattern = None if given.pattern is None else grouping.compile_pattern(given.pattern)
     network, model = load(given.model, pick_device(given.device))
+    if isinstance(network, Detector):
+        return detect.run(given, network, model)
+    for option, used in (
+        ("--draw", given.draw is not None),
+        ("--confidence", given.confidence is not None),
+        ("--format coco", given.format == "coco"),
+    ):
+        if used:
+            raise UserError(
+                f"{option} is for networks that find objects: {given.model} names the class of a "
+                "whole photo: leave it out"
+            )
     photos = find_files(given.photos)
     classes, samples, bad = model["classes"], grouping.Samples(), []
     groups = grouping.Groups([""] * len(photos), "")
@@ -82,68 +79,11 @@ def run(given: argparse.Namespace) -> int:
     for sample, count, made in samples:
         write(row({"sample": sample, "photos": count}, made, classes))
     sys.stdout.flush()
-    if bad:
-        listing = "".join(f"\n       {printable(photo.path)}: {fault}" for photo, fault in bad)
-        raise UserError(f"{len(bad)} of the {len(photos)} photos can't be used:{listing}")
+    refuse(bad, len(photos))
     return 0
 
 
-# ---------------------------------------------------------------------------- finding
-
-
-def find_files(places: Sequence[Path]) -> list[PhotoFile]:
-    """List photos: files as given, and the photos below each folder, in natural order.
-
-    Photos have the same suffixes as in a collection. A folder without photos and a link to a folder
-    are listed with their fault.
-    """
-    photos = []
-    for place in places:
-        if place.is_dir():
-            tree = walk(place)
-            below = [PhotoFile(place / path, path) for path in tree.photos]
-            below += [PhotoFile(place / path, path, LINK) for path in tree.links]
-            photos += sorted(below, key=lambda photo: natural(photo.inside))
-            if not below:
-                fault = "a folder without photos"
-                fault += f", but {count_kinds(tree.others)}" if tree.others else ""
-                photos.append(PhotoFile(place, "", fault))
-        else:
-            photos.append(PhotoFile(place, place.as_posix()))
-    return photos
-
-
 # ---------------------------------------------------------------------------- predicting
-
-
-def _read(photo: PhotoFile, size: int, fit: Fit) -> np.ndarray | str:
-    """Decode a photo as in training, or return why it can't be decoded."""
-    if photo.fault:
-        return photo.fault
-    try:
-        str(photo.path).encode()  # raises for a path that can't be printed
-        return read_photo(photo.path.read_bytes(), size, fit).pixels
-    except MemoryError:
-        raise
-    except Exception as error:
-        return getattr(error, "strerror", None) or why(error)  # without the path, which is printed
-
-
-def _decode(
-    photos: Sequence[PhotoFile], size: int, fit: Fit, batch_size: int
-) -> Iterator[list[tuple[PhotoFile, np.ndarray | str]]]:
-    """Yield decoded batches; all cores decode one batch ahead."""
-    # Threads suffice: Pillow releases the GIL while it decodes and resizes.
-    pool = ThreadPoolExecutor(os.cpu_count())
-    try:
-        ahead: deque[tuple[Sequence[PhotoFile], Iterator[np.ndarray | str]]] = deque()
-        for start in range(0, len(photos) + batch_size, batch_size):
-            batch = photos[start : start + batch_size]
-            ahead.append((batch, pool.map(partial(_read, size=size, fit=fit), batch)))
-            if start:
-                yield list(zip(*ahead.popleft(), strict=True))
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)  # don't wait after an early stop
 
 
 def predict_files(
@@ -169,8 +109,8 @@ def predict_files(
     ndarray of shape (classes,), float64, or str
     """
     device = network.head.weight.device
-    for batch in _decode(photos, size, fit, batch_size):
-        pixels = [made for _, made in batch if not isinstance(made, str)]
+    for batch in decode(photos, size, fit, batch_size):
+        pixels = [made.pixels for _, made in batch if not isinstance(made, str)]
         found: Iterator[np.ndarray] = iter(())
         if pixels:
             x = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)  # (B, 3, H, W) uint8
@@ -194,16 +134,3 @@ def row(head: Row, p: np.ndarray, classes: Sequence[str]) -> Row:
     columns = zip(map(probability, classes), p, strict=True)
     rounded = {name: float(f"{value:.6g}") for name, value in columns}
     return {**head, "label": classes[best], "probability": float(f"{p[best]:.6g}"), **rounded}
-
-
-def as_csv(values: Sequence[object]) -> str:
-    """Write a line of CSV, quoted where a value has a comma, a quote or an end of line."""
-    line = io.StringIO()
-    # csv quotes the characters of its line end: with \r\n, also a carriage return in a name.
-    csv.writer(line, lineterminator="\r\n").writerow(values)
-    return line.getvalue()[:-2] + "\n"
-
-
-def as_json(made: Row) -> str:
-    """Write a line of JSON."""
-    return json.dumps(made, ensure_ascii=False) + "\n"

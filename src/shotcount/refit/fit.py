@@ -85,7 +85,7 @@ def refit(
         **facts(setup, processes),
         "from_folds": taken,
         "tested": {**tested, "seeds": len(kept), "folder": kept["folder"].iloc[0]},
-        "trained_on": _count(photos),
+        "trained_on": setup.task.count(photos),
         "samples_seen": samples,
     }
     files.write_json(folder / MODEL, model)
@@ -125,11 +125,3 @@ def _train(
             meter.show(state.step, steps, lambda: how_well(state))
 
         return fit(setup, run, checkpoints, processes, show, head or None)[0]
-
-
-def _count(photos: pd.DataFrame) -> dict[str, dict[str, int]]:
-    """Count samples and photos of each class."""
-    return {
-        str(label): {"samples": own["sample"].nunique(), "photos": len(own)}
-        for label, own in photos.groupby("label")
-    }

@@ -1,11 +1,13 @@
-"""The most confident wrong predictions."""
+"""The most confident wrong predictions, and the worst faults of detections."""
 
 import numpy as np
 import pandas as pd
 
 from shotcount.core.tables import Table
+from shotcount.scoring.faults import BADLY_PLACED, BOTH, DOUBLED, KINDS, MISSED
 from shotcount.scoring.predictions import probabilities
 
+NOTHING = "nothing"  # in place of a class: there is no object, or none is found
 SHOWN = 12  # mistakes at most, each of another sample
 MISTAKES: Table = {  # test photos that a network gets wrong
     "seed": "int64",  # of the network, which was not trained on the photo's sample
@@ -48,3 +50,41 @@ def find_mistakes(predictions: pd.DataFrame, classes: list[str]) -> pd.DataFrame
     order = ["confidence", "photo", "seed"]
     wrong = wrong.sort_values(order, ascending=[False, True, True], kind="stable")
     return wrong.drop_duplicates("sample").head(SHOWN).drop(columns="sample")
+
+
+def worst_faults(faults: pd.DataFrame, scenes: pd.Series) -> pd.DataFrame:
+    """Choose the worst faults of detections, one per scene: of each kind the worst, then the next.
+
+    Of missed objects the larger ones are worse, of other faults those with a higher score.
+
+    Parameters
+    ----------
+    faults : DataFrame
+        The columns `FAULTS` of scoring.faults.
+    scenes : Series of str
+        The scene of each photo.
+
+    Returns
+    -------
+    DataFrame
+        Those of `faults`, and sample, actual, predicted and confidence as in `MISTAKES`: what is
+        not there or not found is `NOTHING`, and what is wrong with a box but not with its class is
+        said behind the class.
+    """
+    area = (faults["right"] - faults["left"]) * (faults["bottom"] - faults["top"])
+    ranked = faults.assign(
+        sample=faults["photo"].map(scenes),
+        actual=faults["label"].replace("", NOTHING),
+        predicted=faults["predicted"].replace("", NOTHING) + faults["kind"].map(_placing),
+        confidence=faults["score"],
+        worst=area.where(faults["kind"] == MISSED, faults["score"]),
+        of=faults["kind"].map(KINDS.index),
+    ).sort_values(["worst", "photo", "seed"], ascending=[False, True, True], kind="stable")
+    ranked["place"] = ranked.groupby("kind").cumcount()
+    ranked = ranked.sort_values(["place", "of"], kind="stable").drop_duplicates("sample")
+    return ranked.drop(columns=["worst", "of", "place"]).head(SHOWN)
+
+
+def _placing(kind: str) -> str:
+    said = {BADLY_PLACED: BADLY_PLACED, BOTH: BADLY_PLACED, DOUBLED: DOUBLED}.get(kind)
+    return f", {said}" if said else ""

@@ -1,19 +1,22 @@
-"""Samples and photos whose label may be wrong."""
+"""Samples and photos whose label may be wrong, or in which an object may lack its box."""
 
 import numpy as np
 import pandas as pd
 
 from shotcount.core.errors import printable
 from shotcount.core.tables import Table
+from shotcount.scoring.faults import INVENTED
+from shotcount.scoring.mistakes import NOTHING
 from shotcount.scoring.predictions import class_indices, probabilities, probability
 
+SURE = 0.9  # score from which on a detection where there is no box is a suspect
 PICTURED = 12  # suspects at most, in the report
 SUSPECTS: Table = {  # most doubtful first
     "paths": "str",  # of its photos, one a line
     "sample": "str",
-    "label": "str",
+    "label": "str",  # `NOTHING` where no box was drawn
     "suggested": "str",  # the class that the predictions name
-    "score": "float64",  # predicted probability of `label`
+    "score": "float64",  # predicted probability of `label`; of nothing, 1 minus the detection's
     "photos": "int64",  # of the sample that are doubted: those that name `suggested`
     "file": "str",  # picture in data/gallery; empty after the first `PICTURED`
 }
@@ -48,6 +51,35 @@ def find_suspects(predictions: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
     return judged.iloc[doubted][["sample", "label", "photos"]].assign(
         suggested=np.array(labels)[p[doubted].argmax(axis=1)],
         score=p[doubted, truth[doubted]],
+    )
+
+
+def find_unmarked(faults: pd.DataFrame, scenes: pd.Series) -> pd.DataFrame:
+    """Find photos in which an object may lack its box: detected for `SURE`, but far from any box.
+
+    Parameters
+    ----------
+    faults : DataFrame
+        The columns `FAULTS` of scoring.faults, of models that have not seen the photos.
+    scenes : Series of str
+        The scene of each photo.
+
+    Returns
+    -------
+    DataFrame
+        The columns of `find_suspects`, and the detection's seed and corners: its surest one of each
+        photo, most doubtful first.
+    """
+    sure = faults[(faults["kind"] == INVENTED) & (faults["score"] >= SURE)]
+    order = ["score", "photo", "seed"]
+    sure = sure.sort_values(order, ascending=[False, True, True], kind="stable")
+    sure = sure.drop_duplicates("photo")
+    return sure.assign(
+        sample=sure["photo"].map(scenes),
+        label=NOTHING,
+        suggested=sure["predicted"],
+        score=1 - sure["score"],
+        photos=[(photo,) for photo in sure["photo"]],
     )
 
 

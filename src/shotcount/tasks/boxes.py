@@ -55,6 +55,19 @@ class BoxTask:
         targets[rows, number] = np.column_stack([corners, kinds])
         return Examples(photos, targets, table["sample"].to_numpy())
 
+    def count(self, table: pd.DataFrame) -> dict[str, dict[str, int]]:
+        counted = self.boxes[~self.boxes["ignored"]]
+        held = counted[["photo", "label"]].merge(table[["photo", "sample"]], on="photo")
+        return {
+            label: {
+                "samples": own["sample"].nunique(),
+                "photos": own["photo"].nunique(),
+                "objects": len(own),
+            }
+            for label in self.classes
+            for own in [held[held["label"] == label]]
+        }
+
     def assemble(
         self,
         strategy: Strategy,

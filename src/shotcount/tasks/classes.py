@@ -38,6 +38,12 @@ class ClassTask:
     def examples(self, table: pd.DataFrame) -> Examples:
         return Examples.of(table, self.classes)
 
+    def count(self, table: pd.DataFrame) -> dict[str, dict[str, int]]:
+        return {
+            str(label): {"samples": own["sample"].nunique(), "photos": len(own)}
+            for label, own in table.groupby("label")
+        }
+
     def assemble(
         self,
         strategy: Strategy,

@@ -164,7 +164,7 @@ def _predictor(channels: int, outputs: int) -> nn.Sequential:
 def _by_anchor(predictors: nn.ModuleList, maps: list[torch.Tensor]) -> torch.Tensor:
     """Return what is predicted from all maps: (B, outputs, anchors), as `build_anchors` orders."""
     levels = [
-        predict(each).view(len(each), anchors_a_place(), -1, each.shape[2] * each.shape[3])
+        predict(each).view(each.shape[0], anchors_a_place(), -1, each.shape[2] * each.shape[3])
         for predict, each in zip(predictors, maps, strict=True)
     ]
     return torch.cat([each.transpose(1, 2).flatten(2) for each in levels], dim=2)

@@ -39,6 +39,11 @@ class Task(Protocol):
     def examples(self, table: pd.DataFrame) -> Examples:
         """Take the photos of a table, which has the columns photo, label and sample."""
 
+    def count(self, table: pd.DataFrame) -> dict[str, dict[str, int]]:
+        """Count what the photos of a table show of each class: samples, photos and, with boxes,
+        objects.
+        """
+
     def assemble(
         self,
         strategy: Strategy,
