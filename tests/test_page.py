@@ -165,6 +165,7 @@ def make_page(
     model = {
         "strategy": "frozen", "network": "resnet18", "photos": 128, "samples": 32, "angles": 4,
         "size": 40, "device": "cpu", "precision": "bfloat16", "classes": classes,
+        "confidence": 0.314,
         "tested": dict(largest) | {"seeds": 3},
     }  # fmt: skip
     left_out = pd.DataFrame({"path": [f"{n}.jpg" for n in range(300)], "reason": REASON})
