@@ -13,7 +13,7 @@ import sys
 import tempfile
 import termios
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,6 +40,8 @@ from shotcount.sampling.settings import SplitSettings
 from shotcount.sampling.splits import split_samples
 from shotcount.sampling.subsets import nested_subsets
 from shotcount.tasks.classes import ClassTask
+from shotcount.tasks.detector import DetectionHead, Detector
+from shotcount.tasks.maps import choose_layers
 from shotcount.tasks.strategies import Arrays
 from shotcount.training.budgets import Rates
 from shotcount.training.settings import TrainingParams
@@ -132,6 +134,26 @@ def make_classifier(
     model = {"network": network, "size": size, "fit": fit, "classes": classes}
     model["samples_seen"] = ["a/1"]
     keep.save(folder, made.state_dict(), model)
+    return folder
+
+
+def make_detector(
+    folder: Path, size: int = 64, classes: Sequence[str] = ("blue", "red"), fit: str = "stretch"
+) -> Path:
+    """Write a detector of random weights that is surer of some boxes than of others."""
+    with seeded(0), torch.inference_mode():
+        backbone = build_backbone("resnet18").eval()
+        layers, shapes = choose_layers(backbone, size)
+        made = Detector(backbone, layers, DetectionHead(shapes, len(classes), size)).eval()
+        photos = np.stack([draw_photo(size, size, seed) for seed in range(8)])
+        outputs = made(torch.from_numpy(photos).permute(0, 3, 1, 2))
+        for offsets, logits in zip(made.head.offsets, made.head.logits, strict=True):
+            offsets[-1].weight *= 0.5 / outputs[:, :4].std()
+            logits[-1].weight *= 1.5 / outputs[:, 4:].std()
+            logits[-1].bias.view(-1, 1 + len(classes))[:, 0] = 3.5  # most are no objects
+    model = {"network": "resnet18", "size": size, "fit": fit, "classes": list(classes)}
+    model |= {"task": "detect", "confidence": 0.3, "layout": {"pattern": None, "table": None}}
+    keep.save(folder, made.state_dict(), model | {"samples_seen": ["seen"]})
     return folder
 
 

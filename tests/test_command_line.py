@@ -24,11 +24,12 @@ from safetensors.torch import load_file
 
 from shotcount.classifier import keep
 from shotcount.cli import main
-from shotcount.commands import export, grouping, predict
+from shotcount.commands import export, given, grouping, predict
+from shotcount.commands.given import PhotoFile
 from shotcount.core import tables
 from shotcount.core.params import Fit
 from shotcount.photos import finding
-from shotcount.photos.reading import read_photo
+from shotcount.photos.reading import Photo, read_photo
 from shotcount.scoring import predictions, views
 
 CLASSES = ["blue", 'red, "dark"', "=1+1\n"]
@@ -171,12 +172,12 @@ def test_photos_of_the_study_are_no_test_of_its_classifier_and_that_is_told(
     shutil.copytree(study.folder / "data/demo/plastic/000", tmp_path / "plastic/000")
     shutil.copytree(study.folder / "data/demo/plastic/000", tmp_path / "plastic/new")
     model = study.folder / "data/classifier"
-    for given, told in (
+    for names, told in (
         (["plastic/000"], "note: 3 of 3 photos have names of samples that the classifier was"),
         (["plastic"], "note: 3 of 6 photos have names of samples that the classifier was"),
         (["plastic/new"], ""),
     ):
-        process = start("predict", str(model), *given, cwd=tmp_path)
+        process = start("predict", str(model), *names, cwd=tmp_path)
         shown, complaints = process.communicate()
         assert process.returncode == 0
         assert complaints.startswith(told)
@@ -455,6 +456,9 @@ def set_key(folder: Path, key: str, value: object) -> None:
         (["--by-sample", "--pattern", "("], "--pattern: not a regular expression"),
         (["--by-sample", "--pattern", "x"], "--pattern: lacks the group sample"),
         (["--pattern", "(?P<sample>x)"], "give --by-sample too"),
+        (["--draw", "drawn"], "--draw is for networks that find objects"),
+        (["--confidence", "0.5"], "--confidence is for networks that find objects"),
+        (["--format", "coco"], "--format coco is for networks that find objects"),
     ],
 )
 def test_unusable_options_are_told(
@@ -469,7 +473,8 @@ def test_unusable_options_are_told(
 @pytest.mark.parametrize(
     "arguments",
     [[], ["predict"], ["predict", "m"], ["predict", "m", "p", "--batch-size", "0"],
-     ["predict", "m", "p", "--device", "tpu"], ["export", "m"], ["learn"]],
+     ["predict", "m", "p", "--device", "tpu"],
+     ["predict", "m", "p", "--confidence", "2"], ["export", "m"], ["learn"]],
 )  # fmt: skip
 def test_a_wrong_command_line_ends_with_status_2(
     arguments: list[str], capfd: pytest.CaptureFixture[str]
@@ -511,13 +516,13 @@ def test_photos_stream_through_a_few_batches_of_memory(
 ) -> None:
     read = []
 
-    def note(photo: predict.PhotoFile, size: int, fit: str) -> np.ndarray:
+    def note(photo: PhotoFile, size: int, fit: str) -> Photo:
         read.append(photo)
-        return np.zeros((size, size, 3), dtype=np.uint8)
+        return Photo(np.zeros((size, size, 3), dtype=np.uint8), size, size, "", 1)
 
-    monkeypatch.setattr(predict, "_read", note)
+    monkeypatch.setattr(given, "_read", note)
     network, _ = keep.load(model, torch.device("cpu"))
-    many = [predict.PhotoFile(Path(f"{n}.png"), f"{n}.png") for n in range(10_000)]
+    many = [PhotoFile(Path(f"{n}.png"), f"{n}.png") for n in range(10_000)]
     stream = predict.predict_files(network, many, 32, "crop", batch_size=4)
     for n in range(10):
         photo, _ = next(stream)
