@@ -1,0 +1,110 @@
+"""A study of photos with boxes, through DVC, at toy size."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from conftest import QUICK, Clone
+from PIL import Image
+
+from shotcount.core import tables
+from shotcount.findings.tables import metrics_tables
+from shotcount.scoring.detections import DETECTIONS, TESTED
+
+COLOURS = {"blue": (10, 10, 250), "red": (250, 10, 10)}
+SIZE = 80
+
+
+def draw_scenes(folder: Path, scenes: int = 12, angles: int = 2) -> None:
+    """Grey photos with a red or a blue square, or both; one scene is background. YOLO's texts."""
+    rng = np.random.default_rng(0)
+    (folder / "images").mkdir(parents=True)
+    (folder / "labels").mkdir()
+    (folder / "classes.txt").write_text("blue\nred\n")
+    for scene in range(scenes):
+        shown = [[0], [1], [0, 1]][scene % 3] if scene < scenes - 1 else []
+        for angle in range(angles):
+            pixels = rng.integers(90, 120, (SIZE, SIZE, 3), dtype=np.uint8)
+            lines = []
+            for kind in shown:
+                side = int(rng.integers(24, 36))
+                left, top = rng.integers(0, SIZE - side, 2)
+                pixels[top : top + side, left : left + side] = list(COLOURS.values())[kind]
+                centre = (left + side / 2) / SIZE, (top + side / 2) / SIZE
+                lines.append(f"{kind} {centre[0]} {centre[1]} {side / SIZE} {side / SIZE}\n")
+            name = f"s{scene}_{angle}"
+            Image.fromarray(pixels).save(folder / "images" / f"{name}.png")
+            (folder / "labels" / f"{name}.txt").write_text("".join(lines))
+
+
+@pytest.fixture(scope="module")
+def detection(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    clone = Clone(tmp_path_factory.mktemp("of boxes") / "a study")
+    draw_scenes(clone.folder / "photos")
+    ready = (clone.folder / "studies/detect.yaml").read_text(encoding="utf-8")
+    (clone.folder / "params.yaml").write_text(ready, encoding="utf-8")
+    steps = yaml.safe_load(ready)["train"]["frozen"]["detector"]
+    clone.set_params(
+        **QUICK,
+        data__path="photos",
+        data__pattern=r"images/(?P<sample>.+)_(?P<angle>\d)\.png",
+        data__size=64,
+        split__val=0.25,
+        study__strategies=["frozen", "finetune"],
+        study__samples=[0.5, 1.0],
+        study__angles=[2],
+        study__frozen_grid={"samples": [1.0], "angles": [1]},
+        model__name="resnet18",
+        model__weights="weights/resnet18.safetensors",
+        train__frozen__detector=steps | {"learning_rate": 0.01, "epochs": 1, "min_steps": 60},
+    )
+    make_weights = (
+        "import torch, torchvision, safetensors.torch as s; torch.manual_seed(0); "
+        "s.save_file(torchvision.models.resnet18().state_dict(), 'weights/resnet18.safetensors')"
+    )
+    clone.run("python", "-c", make_weights)
+    clone.repro()
+    return clone
+
+
+def test_every_cell_has_its_average_precision_with_an_interval(detection: Clone) -> None:
+    curve = detection.table("metrics/curve.csv", metrics_tables("ap50", finds=True)["curve"])
+    assert len(curve) == 2 * 2 + 1
+    assert (curve["ap50_low"] <= curve["ap50"]).all()
+    assert (curve["ap50"] <= curve["ap50_high"]).all()
+    frozen = curve[curve["strategy"] == "frozen"].sort_values("photos")
+    assert frozen["ap50"].iloc[-1] > 0.3  # squares are easily found
+    made = json.loads((detection.folder / "metrics/metrics.json").read_text(encoding="utf-8"))
+    assert made["frozen"]["ap50"] == pytest.approx(frozen["ap50"].iloc[-1], abs=1e-4)
+
+
+def test_every_scene_is_tested_by_networks_that_were_trained_without_it(detection: Clone) -> None:
+    tested = detection.table("data/evaluation/frozen/tested", TESTED)
+    assert tested["sample"].nunique() == 12
+    train = detection.table("data/splits/train", tables.SPLIT)
+    for seed in range(3):
+        seen, own = (set(tables.of_seed(t, seed)["sample"]) for t in (train, tested))
+        assert not seen & own
+    for cell in (detection.folder / "data/evaluation/frozen/predictions").iterdir():
+        found = detection.table(str(cell.relative_to(detection.folder)), DETECTIONS)
+        pairs = set(zip(found["seed"], found["photo"], strict=True))
+        assert pairs <= set(zip(tested["seed"], tested["photo"], strict=True))
+
+
+def test_a_second_run_does_nothing_and_words_are_of_boxes(detection: Clone) -> None:
+    assert detection.repro() == []
+    said = (detection.folder / "metrics/study.md").read_text(encoding="utf-8")
+    assert "AP50" in said
+    assert "accuracy" not in said.lower()
+    page = (detection.folder / "metrics/report.html").read_text(encoding="utf-8")
+    assert "scenes" in page
+
+
+def test_the_detector_to_keep_finds_the_objects_of_new_photos(detection: Clone) -> None:
+    draw_scenes(detection.folder / "new", scenes=2, angles=1)
+    printed = detection.run("shotcount", "predict", "data/classifier", "new/images")
+    header, *lines = printed.splitlines()
+    assert header.split(",")[:3] == ["photo", "label", "score"]
+    assert lines
