@@ -326,6 +326,12 @@ def test_a_solved_head_is_settled() -> None:
     assert why_unsettled(solved, training({0: [5]}), trials()) == []
 
 
+def test_the_head_of_a_detector_is_settled_by_its_own_settings() -> None:
+    trained = model("auto") | {"strategy": "frozen"}
+    found = why_unsettled(trained, training({0: [5, 4, 3, 3]}), trials(1, 2))
+    assert found == ["train.frozen.detector.min_steps", "train.frozen.detector.learning_rate"]
+
+
 def test_nothing_is_concluded_against_training_that_had_not_converged() -> None:
     accuracy = {"frozen": FROZEN, "scratch": WORSE}
     a = answer(accuracy, raise_="train.scratch.epochs")

@@ -48,9 +48,11 @@ def why_unsettled(
         a fixed schedule: if the last look at validation was the best); the learning rate if the
         best one tried was the lowest or the highest. Empty for a solved head.
     """
-    own, section = model["settings"], f"train.{model['strategy']}"
+    own, strategy = model["settings"], model["strategy"]
     if "schedule" not in own:
         return []
+    # The head of frozen features is trained, not solved, only where it is a detector's.
+    section = "train.frozen.detector" if strategy == "frozen" else f"train.{strategy}"
     found = []
     last = history.groupby("seed")["step"].max()
     if own["schedule"] == "auto":

@@ -33,7 +33,8 @@ SCORES_NOTE = (
     "found minus objects there in a photo, mean ± standard deviation; of the same detections."
 )
 FAULTS_NOTE = (
-    "Of all seeds together, and of all detections, however unsure. AP50 lost: how much higher it "
+    "Number: of all seeds together, with the confidence that validation chose, or more. AP50 lost, "
+    "of all detections: how much higher it "
     "would be without the faults of this kind alone. Badly placed: overlaps the object by less "
     "than half. Invented: where there is nothing. Doubled: a further detection of an object."
 )

@@ -43,7 +43,7 @@ FAULTS: Table = {
 }
 COSTS: Table = {
     "kind": "str",
-    "faults": "int64",  # of all seeds
+    "faults": "int64",  # of all seeds; in a study, only of detections above the chosen confidence
     "ap50_lost": "float64",  # by how much AP50 would be higher without them
 }
 

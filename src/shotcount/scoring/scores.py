@@ -174,4 +174,7 @@ def _score_boxes(
 ) -> tuple[dict[str, float], pd.DataFrame]:
     confidence = best_confidence(match(val_run, boxes, validated, classes))
     _, costs = find_faults(run, boxes, tested, classes)
+    # Those of unsure detections would hide the ones that users meet.
+    sure = run[run["score"] >= confidence]
+    costs["faults"] = find_faults(sure, boxes, tested, classes)[1]["faults"]
     return score_detections(match(run, boxes, tested, classes), confidence), costs
