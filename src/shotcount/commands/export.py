@@ -42,8 +42,9 @@ def run(given: argparse.Namespace) -> int:
     exported = to_onnx(network, model)
     same, resampled = differences(exported, network, model["size"], model["fit"])
     files.write_bytes(given.file, exported)
+    what = "a score or a box" if isinstance(network, Detector) else "a probability"
     print(
-        f"{given.file}: {len(exported) / 1e6:.1f} MB. Largest difference of {what(network)} from "
+        f"{given.file}: {len(exported) / 1e6:.1f} MB. Largest difference of {what} from "
         f"the original's: {same:.1g} on photos of {model['size']} x {model['size']} px, "
         f"{resampled:.1g} on photos that it scales itself"
     )
@@ -107,11 +108,6 @@ def deploy(network: Network | Detector, size: int, fit: Fit) -> Deployed | Deplo
     if isinstance(network, Detector):
         return DeployedDetector(network, size, fit).eval()
     return Deployed(network, size, fit).eval()
-
-
-def what(network: Network | Detector) -> str:
-    """Say what is compared."""
-    return "a score or a box" if isinstance(network, Detector) else "a probability"
 
 
 def to_onnx(network: Network | Detector, model: dict[str, Any]) -> bytes:
@@ -192,9 +188,10 @@ def differences(
         return float(np.max(gaps))  # not max(), which may lose a NaN
 
     same, resampled = map(largest, _check_sizes(size))
+    outputs = "boxes and scores" if isinstance(network, Detector) else "probabilities"
     if not (same <= SAME_PIXELS and resampled <= RESAMPLED):
         raise UserError(
-            f"{what(network)} of the exported network differs from the original's by {same:.2g} "
+            f"the exported network's {outputs} differ from the original's by {same:.2g} "
             f"(at most {SAME_PIXELS:g} is rounding) and, on photos that it has to scale, by "
             f"{resampled:.2g} (at most {RESAMPLED:g}): nothing was written; this network can't be "
             "exported with these versions of torch and onnxruntime"
