@@ -100,7 +100,6 @@ def test_unfinished_work_is_keyed_by_the_packages_that_the_stage_depends_on() ->
     """
     stages = (
         "demo",
-        "scenes",
         "prepare",
         "features",
         "tune",

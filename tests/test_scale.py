@@ -45,7 +45,7 @@ def test_from_the_manifest_to_the_answer_within_the_memory(
 def test_the_benchmark_runs_the_stages_by_their_names() -> None:
     scripts = {stage.split()[0] for stage in scaling.STAGES}
     # None of them has to do with the number of photos.
-    others = {"demo", "scenes", "params"}
+    others = {"demo", "params"}
     assert scripts == {path.stem for path in (ROOT / "stages").glob("*.py")} - others
 
 

@@ -16,7 +16,7 @@ from shotcount.scenes.beach import Beach, build_beach
 from shotcount.scenes.collection import as_coco, render_scenes
 from shotcount.scenes.views import Seen, finds_seen, render_view
 
-TOY: dict[str, Any] = {"scenes": 3, "angles": 2, "size": 64, "seed": 0}
+TOY: dict[str, Any] = {"samples": 3, "angles": 2, "size": 64, "seed": 0}
 ABOVE = View(np.zeros(3), 0, 89.9, 20, 35)  # looks down at the whole of it
 
 
@@ -109,7 +109,7 @@ def test_a_beach_has_up_to_eight_finds_of_both_classes() -> None:
 
 
 def test_every_photo_is_listed_with_its_boxes_as_coco_does(work: Path) -> None:
-    folder = work / "scenes"
+    folder = work / "demo"
     photos = [f"images/scene{s:03d}_{a}.jpg" for s in range(3) for a in range(2)]
     assert set(files_in(folder)) == {*photos, "annotations.json"}
     for photo in photos:
@@ -142,19 +142,19 @@ def test_a_photo_without_visible_finds_is_background() -> None:
 
 
 def test_the_number_of_workers_and_of_scenes_changes_no_photo(work: Path, tmp_path: Path) -> None:
-    render_scenes(tmp_path, **TOY | {"scenes": 1}, workers=1)
-    fewer = files_in(tmp_path / "scenes/images")
+    render_scenes(tmp_path, **TOY | {"samples": 1}, workers=1)
+    fewer = files_in(tmp_path / "demo/images")
     assert len(fewer) == 2
-    assert fewer.items() <= files_in(work / "scenes/images").items()
+    assert fewer.items() <= files_in(work / "demo/images").items()
 
 
 def test_an_interrupted_rendering_goes_on_where_it_stopped(work: Path, tmp_path: Path) -> None:
     whole = files_in(work)
     shutil.copytree(work, tmp_path, dirs_exist_ok=True)
-    (tmp_path / "scenes/annotations.json").unlink()
-    (tmp_path / "scenes/images/scene001_1.jpg").unlink()  # killed after its boxes were written
+    (tmp_path / "demo/annotations.json").unlink()
+    (tmp_path / "demo/images/scene001_1.jpg").unlink()  # killed after its boxes were written
     (tmp_path / "boxes/scene002_0.json").unlink()
-    (tmp_path / "scenes/images/scene002_0.jpg").unlink()
+    (tmp_path / "demo/images/scene002_0.jpg").unlink()
     photos = tmp_path.rglob("*.jpg")
     kept = {path: path.stat().st_mtime_ns for path in photos}
     assert len(kept) == 4

@@ -6,11 +6,10 @@ from shotcount.demo.settings import DemoParams
 from shotcount.findings.settings import AnswerParams
 from shotcount.photos.settings import DataParams
 from shotcount.sampling.settings import SplitParams
-from shotcount.scenes.settings import ScenesParams
 from shotcount.training.settings import TrainingParams
 
 
-class Params(DemoParams, ScenesParams, DataParams, SplitParams, TrainingParams, AnswerParams):
+class Params(DemoParams, DataParams, SplitParams, TrainingParams, AnswerParams):
     model_config = pydantic.ConfigDict(extra="forbid")
 
     @pydantic.model_validator(mode="after")

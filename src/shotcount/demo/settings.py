@@ -1,6 +1,6 @@
 """Settings of the demo collection."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -8,6 +8,7 @@ from shotcount.core.params import Count, Section, Sections, Seed
 
 
 class DemoSettings(Section):
+    shows: Literal["finds", "scenes"]
     samples: Annotated[int, Field(ge=2)]
     angles: Count
     size: Annotated[int, Field(ge=16)]

@@ -15,14 +15,15 @@ from shotcount.scenes.views import Seen, render_view
 def render_scenes(
     work: Path,
     *,
-    scenes: int,
+    samples: int,
     angles: int,
     size: int,
     seed: int,
     workers: int | None = None,
 ) -> None:
-    """Render photos and their boxes to `<work>/scenes`: `images/scene<scene>_<angle>.jpg` and
-    `annotations.json`.
+    """Render photos of `samples` scenes, and their boxes, into the folder `<work>/demo`.
+
+    The photos are `images/scene<scene>_<angle>.jpg`, the boxes are in `annotations.json`.
 
     Existing photos are kept, so that the next call resumes an interrupted one; their boxes lie
     in `<work>/boxes` until all are there. The bytes don't depend on the number of `workers` (None:
@@ -34,12 +35,12 @@ def render_scenes(
         If a worker is killed.
     """
     render = partial(_render_scene, work, angles=angles, size=size, seed=seed)
-    render_each(render, range(scenes), stage="scenes", noun="scene", workers=workers)
-    names = [_name(scene, angle) for scene in range(scenes) for angle in range(angles)]
+    render_each(render, range(samples), stage="demo", noun="scene", workers=workers)
+    names = [_name(scene, angle) for scene in range(samples) for angle in range(angles)]
     seen = {
         name: [Seen(*row) for row in json.loads(_boxes(work, name).read_text())] for name in names
     }
-    files.write_json(work / "scenes/annotations.json", as_coco(seen, size))
+    files.write_json(work / "demo/annotations.json", as_coco(seen, size))
 
 
 def as_coco(seen: dict[str, list[Seen]], size: int) -> dict[str, list[dict[str, Any]]]:
@@ -77,7 +78,7 @@ def as_coco(seen: dict[str, list[Seen]], size: int) -> dict[str, list[dict[str, 
 def _render_scene(work: Path, scene: int, *, angles: int, size: int, seed: int) -> None:
     for angle in range(angles):
         name = _name(scene, angle)
-        path = work / f"scenes/images/{name}.jpg"
+        path = work / f"demo/images/{name}.jpg"
         if not path.exists():
             photo, seen = render_view(scene, angle, angles=angles, size=size, seed=seed)
             files.write_text(_boxes(work, name), json.dumps(seen))
