@@ -87,6 +87,8 @@ def test_the_grids_folder_is_never_empty(
     params["study"] |= {"samples": [1.0], "angles": [2]}
     params["study"]["frozen_grid"] = {"samples": [size] if size else [], "angles": [2]}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    (tmp_path / "data/rates/frozen").mkdir(parents=True)
+    (tmp_path / "data/rates/frozen/rates.json").write_text("null", encoding="utf-8")  # it is solved
     cell = small_cell("frozen")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Setup, "open", lambda *_: cell)

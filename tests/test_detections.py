@@ -30,7 +30,7 @@ from shotcount.uncertainty.metrics import (
 
 LABELS = ["bottle", "cap", "net"]
 Case = tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]  # detections, boxes, test
-OWN = [column for column in DETECTIONS if column not in ("strategy", "samples", "angles", "photos")]
+OWN = ["seed", "photo", "sample", "label", "score", *CORNERS]
 
 
 def made(
