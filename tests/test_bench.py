@@ -199,6 +199,7 @@ def test_training_steps_are_timed_without_validation(
     assert looked == [0, measure.batches_for(40, 2)]
 
 
+@pytest.mark.slow
 def test_quick_mode_fills_every_table(tmp_path: Path) -> None:
     arguments = ["--network", "resnet18", "--weights", "random", "--size", str(PX), "--quick"]
     options = bench.read_arguments([str(make_collection(tmp_path, angles=2)), *arguments])

@@ -108,6 +108,7 @@ def kill(these: Sequence[psutil.Process]) -> None:
 # ---- one machine --------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_interrupted_on_ray_it_goes_on_to_the_same_bytes_and_then_does_nothing(
     study: Clone, untrained: Untrained
 ) -> None:
@@ -146,6 +147,7 @@ def test_interrupted_on_ray_it_goes_on_to_the_same_bytes_and_then_does_nothing(
     assert untrained.repro() == REST
 
 
+@pytest.mark.slow
 def test_a_requeued_job_goes_on_to_the_same_bytes(study: Clone, untrained: Untrained) -> None:
     untrained.one_strategy()
     process = untrained.start(*COMMAND, "--on", "local", "--jobs", "2")

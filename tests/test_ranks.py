@@ -207,6 +207,7 @@ def made(clone: Clone) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+@pytest.mark.slow
 def test_a_killed_rank_is_restarted_and_a_stopped_stage_goes_on_to_the_same_bytes(
     stage: Clone,
 ) -> None:
