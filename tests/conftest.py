@@ -3,6 +3,7 @@
 import atexit
 import contextlib
 import functools
+import multiprocessing
 import os
 import pty
 import re
@@ -35,6 +36,7 @@ from shotcount.core.params import load_params
 from shotcount.networks.backbones import build_backbone
 from shotcount.networks.devices import seeded
 from shotcount.networks.heads import Network
+from shotcount.parallel import side_by_side
 from shotcount.parallel.settings import ParallelSettings
 from shotcount.sampling.settings import SplitSettings
 from shotcount.sampling.splits import split_samples
@@ -182,6 +184,13 @@ def make_cell(
         subsets=nested_subsets(parts["train"], "spread", seed=0),
         val=parts["val"],
     )
+
+
+@pytest.fixture
+def spawned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start processes anew: a fork can't train where other tests have trained before."""
+    spawn = multiprocessing.get_context("spawn")
+    monkeypatch.setattr(side_by_side, "_context", lambda threads, device: spawn)
 
 
 @pytest.fixture

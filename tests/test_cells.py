@@ -3,7 +3,6 @@
 import copy
 import json
 import math
-import multiprocessing
 import runpy
 import shutil
 from collections.abc import Callable
@@ -21,7 +20,6 @@ from safetensors.torch import load_file
 from shotcount.core import tables
 from shotcount.core.errors import UserError
 from shotcount.networks import devices
-from shotcount.parallel import side_by_side
 from shotcount.parallel.settings import ParallelSettings
 from shotcount.scoring.predictions import check_apart
 from shotcount.tasks.strategies import STRATEGIES, Examples, assemble
@@ -99,13 +97,6 @@ def test_the_grids_folder_is_never_empty(
     listed = json.loads((grid / "cells.json").read_text(encoding="utf-8"))
     assert listed == (["0.5x2"] if size else [])
     assert {path.name for path in grid.iterdir()} == {"cells.json", *listed}
-
-
-@pytest.fixture
-def spawned(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Start processes anew: a fork can't train where other tests have trained before."""
-    spawn = multiprocessing.get_context("spawn")
-    monkeypatch.setattr(side_by_side, "_context", lambda threads, device: spawn)
 
 
 @pytest.mark.usefixtures("spawned")
