@@ -16,7 +16,7 @@ from shotcount.core.seeds import seed_for
 from shotcount.core.stage import run_stage
 from shotcount.scoring.matching import match
 
-REFIT, MANIFEST, TESTED = Path("data/refit"), Path("data/manifest"), Path("data/evaluation")
+REFIT, MANIFEST, EVALUATION = Path("data/refit"), Path("data/manifest"), Path("data/evaluation")
 
 
 class AnswerPart(Part):
@@ -45,16 +45,12 @@ def main() -> None:
     detection = tables.is_detection(boxes)
     model = json.loads((REFIT / "model.json").read_text(encoding="utf-8"))
     if detection:
-        model |= {"task": "detect", "confidence": keep.read_confidence(TESTED, model)}
+        model |= {"task": "detect", "confidence": keep.read_confidence(EVALUATION, model)}
     model["fit"] = resolve_fit(params.data.fit, detection)
     model["layout"] = params.data.model_dump(exclude={"fit"})  # for predict --by-sample
     model["manifest_sha256"] = files.sha256(tables.table_file(MANIFEST))
     choice = tables.read(REFIT / "choice.csv", tables.HISTORY)
-    run, classes, replicates = (
-        keep.read_cell(TESTED, model),
-        model["classes"],
-        params.answer.replicates,
-    )
+    run, replicates = keep.read_cell(EVALUATION, model), params.answer.replicates
     # As the report draws it, so that both give the same interval.
     rng = np.random.default_rng(seed_for("answer", params.study.seed))
     place = list(choice["strategy"].unique()).index(model["strategy"])
@@ -63,11 +59,11 @@ def main() -> None:
     with files.atomic(Path("data/classifier")) as out:
         model = keep.save(out, keep.join(trained, backbone), model)
         if detection:
-            matches = match(run, boxes, keep.read_tested(TESTED, model), classes)
+            matches = match(run, boxes, keep.read_tested(EVALUATION, model), model["classes"])
             found = detector_figures.measure(matches, model["confidence"], place, replicates, rng)
             text = detector_card.write(model, found, choice)
         else:
-            measured = figures.measure(run, classes, place, replicates, rng)
+            measured = figures.measure(run, model["classes"], place, replicates, rng)
             text = card.write(model, measured, run, choice)
         files.write_text(out / "README.md", text)
 

@@ -22,7 +22,7 @@ from shotcount.networks.settings import NetworkParams
 from shotcount.scoring.detections import TESTED
 from shotcount.scoring.predictions import check_apart, predictions_of
 from shotcount.scoring.scores import scoring_for
-from shotcount.tasks.opening import BOXES, open_task
+from shotcount.tasks.opening import open_task
 from shotcount.tasks.strategies import STRATEGIES, Arrays
 
 
@@ -34,9 +34,12 @@ def main() -> None:
     strategy = sys.argv[1]
     params = load_params(Path("params.yaml"), Params)
     device = pick_device(params.device)
-    pixels, boxes = Pixels.open(Path("data/pixels")), tables.read(BOXES, tables.BOXES)
+    pixels = Pixels.open(Path("data/pixels"))
     arrays = Arrays(pixels, np.load("data/features.npy", mmap_mode="r"))
+    boxes = tables.read(Path("data/boxes"), tables.BOXES)
     splits = [tables.read(Path("data/splits/test"), tables.SPLIT)]
+    if tables.is_detection(boxes):  # validation chooses the confidence from which on they count
+        splits.append(tables.read(Path("data/splits/val"), tables.SPLIT))
     scores, confusions = [], []
     cells = cell_folders(params.study, strategy)
     with files.atomic(Path("data/evaluation", strategy)) as out:
@@ -44,9 +47,8 @@ def main() -> None:
             folder = Path("data/models", strategy, cell_folder)
             model = json.loads((folder / "model.json").read_text(encoding="utf-8"))
             cell, classes = {column: model[column] for column in tables.CELL}, model["classes"]
-            task, scoring = open_task(pixels.shape[1], classes), scoring_for(classes, boxes)
-            if scoring.finds and len(splits) == 1:
-                splits.append(tables.read(Path("data/splits/val"), tables.SPLIT))
+            task = open_task(boxes, pixels.shape[1], classes)
+            scoring = scoring_for(classes, boxes)
             runs: list[list[pd.DataFrame]] = [[] for _ in splits]
             for seed in range(model["seeds"]):
                 check_apart(model["samples_seen"][seed], tables.of_seed(splits[0], seed), folder)

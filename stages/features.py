@@ -13,9 +13,10 @@ from shotcount.networks.backbones import build_backbone
 from shotcount.networks.devices import pick_device
 from shotcount.networks.features import write_features
 from shotcount.networks.settings import NetworkParams
-from shotcount.tasks.opening import BOXES, open_task
+from shotcount.tasks.opening import open_task
 
 PIXELS, WEIGHTS = Path("data/pixels"), Path("data/backbone.safetensors")
+BOXES = Path("data/boxes")
 
 
 def main() -> None:
@@ -24,7 +25,8 @@ def main() -> None:
     pixels = Pixels.open(PIXELS)
     backbone = build_backbone(params.model.name)
     backbone.load_state_dict(load_file(WEIGHTS))
-    network = open_task(pixels.shape[1]).cached(backbone)
+    boxes = tables.read(BOXES, tables.BOXES)
+    network = open_task(boxes, pixels.shape[1]).cached(backbone)
     key = (params.model.name, device, PIXELS / INDEX, WEIGHTS, tables.table_file(BOXES))
     with (
         files.workspace("features", *key) as work,

@@ -18,8 +18,8 @@ from PIL import Image
 from shotcount.boxes import annotations, faults, finding, pixels
 from shotcount.boxes.annotations import Annotations
 from shotcount.boxes.finding import Collection, collect
-from shotcount.boxes.pixels import CORNERS
 from shotcount.core.errors import UserError
+from shotcount.core.tables import CORNERS
 from shotcount.photos.reading import TURNS
 
 

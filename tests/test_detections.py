@@ -10,7 +10,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from shotcount.core.errors import UserError
-from shotcount.core.tables import BOXES
+from shotcount.core.tables import BOXES, CORNERS
 from shotcount.findings.learning import Learning, learn_all
 from shotcount.findings.parts import precision_by_class
 from shotcount.scoring.detections import (
@@ -19,7 +19,7 @@ from shotcount.scoring.detections import (
     best_confidence,
     score_detections,
 )
-from shotcount.scoring.matching import CORNERS, MOST, Matches, match
+from shotcount.scoring.matching import MOST, Matches, match
 from shotcount.uncertainty.bootstrap import Resamples, resample
 from shotcount.uncertainty.metrics import (
     DETECTION_METRICS,

@@ -7,7 +7,7 @@ from test_detections import LABELS, OWN, made, value
 
 from shotcount.core import tables
 from shotcount.core.tables import BOXES
-from shotcount.scoring.faults import COSTS, FAULTS, KINDS, find_faults
+from shotcount.scoring.faults import COSTS, FAULTS, KINDS, fault_costs, find_faults
 from shotcount.scoring.matching import match
 
 TEST = pd.DataFrame({"seed": 3, "photo": [7, 8], "sample": ["a", "b"]})
@@ -21,7 +21,8 @@ def judge(
     """The faults, the costs that aren't 0, and AP50 of detections on the photos of `TEST`."""
     rows = [(3, 7 if box[0] < 45 else 8, "a", name, score, *box) for name, score, box in found]
     own = pd.DataFrame(rows, columns=OWN), pd.DataFrame(there, columns=list(BOXES)), TEST
-    faults, costs = find_faults(*own, LABELS)
+    faults = find_faults(*own, LABELS)
+    costs = fault_costs(*own, LABELS, faults)
     assert list(faults) == list(FAULTS) and list(costs) == list(COSTS)
     assert tuple(costs["kind"]) == KINDS
     assert dict(costs.set_index("kind")["faults"]) == {
@@ -101,7 +102,8 @@ def test_ignored_objects_are_no_faults() -> None:
 def test_every_wrong_detection_and_every_missed_object_is_one_fault(tmp_path) -> None:
     detections, boxes, test = made(np.random.default_rng(0), scenes=20, seeds=3, folds=3)
     detections.loc[::7, "label"] = "net"
-    faults, costs = find_faults(detections, boxes, test, LABELS)
+    faults = find_faults(detections, boxes, test, LABELS)
+    costs = fault_costs(detections, boxes, test, LABELS, faults)
     assert set(faults["kind"]) == set(KINDS)
     hit = match(detections, boxes, test, LABELS).hit[:, 0]
     assert (faults["kind"] != "missed").sum() == np.count_nonzero(hit == 0)

@@ -17,7 +17,7 @@ from PIL import Image
 from torchvision.ops import batched_nms
 
 from shotcount.boxes import coco
-from shotcount.boxes.pixels import CORNERS, from_square, to_square
+from shotcount.boxes.pixels import from_square, to_square
 from shotcount.classifier import detector_card, detector_exhibits, detector_figures, gallery, keep
 from shotcount.cli import main
 from shotcount.commands import export
@@ -25,6 +25,7 @@ from shotcount.core import tables
 from shotcount.core.errors import UserError
 from shotcount.core.params import Fit
 from shotcount.core.pixels import Pixels, write_shards
+from shotcount.core.tables import CORNERS
 from shotcount.photos.reading import TURNS, read_photo
 from shotcount.refit.fit import refit
 from shotcount.scoring import faults

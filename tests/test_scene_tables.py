@@ -161,7 +161,7 @@ def test_a_box_lies_on_its_object_in_the_square(size: tuple[int, int], fit: Fit)
     white = square > 190  # the bars of pad are of grey 128
     rows, columns = np.flatnonzero(white.any(axis=1)), np.flatnonzero(white.any(axis=0))
     box = pd.DataFrame([[left, top, right, bottom, width, height]],
-                       columns=[*pixels.CORNERS, "width", "height"])  # fmt: skip
+                       columns=[*tables.CORNERS, "width", "height"])  # fmt: skip
     ((x0, y0, x1, y1),) = pixels.to_square(box, 64, fit)
     found = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
     assert np.abs(np.subtract(found, [x0, y0, x1, y1])).max() <= 1
@@ -171,7 +171,7 @@ def test_boxes_are_clipped_to_the_photo(project: Path) -> None:
     make(Path("photos"), "coco", SOUND | {"00": [Drawn("cat", -5, 20, 70, 50)]})
     run("prepare")
     first = boxes().iloc[0]
-    assert list(first[pixels.CORNERS]) == [0, 60, 120, 120]
+    assert list(first[tables.CORNERS]) == [0, 60, 120, 120]
 
 
 def test_crowds_and_difficult_objects_are_ignored(project: Path, capsys: Shown) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
-from shotcount.boxes.pixels import CORNERS
 from shotcount.core.errors import printable
+from shotcount.core.tables import CORNERS
 from shotcount.photos.reading import read_whole
 
 MOST = 12  # photos

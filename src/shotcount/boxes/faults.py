@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from shotcount.boxes.pixels import CORNERS
+from shotcount.core.tables import CORNERS
 
 POINT = 1.0  # px: a click without a drag is 0 px wide in COCO, 1 px in Pascal VOC
 ROUNDING = 1e-3  # px that a box may reach beyond the photo by the digits of a format

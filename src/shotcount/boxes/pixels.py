@@ -7,9 +7,9 @@ import pandas as pd
 
 from shotcount.boxes.annotations import Annotations
 from shotcount.core.params import Fit
+from shotcount.core.tables import CORNERS
 from shotcount.photos.reading import contained
 
-CORNERS = ["left", "top", "right", "bottom"]
 SIDEWAYS = 5  # EXIF orientations from here on lie on their side
 
 

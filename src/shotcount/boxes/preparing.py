@@ -146,7 +146,7 @@ def to_table(chosen: Chosen, manifest: pd.DataFrame, size: int, fit: Fit) -> pd.
         return chosen.boxes
     boxes = chosen.boxes
     table = pd.DataFrame(
-        pixels.to_square(boxes, size, fit), columns=pixels.CORNERS, index=boxes.index
+        pixels.to_square(boxes, size, fit), columns=tables.CORNERS, index=boxes.index
     ).assign(
         photo=boxes["photo"].map(manifest.set_index("path")["photo"]),
         label=boxes["label"],

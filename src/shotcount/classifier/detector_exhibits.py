@@ -44,7 +44,7 @@ def exhibit(
         The content of the detector's model.json.
     """
     counted = run[run["score"] >= model["confidence"]]
-    faults, _ = find_faults(counted, boxes, tested, model["classes"])
+    faults = find_faults(counted, boxes, tested, model["classes"])
     scenes = tested.drop_duplicates("photo").set_index("photo")["sample"]
     worst = worst_faults(faults, scenes)
     unmarked = find_unmarked(faults, scenes)
@@ -65,7 +65,7 @@ def thumbnail(boxes: pd.DataFrame, pixels: Pixels, photo: int) -> np.ndarray:
 def _pictures(wrong: pd.DataFrame, boxes: pd.DataFrame, pixels: Pixels) -> list[np.ndarray]:
     """Draw each row's photo and its surroundings in it: true boxes, and over them the wrong one."""
     made = []
-    for photo, corners in zip(wrong["photo"], wrong[list(CORNERS)].to_numpy(), strict=True):
+    for photo, corners in zip(wrong["photo"], wrong[CORNERS].to_numpy(), strict=True):
         whole = pixels[photo]
         left, top, side = gallery.window(corners, len(whole))
         drawn = [*_there(photo, boxes), (corners, WRONG)]
@@ -81,4 +81,4 @@ def _pictures(wrong: pd.DataFrame, boxes: pd.DataFrame, pixels: Pixels) -> list[
 
 def _there(photo: int, boxes: pd.DataFrame) -> list[tuple[np.ndarray, str]]:
     own = boxes[(boxes["photo"] == photo) & ~boxes["ignored"]]
-    return [(corners, THERE) for corners in own[list(CORNERS)].to_numpy()]
+    return [(corners, THERE) for corners in own[CORNERS].to_numpy()]

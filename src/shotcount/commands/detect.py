@@ -8,19 +8,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from shotcount.boxes.drawing import Mark, draw_marks
-from shotcount.boxes.pixels import CORNERS, from_square
+from shotcount.boxes.pixels import from_square
 from shotcount.commands import grouping
-from shotcount.commands.given import PhotoFile, Row, as_csv, as_json, decode, find_files, refuse
+from shotcount.commands.given import PhotoFile, Row, as_csv, decode, find_files, refuse, write_row
 from shotcount.commands.listing import many
 from shotcount.core import files
 from shotcount.core.errors import UserError
-from shotcount.networks.devices import in_pieces
+from shotcount.core.tables import CORNERS
 from shotcount.photos.reading import Photo
-from shotcount.tasks.detector import Detector, find_objects
+from shotcount.tasks.boxes import detect
+from shotcount.tasks.detector import Detector
+from shotcount.tasks.strategies import load_pixels
 
 COLUMNS = ["photo", "label", "score", *CORNERS]
 KNOWN = (
@@ -74,16 +75,10 @@ def run(given: argparse.Namespace, detector: Detector, model: Mapping[str, Any])
             usable.append((str(photo.path), made))
         else:
             for row in made.rows(str(photo.path)):
-                written = as_json(row) if given.format == "jsonl" else as_csv([*row.values()])
-                sys.stdout.write(written)
+                write_row(row, given.format)
         if given.draw is not None:
-            width = len(str(len(photos)))
-            _draw(
-                photo,
-                made,
-                model["classes"],
-                given.draw / f"{number:0{width}d}_{photo.path.stem}.jpg",
-            )
+            place = str(number).zfill(len(str(len(photos))))
+            _draw(photo, made, model["classes"], given.draw / f"{place}_{photo.path.stem}.jpg")
     if given.format == "coco":
         sys.stdout.write(json.dumps(as_coco(usable, model["classes"]), ensure_ascii=False) + "\n")
     sys.stdout.flush()
@@ -116,8 +111,11 @@ def detect_files(
     """
     size, fit = model["size"], model["fit"]
     for batch in decode(photos, size, fit, batch_size):
-        usable = [made for _, made in batch if isinstance(made, Photo)]
-        found = iter(_find(detector, usable, size))
+        pixels = [made.pixels for _, made in batch if isinstance(made, Photo)]
+        found: Iterator[np.ndarray] = iter(())
+        if pixels:
+            load = load_pixels(np.stack(pixels), None, detector.anchors.device)
+            found = iter(detect(detector, load, np.arange(len(pixels)), size, batch_size))
         for photo, made in batch:
             if isinstance(made, str):
                 yield photo, made
@@ -127,22 +125,6 @@ def detect_files(
             labels = [model["classes"][int(kind)] for kind in own[:, 5]]
             corners = from_square(own[:, :4], made.width, made.height, size, fit)
             yield photo, Seen(made.width, made.height, labels, own[:, 4], corners)
-
-
-@torch.inference_mode()
-def _find(detector: Detector, photos: Sequence[Photo], size: int) -> list[np.ndarray]:
-    """Return the detections of each photo in px of its square: as `find_objects`, float64."""
-    device = detector.anchors.device
-
-    def compute(piece: int) -> list[np.ndarray]:
-        found = []
-        for start in range(0, len(photos), piece):
-            pixels = np.stack([photo.pixels for photo in photos[start : start + piece]])
-            outputs = detector(torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float())
-            found += find_objects(outputs, detector.anchors, size)
-        return [each.cpu().double().numpy() for each in found]
-
-    return in_pieces(compute, max(len(photos), 1), "detecting")
 
 
 def as_coco(found: Sequence[tuple[str, Seen]], classes: Sequence[str]) -> dict[str, Any]:

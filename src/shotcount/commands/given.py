@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -87,6 +88,11 @@ def refuse(bad: Sequence[tuple[PhotoFile, str]], count: int) -> None:
 
 
 # ---------------------------------------------------------------------------- printing
+
+
+def write_row(made: Row, form: str) -> None:
+    """Print a line of JSON if `form` is "jsonl", else of CSV."""
+    sys.stdout.write(as_json(made) if form == "jsonl" else as_csv([*made.values()]))
 
 
 def as_csv(values: Sequence[object]) -> str:

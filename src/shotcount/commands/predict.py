@@ -8,19 +8,18 @@ import sys
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from shotcount.classifier.keep import load
 from shotcount.commands import detect, grouping
-from shotcount.commands.given import PhotoFile, Row, as_csv, as_json, decode, find_files, refuse
+from shotcount.commands.given import PhotoFile, Row, as_csv, decode, find_files, refuse, write_row
 from shotcount.core.errors import UserError
 from shotcount.core.params import Fit
 from shotcount.networks.devices import pick_device
 from shotcount.networks.heads import Network
 from shotcount.scoring.predictions import probability
 from shotcount.tasks.detector import Detector
-from shotcount.tasks.strategies import predict
+from shotcount.tasks.strategies import load_pixels, predict
 
 KNOWN = (
     "have names of samples that the classifier was trained on: how often it is right on these says "
@@ -56,9 +55,6 @@ def run(given: argparse.Namespace) -> int:
     if known := grouping.count_known(places, layout, model.get("samples_seen", [])):
         print(f"note: {known} of {len(photos)} photos {KNOWN}", file=sys.stderr)
 
-    def write(made: Row) -> None:
-        sys.stdout.write(as_json(made) if given.format == "jsonl" else as_csv([*made.values()]))
-
     sys.stdout.reconfigure(encoding="utf-8", newline="")  # type: ignore[union-attr]
     if given.format == "csv":
         heads = ["sample", "photos"] if given.by_sample else ["path"]
@@ -75,9 +71,9 @@ def run(given: argparse.Namespace) -> int:
         elif given.by_sample:
             samples.add(sample, made)
         else:
-            write(row({"path": str(photo.path)}, made, classes))
+            write_row(row({"path": str(photo.path)}, made, classes), given.format)
     for sample, count, made in samples:
-        write(row({"sample": sample, "photos": count}, made, classes))
+        write_row(row({"sample": sample, "photos": count}, made, classes), given.format)
     sys.stdout.flush()
     refuse(bad, len(photos))
     return 0
@@ -113,14 +109,8 @@ def predict_files(
         pixels = [made.pixels for _, made in batch if not isinstance(made, str)]
         found: Iterator[np.ndarray] = iter(())
         if pixels:
-            x = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)  # (B, 3, H, W) uint8
-
-            def load(
-                rows: np.ndarray, seed: int | None, part: slice = slice(None), x: torch.Tensor = x
-            ) -> torch.Tensor:
-                return x[torch.from_numpy(rows[part])].to(device)
-
-            found = iter(predict(network, load, np.arange(len(x)), batch_size))
+            load = load_pixels(np.stack(pixels), None, device)
+            found = iter(predict(network, load, np.arange(len(pixels)), batch_size))
         for photo, made in batch:
             yield photo, made if isinstance(made, str) else next(found)
 

@@ -18,7 +18,7 @@ LONG = 200_000  # rows; a CSV with more takes every stage over a second to read
 PHOTO: Table = {
     "photo": "int64",  # row of the pixel array
     "path": "str",  # relative to data.path
-    "label": "str",  # the class; of photos with boxes, the scene's stratum (boxes.studying.strata)
+    "label": "str",  # the class; of photos with boxes, the scene's stratum (boxes.preparing.strata)
     # <label>/<sample>: sample 7 of one class is not sample 7 of another. With boxes, <scene>.
     "sample": "str",
     "angle": "str",
@@ -32,15 +32,19 @@ MANIFEST: Table = PHOTO | {
 # Photos that can't be used. A row without a path tells of a box that can't be used, or counts the
 # files that aren't photos.
 LEFT_OUT: Table = {"path": "str", "reason": "str"}
-CORNERS: Table = {side: "float64" for side in ("left", "top", "right", "bottom")}
+CORNERS = ["left", "top", "right", "bottom"]
 # Objects in the photos that the network sees, corners in px. A study of classes has none.
 BOXES: Table = {
     "photo": "int64",
     "label": "str",
-    **CORNERS,
+    **dict.fromkeys(CORNERS, "float64"),
     "ignored": "bool",  # neither right nor wrong to find: COCO's crowd, Pascal VOC's difficult
 }
-DETECTED: Table = {"photo": "int64", "label": "str", "score": "float64", **CORNERS}  # score: 0 to 1
+DETECTED: Table = {
+    "photo": "int64",
+    "label": "str",
+    **dict.fromkeys(["score", *CORNERS], "float64"),  # the score is 0 to 1
+}
 SPLIT: Table = {"seed": "int64"} | PHOTO  # each training seed has a split of its own
 # The subset of n samples x k angles of a seed: its rows with sample_position < n and
 # angle_position < k.

@@ -34,9 +34,9 @@ SCORES_NOTE = (
 )
 FAULTS_NOTE = (
     "Number: of all seeds together, with the confidence that validation chose, or more. AP50 lost, "
-    "of all detections: how much higher it "
-    "would be without the faults of this kind alone. Badly placed: overlaps the object by less "
-    "than half. Invented: where there is nothing. Doubled: a further detection of an object."
+    "of all detections: how much higher it would be without the faults of this kind alone. Badly "
+    "placed: overlaps the object by less than half. Invented: where there is nothing. Doubled: a "
+    "further detection of an object."
 )
 
 

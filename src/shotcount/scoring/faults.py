@@ -5,10 +5,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from shotcount.core.tables import Table
+from shotcount.core.tables import CORNERS, Table
 from shotcount.scoring.detections import average_precision
 from shotcount.scoring.matching import (
-    CORNERS,
     THRESHOLDS,
     Found,
     There,
@@ -60,37 +59,66 @@ class _Judged(NamedTuple):
 
 def find_faults(
     detections: pd.DataFrame, boxes: pd.DataFrame, test: pd.DataFrame, labels: list[str]
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Find what is wrong with the detections of one cell, and what each kind of fault costs.
+) -> pd.DataFrame:
+    """Find what is wrong with the detections of one cell.
 
-    The kinds are those of TIDE, at an IoU of 0.5. What a kind costs is how much higher AP50 would
-    be if its faults alone were mended: those of class or place become right unless another
-    detection has their object; other detections vanish, and missed objects are not asked for
-    (Bolya, Foley, Hays and Hoffman, "TIDE: a general toolbox for identifying object detection
-    errors", ECCV 2020). Costs don't add up to what AP50 lacks. Those of class and of place can be
-    above the toolbox's, which mends an object's best detection of either kind.
+    The kinds are those of TIDE, at an IoU of 0.5 (Bolya, Foley, Hays and Hoffman, "TIDE: a general
+    toolbox for identifying object detection errors", ECCV 2020).
 
     Parameters
     ----------
     detections, boxes, test, labels
         As for `matching.match`, with its error. To see the faults at a confidence, give the
-        detections above it; the costs are AP50's only if all are given.
+        detections above it.
 
     Returns
     -------
-    faults : DataFrame
+    DataFrame
         The columns of `FAULTS`: by kind, highest score first.
-    costs : DataFrame
+    """
+    found, there, test = _arrays(detections, boxes, test, labels)
+    return _table(found, there, _judge(found, there, len(labels)), test, labels)
+
+
+def fault_costs(
+    detections: pd.DataFrame,
+    boxes: pd.DataFrame,
+    test: pd.DataFrame,
+    labels: list[str],
+    faults: pd.DataFrame,
+) -> pd.DataFrame:
+    """Return what each kind of fault costs, and how many there are.
+
+    What a kind costs is how much higher AP50 would be if its faults alone were mended: those of
+    class or place become right unless another detection has their object; other detections vanish,
+    and missed objects are not asked for (TIDE, as in `find_faults`). Costs don't add up to what
+    AP50 lacks. Those of class and of place can be above the toolbox's, which mends an object's best
+    detection of either kind.
+
+    Parameters
+    ----------
+    detections, boxes, test, labels
+        As for `find_faults`; the costs are AP50's only if all detections are given.
+    faults : DataFrame
+        Those to count: the columns of `FAULTS`.
+
+    Returns
+    -------
+    DataFrame
         The columns of `COSTS`: a row for each of `KINDS`.
     """
-    test = test.sort_values(["seed", "photo"], ignore_index=True)
-    found, there = found_in(detections, test, labels), objects_in(boxes, test, labels)
-    judged = _judge(found, there, len(labels))
-    faults = _table(found, there, judged, test, labels)
-    lost = _lost(found, there, judged, test, labels)
+    found, there, test = _arrays(detections, boxes, test, labels)
+    lost = _lost(found, there, _judge(found, there, len(labels)), test, labels)
     counts = faults["kind"].value_counts()
     rows = [(kind, int(counts.get(kind, 0)), lost[kind]) for kind in KINDS]
-    return faults, pd.DataFrame(rows, columns=list(COSTS))
+    return pd.DataFrame(rows, columns=list(COSTS))
+
+
+def _arrays(
+    detections: pd.DataFrame, boxes: pd.DataFrame, test: pd.DataFrame, labels: list[str]
+) -> tuple[Found, There, pd.DataFrame]:
+    test = test.sort_values(["seed", "photo"], ignore_index=True)
+    return found_in(detections, test, labels), objects_in(boxes, test, labels), test
 
 
 def _judge(found: Found, there: There, classes: int) -> _Judged:

@@ -9,16 +9,17 @@ import pandas as pd
 from scipy import sparse
 
 from shotcount.core.errors import UserError
+from shotcount.core.tables import CORNERS
 from shotcount.scoring.predictions import class_indices
+from shotcount.scoring.tallies import Tested
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)  # of the IoU: the floats that COCO compares with
 MOST = 100  # detections of a photo and class that count
-CORNERS = ["left", "top", "right", "bottom"]
 PAIRS = 2**20  # of boxes, compared at once
 
 
 @dataclass(frozen=True)
-class Matches:
+class Matches(Tested):
     """What the seeds of a cell detected, and which of it is right.
 
     An image is a photo that a seed tested; images are in the order of seeds and photos. Detections
@@ -40,35 +41,11 @@ class Matches:
     def classes(self) -> int:
         return len(self.labels)
 
-    @property
-    def seeds(self) -> int:
-        return int(self.seed.max()) + 1
-
-    @property
-    def samples(self) -> int:
-        return int(self.sample.max()) + 1
-
-    @property
-    def in_folds(self) -> bool:
-        """Whether there are samples that a seed didn't test."""
-        return len(np.unique(self.pair)) < self.seeds * self.samples
-
-    @property
-    def pair(self) -> np.ndarray:
-        """Number of each image's seed and sample, as one: (images,) int."""
-        return np.asarray(self.seed * self.samples + self.sample)
-
     def samples_by_class(self) -> np.ndarray:
         """Return the number of test samples that hold each class: ndarray (classes,), int."""
         image, named = self.objects.nonzero()
         held = np.unique(self.sample[image].astype(np.int64) * self.classes + named)
         return np.bincount(held % self.classes, minlength=self.classes)
-
-    @property
-    def imbalance(self) -> float:
-        """How many times as many test samples hold the commonest class as the rarest."""
-        samples = self.samples_by_class()
-        return float(samples.max() / samples[samples > 0].min())
 
     @property
     def objects_a_photo(self) -> float:

@@ -13,14 +13,14 @@ import numpy as np
 import pandas as pd
 from sklearn import metrics
 
-from shotcount.core.tables import CELL, DETECTED, Table
+from shotcount.core.tables import CELL, DETECTED, Table, is_detection
 from shotcount.scoring.detections import (
     DETECTION_SCORES,
     DETECTIONS,
     best_confidence,
     score_detections,
 )
-from shotcount.scoring.faults import COSTS, find_faults
+from shotcount.scoring.faults import COSTS, fault_costs, find_faults
 from shotcount.scoring.matching import Matches, match
 from shotcount.scoring.predictions import (
     class_indices,
@@ -134,7 +134,7 @@ def scoring_for(classes: list[str], boxes: pd.DataFrame) -> Scoring:
     boxes : DataFrame
         With the columns `BOXES` of core.tables; empty in a study of classes.
     """
-    if len(boxes):
+    if is_detection(boxes):
         return Scoring(
             classes=classes,
             finds=True,
@@ -173,8 +173,7 @@ def _score_boxes(
     validated: pd.DataFrame,
 ) -> tuple[dict[str, float], pd.DataFrame]:
     confidence = best_confidence(match(val_run, boxes, validated, classes))
-    _, costs = find_faults(run, boxes, tested, classes)
     # Those of unsure detections would hide the ones that users meet.
-    sure = run[run["score"] >= confidence]
-    costs["faults"] = find_faults(sure, boxes, tested, classes)[1]["faults"]
+    faults = find_faults(run[run["score"] >= confidence], boxes, tested, classes)
+    costs = fault_costs(run, boxes, tested, classes, faults)
     return score_detections(match(run, boxes, tested, classes), confidence), costs

@@ -1,5 +1,6 @@
 """How often the seeds named each class: what every metric of the answer is computed from."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,8 +10,43 @@ from scipy import sparse
 from shotcount.scoring.predictions import class_indices, probabilities
 
 
+class Tested(ABC):
+    """What the seeds of a cell tested: entries of a seed and a sample, numbered from 0."""
+
+    seed: np.ndarray  # (entries,) int
+    sample: np.ndarray  # (entries,) int, in ascending order of the names
+
+    @property
+    def seeds(self) -> int:
+        return int(self.seed.max()) + 1
+
+    @property
+    def samples(self) -> int:
+        return int(self.sample.max()) + 1
+
+    @property
+    def pair(self) -> np.ndarray:
+        """Number of each entry's seed and sample, as one: (entries,) int64."""
+        return np.asarray(self.seed.astype(np.int64) * self.samples + self.sample)
+
+    @property
+    def in_folds(self) -> bool:
+        """Whether there are samples that a seed didn't test."""
+        return len(np.unique(self.pair)) < self.seeds * self.samples
+
+    @abstractmethod
+    def samples_by_class(self) -> np.ndarray:
+        """Return the number of test samples that have each class: ndarray (classes,), int."""
+
+    @property
+    def imbalance(self) -> float:
+        """How many times as many test samples the commonest class has as the rarest."""
+        samples = self.samples_by_class()
+        return float(samples.max() / samples[samples > 0].min())
+
+
 @dataclass(frozen=True)
-class Tally:
+class Tally(Tested):
     """How often each seed named each class for each test sample.
 
     Arrays of equal length, one entry per tested photo and seed, or several photos' entries in one.
@@ -24,30 +60,9 @@ class Tally:
     times: np.ndarray  # (entries,) how often
     classes: int
 
-    @property
-    def seeds(self) -> int:
-        return int(self.seed.max()) + 1
-
-    @property
-    def samples(self) -> int:
-        return int(self.sample.max()) + 1
-
-    @property
-    def in_folds(self) -> bool:
-        """Whether there are samples that a seed didn't test."""
-        tested = np.unique(self.seed.astype(np.int64) * self.samples + self.sample)
-        return len(tested) < self.seeds * self.samples
-
     def samples_by_class(self) -> np.ndarray:
-        """Return the number of test samples of each class: ndarray (classes,), int."""
         _, first = np.unique(self.sample, return_index=True)
         return np.bincount(self.actual[first], minlength=self.classes)
-
-    @property
-    def imbalance(self) -> float:
-        """How many times as many test samples the commonest class has as the rarest."""
-        samples = self.samples_by_class()
-        return float(samples.max() / samples[samples > 0].min())
 
     @property
     def objects_a_photo(self) -> float:

@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from shotcount.core.tables import DETECTED
+from shotcount.core.tables import CORNERS, DETECTED
 from shotcount.networks.augment import draw_crops
 from shotcount.networks.backbones import Backbone, build_backbone
 from shotcount.networks.devices import in_pieces
@@ -50,7 +50,7 @@ class BoxTask:
         number = own.groupby("photo").cumcount().to_numpy()
         targets = np.full((len(photos), max(number, default=-1) + 1, 5), PADDING, np.float32)
         kinds = np.where(own["ignored"], IGNORED, pd.Index(self.classes).get_indexer(own["label"]))
-        corners = own[["left", "top", "right", "bottom"]].to_numpy()
+        corners = own[CORNERS].to_numpy()
         rows = place[own["photo"]].to_numpy()
         targets[rows, number] = np.column_stack([corners, kinds])
         return Examples(photos, targets, table["sample"].to_numpy())
@@ -135,20 +135,9 @@ class BoxTask:
     def scale(self, network: nn.Module, factor: float) -> None:
         """Leave the network as it is: its confidence doesn't decide when training ends."""
 
-    @torch.inference_mode()
     def predict(self, network: nn.Module, load: Load, rows: np.ndarray) -> pd.DataFrame:
         """Return the detections in photos, the surest of each photo first: `DETECTED`."""
-        network.eval()
-
-        def compute(piece: int) -> list[np.ndarray]:
-            found = []
-            for start in range(0, len(rows), piece):
-                outputs = network(load(rows[start : start + piece], None))
-                own = find_objects(outputs, _anchors(network), self.size)
-                found += [each.cpu().double().numpy() for each in own]
-            return found
-
-        found = in_pieces(compute, BATCH, "detecting")
+        found = detect(network, load, rows, self.size)
         photos = np.repeat(rows, [len(each) for each in found])
         values = np.concatenate([np.empty((0, 6)), *found])
         return pd.DataFrame(
@@ -157,8 +146,26 @@ class BoxTask:
                 "label": np.array(self.classes, dtype=object)[values[:, 5].astype(np.int64)],
                 "score": values[:, 4],
             }
-            | dict(zip(("left", "top", "right", "bottom"), values[:, :4].T, strict=True))
+            | dict(zip(CORNERS, values[:, :4].T, strict=True))
         ).astype(DETECTED)
+
+
+@torch.inference_mode()
+def detect(
+    network: nn.Module, load: Load, rows: np.ndarray, size: int, batch_size: int = BATCH
+) -> list[np.ndarray]:
+    """Return the detections in each photo of `size` px, as `detector.find_objects`, float64."""
+    network.eval()
+
+    def compute(piece: int) -> list[np.ndarray]:
+        found = []
+        for start in range(0, len(rows), piece):
+            outputs = network(load(rows[start : start + piece], None))
+            own = find_objects(outputs, _anchors(network), size)
+            found += [each.cpu().double().numpy() for each in own]
+        return found
+
+    return in_pieces(compute, batch_size, "detecting")
 
 
 def load_maps(features: np.ndarray, settings: Augmentation | None, device: torch.device) -> Load:

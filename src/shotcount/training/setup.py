@@ -13,7 +13,7 @@ from shotcount.core import tables
 from shotcount.core.pixels import INDEX, Pixels
 from shotcount.networks.devices import pick_device, pick_precision
 from shotcount.parallel.settings import ParallelSettings
-from shotcount.tasks.opening import BOXES, open_task
+from shotcount.tasks.opening import open_task
 from shotcount.tasks.strategies import STRATEGIES, Arrays
 from shotcount.tasks.task import Task
 from shotcount.training.budgets import Rates
@@ -25,7 +25,7 @@ from shotcount.training.settings import (
     settings_for,
 )
 
-PIXELS, FEATURES = Path("data/pixels"), Path("data/features.npy")
+PIXELS, FEATURES, BOXES = Path("data/pixels"), Path("data/features.npy"), Path("data/boxes")
 SUBSETS, VAL = Path("data/subsets"), Path("data/splits/val")
 BACKBONE = Path("data/backbone.safetensors")
 
@@ -79,7 +79,8 @@ class Setup:
         """Open what earlier stages wrote."""
         own, device = STRATEGIES[strategy], pick_device(params.device)
         pixels, val = Pixels.open(PIXELS), tables.read(VAL, tables.SPLIT)
-        task = open_task(pixels.shape[1], sorted(val["label"].unique()))
+        boxes = tables.read(BOXES, tables.BOXES)
+        task = open_task(boxes, pixels.shape[1], sorted(val["label"].unique()))
         return cls(
             strategy=strategy,
             task=task,
