@@ -153,7 +153,8 @@ def fill(setting: Setting, folder: Path, needed: bool = True) -> tuple[Arrays, f
     """Decode all photos, compute features if needed; also return the photos/s of both steps."""
     start = time.perf_counter()
     facts = decode(setting.root, setting.found, setting.px, "crop", folder)
-    preparing.prepare(setting.found, facts, setting.px, "error", folder, folder / "shards")
+    usable, _ = preparing.judge(setting.found, list(facts), "error")
+    preparing.write_pixels(usable, setting.px, folder, folder / "shards")
     pixels, decoded = Pixels.open(folder / "shards"), time.perf_counter()
     computed = np.empty((len(pixels), 0), np.float32)
     if needed:

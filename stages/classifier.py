@@ -1,17 +1,14 @@
 """Join the network that is trained on all samples with its model card → data/classifier."""
 
-import json
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field
 from safetensors.torch import load_file
 
 from shotcount.classifier import card, detector_card, detector_figures, figures, keep
 from shotcount.core import files, tables
-from shotcount.core.params import Fit, Part, Sections, Seed, load_params, resolve_fit
+from shotcount.core.params import load_params, resolve_fit
 from shotcount.core.seeds import seed_for
 from shotcount.core.stage import run_stage
 from shotcount.scoring.matching import match
@@ -19,31 +16,11 @@ from shotcount.scoring.matching import match
 REFIT, MANIFEST, EVALUATION = Path("data/refit"), Path("data/manifest"), Path("data/evaluation")
 
 
-class AnswerPart(Part):
-    replicates: Annotated[int, Field(ge=100)]
-
-
-class DataPart(Part):
-    fit: Fit | Literal["auto"]
-    pattern: str | None
-    table: str | None
-
-
-class StudyPart(Part):
-    seed: Seed
-
-
-class Params(Sections):
-    data: DataPart
-    study: StudyPart
-    answer: AnswerPart
-
-
 def main() -> None:
-    params = load_params(Path("params.yaml"), Params)
+    params = load_params(Path("params.yaml"), keep.KeepParams)
     boxes = tables.read(Path("data/boxes"), tables.BOXES)
     detection = tables.is_detection(boxes)
-    model = json.loads((REFIT / "model.json").read_text(encoding="utf-8"))
+    model = files.read_json(REFIT / "model.json")
     if detection:
         model |= {"task": "detect", "confidence": keep.read_confidence(EVALUATION, model)}
     model["fit"] = resolve_fit(params.data.fit, detection)

@@ -1,15 +1,9 @@
 """Labels that may be wrong → data/suspects.csv; pictures for the report → data/gallery."""
 
-import json
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-import torch
-from safetensors.torch import load_file
-from torch import nn
 
 from shotcount.classifier import detector_exhibits, exhibits, gallery, keep
 from shotcount.core import files, tables
@@ -21,12 +15,13 @@ from shotcount.networks.settings import NetworkParams
 from shotcount.scoring.mistakes import MISTAKES
 from shotcount.scoring.suspects import SUSPECTS
 
-EVALUATION = Path("data/evaluation")
+EVALUATION, MODELS = Path("data/evaluation"), Path("data/models")
+BACKBONE = Path("data/backbone.safetensors")
 
 
 def main() -> None:
     device = pick_device(load_params(Path("params.yaml"), NetworkParams).device)
-    model = json.loads(Path("data/classifier/model.json").read_text(encoding="utf-8"))
+    model = files.read_json(Path("data/classifier/model.json"))
     pixels = Pixels.open(Path("data/pixels"))
     manifest = tables.read(Path("data/manifest"), tables.MANIFEST)
     paths = manifest.set_index("photo")["path"]
@@ -36,7 +31,7 @@ def main() -> None:
         shown = detector_exhibits.exhibit(run, boxes, tested, pixels, paths, model)
         thumbnail = partial(detector_exhibits.thumbnail, boxes, pixels)
     else:
-        network_of = partial(load, model, device)
+        network_of = partial(keep.load_tested, MODELS, BACKBONE, model, device)
         shown = exhibits.exhibit(run, model["classes"], pixels, paths, network_of, device)
         thumbnail = partial(exhibits.thumbnail, pixels)
     with files.atomic(Path("data/gallery")) as out:
@@ -53,13 +48,6 @@ def main() -> None:
             rows.append(row | {"angles": ", ".join(views["angle"])})
         tables.write(out / "samples.csv", pd.DataFrame(rows), tables.SHEET)
     tables.write(Path("data/suspects.csv"), shown.suspects, SUSPECTS)
-
-
-def load(model: Mapping[str, Any], device: torch.device, seed: int) -> nn.Module:
-    """Load the network of one seed of the cell that tells how good the classifier is."""
-    trained = load_file(Path("data/models", model["tested"]["folder"], f"seed{seed}.safetensors"))
-    state = keep.join(trained, lambda: load_file(Path("data/backbone.safetensors")))
-    return keep.build(model, state, device)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,9 @@
 """data/evaluation → metrics/: statistics, answer, charts, report; pull requests compare them."""
 
-import json
 from pathlib import Path
 
 from shotcount.core import files
-from shotcount.core.params import Part, load_params
+from shotcount.core.params import load_params
 from shotcount.core.stage import run_stage, time_taken
 from shotcount.core.study import StudyParams, stage_runs
 from shotcount.core.tables import BOXES, LEFT_OUT, MANIFEST, SPLIT, of_seed, read, table_file, write
@@ -18,12 +17,8 @@ from shotcount.scoring.suspects import SUSPECTS
 PHOTOS, TRAIN, OUT = Path("data/manifest"), Path("data/splits/train"), Path("metrics")
 
 
-class DataPart(Part):
-    path: str
-
-
 class Params(StudyParams, AnswerParams):
-    data: DataPart
+    pass
 
 
 def main() -> None:
@@ -33,7 +28,7 @@ def main() -> None:
     manifest, train = read(PHOTOS, MANIFEST), of_seed(read(TRAIN, SPLIT), 0)
     boxes = read(Path("data/boxes"), BOXES)
     share = train["sample"].nunique() / manifest["sample"].nunique()
-    model = json.loads(Path("data/classifier/model.json").read_text(encoding="utf-8"))
+    model = files.read_json(Path("data/classifier/model.json"))
     scoring = scoring_for(model["classes"], boxes)
     results, answer, test = study_results(
         Path("data/evaluation"), study, manifest, scoring, params.answer, unsettled, share,

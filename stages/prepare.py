@@ -1,6 +1,5 @@
 """Photos → data/manifest, data/pixels and data/boxes: each is checked and decoded once."""
 
-import json
 from pathlib import Path
 
 import pandas as pd
@@ -19,7 +18,7 @@ SIZE = Path("data/size.json")
 
 def main() -> None:
     data = load_params(Path("params.yaml"), DataParams).data
-    size = json.loads(SIZE.read_text(encoding="utf-8"))
+    size = files.read_json(SIZE)
     root = Path(data.path)
     source = preparing.open_source(root, data)
     with files.workspace("prepare", str(root.resolve()), size, source.fit) as work:

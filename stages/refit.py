@@ -3,7 +3,6 @@
 It is chosen by the validation loss in the largest cell.
 """
 
-import json
 from itertools import product
 from pathlib import Path
 
@@ -37,7 +36,7 @@ def main() -> None:
     kept = tables.largest_cell(pd.concat(every)).query("kept")
     strategy = choose(kept)
     own = kept[kept["strategy"] == strategy]
-    chosen = json.loads(Path("data/rates", strategy, "rates.json").read_text(encoding="utf-8"))
+    chosen = files.read_json(Path("data/rates", strategy, "rates.json"))
     setup = Setup.open(strategy, params, Rates(**chosen) if chosen else None)
     manifest = tables.read(MANIFEST, tables.MANIFEST).assign(seed=0)
     whole = nested_subsets(manifest, study.angle_order, study.seed)

@@ -4,7 +4,6 @@
 solved in a second, while starting a process takes several.
 """
 
-import json
 import sys
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from shotcount.training.setup import Setup
 def main() -> None:
     strategy, *size = sys.argv[1:]
     params = load_params(Path("params.yaml"), TrainingParams)
-    chosen = json.loads(Path("data/rates", strategy, "rates.json").read_text(encoding="utf-8"))
+    chosen = files.read_json(Path("data/rates", strategy, "rates.json"))
     setup = Setup.open(strategy, params, Rates(**chosen) if chosen else None)
     if size == ["grid"]:
         name = "grid"

@@ -12,7 +12,7 @@ from shotcount.core.errors import UserError
 from shotcount.core.pixels import Pixels
 from shotcount.photos import decoding
 from shotcount.photos.finding import find_photos
-from shotcount.photos.preparing import other_files, prepare, remarks
+from shotcount.photos.preparing import judge, other_files, remarks, write_pixels
 from shotcount.photos.reading import read_photo
 from shotcount.photos.walking import walk
 
@@ -23,8 +23,9 @@ def prepared(root: Path, tmp_path: Path) -> tuple[np.ndarray, pd.DataFrame, pd.D
     folder = tmp_path / "pixels"
     found = find_photos(root, None)
     facts = decoding.decode(root, found, 20, "crop", tmp_path / "work")
-    made = prepare(found, facts, 20, "error", tmp_path / "work", folder)
-    return Pixels.open(folder)[:], *made
+    usable, left_out = judge(found, list(facts), "error")
+    manifest = write_pixels(usable, 20, tmp_path / "work", folder)
+    return Pixels.open(folder)[:], manifest, left_out
 
 
 def pixels_of(path: Path) -> np.ndarray:
@@ -270,7 +271,8 @@ def test_only_what_is_new_is_decoded_after_an_interruption(
                 file.write(b"[half a line")
         decoded.clear()
         facts = decoding.decode(root, find_photos(root, None), 20, "crop", work)
-        again, _ = prepare(find_photos(root, None), facts, 20, "error", work, tmp_path / "again")
+        usable, _ = judge(find_photos(root, None), list(facts), "error")
+        again = write_pixels(usable, 20, work, tmp_path / "again")
         assert len(decoded) == 12 - 4 * -(-stop // 4)
         assert np.array_equal(Pixels.open(tmp_path / "again")[:], whole)
         assert again["sha256"].equals(table["sha256"])

@@ -20,7 +20,7 @@ from shotcount.networks.devices import seeded
 from shotcount.networks.weights import fetch_weights
 from shotcount.photos.decoding import decode
 from shotcount.photos.finding import find_photos
-from shotcount.photos.preparing import prepare
+from shotcount.photos.preparing import judge, write_pixels
 from shotcount.sampling.settings import SplitSettings
 from shotcount.sampling.splits import split_samples
 from shotcount.sampling.subsets import nested_subsets
@@ -84,7 +84,8 @@ def test_fine_tuning_in_bfloat16_reaches_what_float32_does(tmp_path: Path) -> No
     found = find_photos(folder("eth80"), ETH80)
     root, shards = COLLECTIONS / "eth80", tmp_path / "shards"
     facts = decode(root, found, 64, "crop", tmp_path)
-    manifest, _ = prepare(found, facts, 64, "error", tmp_path, shards)
+    usable, _ = judge(found, list(facts), "error")
+    manifest = write_pixels(usable, 64, tmp_path, shards)
     arrays = Arrays(Pixels.open(shards), features=np.empty(0))
     name, device = "tf_efficientnet_lite0", torch.device("cpu")
     pretrained = fetch_weights(name, "shipped", Path())

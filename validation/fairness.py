@@ -4,8 +4,9 @@
 
 RECORD is a CSV file that gets a row for each network. What it already has is not trained again, so
 a run that was interrupted can be resumed, and splits can be added. SPLITS is the number of random
-splits. Each further argument is a collection: its name, folder, photo size in px and, if it needs
-one, its pattern (`data.pattern`). Prints tables of everything in RECORD.
+splits. Each further argument is a collection, of classes or with boxes: its name, folder, photo
+size in px and, if it needs one, its pattern (`data.pattern`). Prints tables of everything in
+RECORD.
 
 For each collection, split and strategy, two networks are trained on all training photos:
 
@@ -14,7 +15,7 @@ For each collection, split and strategy, two networks are trained on all trainin
   with a cosine schedule. All rates are tried with the base, the best two of them with twice the
   base, the best one with the longer budgets. For frozen, heads are trained, not solved.
 
-The regret is the sweep's test accuracy minus that of the shipped settings.
+The regret is the sweep's test accuracy, or AP50 with boxes, minus that of the shipped settings.
 """
 
 import sys
@@ -31,28 +32,27 @@ import pandas as pd
 import torch
 from scipy import stats
 
+from shotcount.boxes.preparing import choose, open_source, to_table
 from shotcount.core.params import load_params
 from shotcount.core.pixels import Pixels
-from shotcount.core.seeds import seed_for
 from shotcount.networks.backbones import build_backbone
-from shotcount.networks.devices import seeded
 from shotcount.networks.features import extract
 from shotcount.networks.weights import fetch_weights
 from shotcount.parallel.side_by_side import Report, run_side_by_side
 from shotcount.params import Params
 from shotcount.photos.decoding import decode
-from shotcount.photos.finding import find_photos
-from shotcount.photos.preparing import prepare
+from shotcount.photos.preparing import write_pixels
 from shotcount.sampling.settings import SplitSettings
 from shotcount.sampling.splits import split_samples
 from shotcount.sampling.subsets import nested_subsets
-from shotcount.tasks.classes import ClassTask
-from shotcount.tasks.strategies import STRATEGIES, Arrays, Examples, assemble, predict
+from shotcount.scoring.scores import scoring_for
+from shotcount.tasks.opening import open_task
+from shotcount.tasks.strategies import STRATEGIES, Arrays
 from shotcount.training.budgets import Rates
 from shotcount.training.cells import build_run, fit
 from shotcount.training.frozen import solve
-from shotcount.training.loop import DivergedError, train_network
-from shotcount.training.settings import TrainingSettings
+from shotcount.training.loop import DivergedError
+from shotcount.training.settings import FrozenSettings, TrainingSettings, settings_for
 from shotcount.training.setup import Compute, Setup
 from shotcount.training.tune import tune
 from shotcount.uncertainty.writing import markdown_table
@@ -75,6 +75,7 @@ class Collection:
     name: str
     px: int
     manifest: pd.DataFrame
+    boxes: pd.DataFrame  # tables.BOXES; empty if the photos are of classes
     arrays: Arrays
 
 
@@ -89,30 +90,37 @@ def read_collection(text: str, params: Params, work: Path) -> Collection:
     """Read the photos that an argument names, and compute their features."""
     name, place = text.split("=", 1)
     folder, size, *pattern = place.split(":", 2)
+    px = int(size)
     (work / f"{name}-work").mkdir()
-    found = find_photos(Path(folder), pattern[0] if pattern else None)
-    facts = decode(Path(folder), found, int(size), "crop", work / f"{name}-work")
-    manifest, _ = prepare(found, facts, int(size), "skip", work / f"{name}-work", work / name)
+    own = {"pattern": pattern[0] if pattern else None, "table": None, "fit": "auto", "task": "auto"}
+    source = open_source(Path(folder), params.data.model_copy(update=own))
+    facts = decode(Path(folder), source.photos, px, source.fit, work / f"{name}-work")
+    chosen = choose(source, facts, "skip")
+    manifest = write_pixels(chosen.photos, px, work / f"{name}-work", work / name)
+    boxes = to_table(chosen, manifest, px, source.fit)
     backbone = build_backbone(params.model.name)
     backbone.load_state_dict(fetch_weights(params.model.name, params.model.weights, ROOT))
     pixels = Pixels.open(work / name)
-    features = np.concatenate(list(extract(backbone, pixels, CPU)))
-    return Collection(name, int(size), manifest, Arrays(pixels, features))
+    features = np.concatenate(list(extract(open_task(boxes, px).cached(backbone), pixels, CPU)))
+    return Collection(name, px, manifest, boxes, Arrays(pixels, features))
 
 
-def set_up(job: Job, params: Params) -> tuple[Setup, pd.DataFrame]:
-    """Return the setup of a strategy on one split, and the test photos."""
+def set_up(job: Job, params: Params) -> tuple[Setup, dict[str, pd.DataFrame]]:
+    """Return the setup of a strategy on one split, and the split."""
     strategy = STRATEGIES[job.strategy]
     held_out = SplitSettings(folds=None, val=0.15, test=0.35, seed=job.split)
     parts = split_samples(job.collection.manifest, held_out, 1)
+    task = open_task(
+        job.collection.boxes, job.collection.px, sorted(parts["val"]["label"].unique())
+    )
     pretrained = None
     if strategy.pretrained and not strategy.cached:
         pretrained = fetch_weights(params.model.name, params.model.weights, ROOT)
     alone = params.parallel.model_copy(update={"networks": 1, "processes": 1})
     setup = Setup(
         strategy=job.strategy,
-        task=ClassTask(sorted(parts["val"]["label"].unique())),
-        settings=getattr(params.train, job.strategy),
+        task=task,
+        settings=settings_for(params.train, job.strategy, task.solves_heads),
         rates=None,
         study_seed=params.study.seed,
         network=params.model.name,
@@ -122,7 +130,7 @@ def set_up(job: Job, params: Params) -> tuple[Setup, pd.DataFrame]:
         subsets=nested_subsets(parts["train"], params.study.angle_order, params.study.seed),
         val=parts["val"],
     )
-    return setup, parts["test"]
+    return setup, parts
 
 
 def size_of(setup: Setup) -> dict[str, int]:
@@ -132,8 +140,8 @@ def size_of(setup: Setup) -> dict[str, int]:
 
 
 def train_as_shipped(setup: Setup, params: Params, work: Path) -> Trained:
-    if STRATEGIES[setup.strategy].cached:
-        solved = solve(setup, *(Examples.of(t, setup.classes) for t in (setup.subsets, setup.val)))
+    if isinstance(setup.settings, FrozenSettings):
+        solved = solve(setup, *(setup.task.examples(t) for t in (setup.subsets, setup.val)))
         return {"steps": 0, "rate": 0.0, "val_loss": solved.val_loss}, solved.state
     largest = {"samples": [1.0], "angles": [size_of(setup)["angles"]]}
     rates, _ = tune(setup, params.study.model_copy(update=largest), work)
@@ -143,15 +151,7 @@ def train_as_shipped(setup: Setup, params: Params, work: Path) -> Trained:
 def train(setup: Setup, work: Path) -> Trained:
     """Train a network on all training photos."""
     run = build_run(setup, size_of(setup), setup.subsets, 0)
-    if STRATEGIES[setup.strategy].cached:
-        network, load = assemble(
-            STRATEGIES["frozen"], setup.network, len(setup.classes), setup.arrays, CPU
-        )
-        with seeded(seed_for("sweep")):
-            history = train_network(network, load, run)
-        state = network.state_dict()
-    else:
-        state, history = fit(setup, run, work, 1, lambda state, steps: None)
+    state, history = fit(setup, run, work, 1, lambda state, steps: None)
     kept = history[history["kept"]].iloc[0]
     facts = {"steps": int(history["step"].iloc[-1]), "rate": run.rates.learning_rate}
     return facts | {"val_loss": float(kept["val_loss"])}, state
@@ -180,30 +180,40 @@ def sweep(setup: Setup, params: Params, work: Path) -> Trained:
     return min(tried, key=lambda each: each[0]["val_loss"])
 
 
-def test_accuracy(setup: Setup, state: dict[str, torch.Tensor], test: pd.DataFrame) -> float:
-    network, load = assemble(
-        STRATEGIES[setup.strategy], setup.network, len(setup.classes), setup.arrays, CPU
+def test(
+    setup: Setup,
+    state: dict[str, torch.Tensor],
+    boxes: pd.DataFrame,
+    parts: dict[str, pd.DataFrame],
+) -> dict[str, Any]:
+    """Return the name and the value of the metric on the test photos."""
+    network, load = setup.task.assemble(
+        STRATEGIES[setup.strategy], setup.network, setup.arrays, CPU
     )
     network.load_state_dict(state)
-    held_out = Examples.of(test, setup.classes)
-    predicted = predict(network, load, held_out.rows).argmax(axis=1)
-    return float(np.mean(predicted == held_out.targets))
+    scoring = scoring_for(setup.classes, boxes)
+    pairs = []
+    for part in ("test", "val") if scoring.finds else ("test",):
+        rows = parts[part]["photo"].to_numpy()
+        found = setup.task.predict(network, load, rows)
+        pairs.append((scoring.join(parts[part], found), parts[part]))
+    scores, _ = scoring.score(*pairs)
+    return {"metric": scoring.metric, "score": scores[scoring.metric]}
 
 
 def compare(params: Params, job: Job, report: Report) -> pd.DataFrame:
     """Train both networks of a job; return a row for each."""
     rows = []
-    setup, test = set_up(job, params)
+    setup, parts = set_up(job, params)
     for way, make in (("shipped", train_as_shipped), ("sweep", sweep)):
         start = time.perf_counter()
         with TemporaryDirectory() as work:
             facts, state = make(setup, params, Path(work))
         seconds = time.perf_counter() - start
-        accuracy = test_accuracy(setup, state, test)
         rows.append(
             {"collection": job.collection.name, "px": job.collection.px, "split": job.split,
-             "strategy": job.strategy, "way": way, "accuracy": accuracy, **facts,
-             "seconds": seconds}
+             "strategy": job.strategy, "way": way,
+             **test(setup, state, job.collection.boxes, parts), **facts, "seconds": seconds}
         )  # fmt: skip
         print(rows[-1], file=sys.stderr, flush=True)
     return pd.DataFrame(rows)
@@ -212,18 +222,21 @@ def compare(params: Params, job: Job, report: Report) -> pd.DataFrame:
 def summary(rows: pd.DataFrame) -> str:
     """Return the table of regrets, one row for each collection and strategy."""
     lines = []
-    for (collection, px, strategy), own in rows.groupby(["collection", "px", "strategy"]):
+    for (collection, px, metric, strategy), own in rows.groupby(
+        ["collection", "px", "metric", "strategy"]
+    ):
         ways = own.pivot(index="split", columns="way")
-        accuracy = 100 * ways["accuracy"]
+        score = 100 * ways["score"]
         means = ways[["steps", "seconds"]].mean()
         lines.append(
-            [f"{collection}, {px} px", str(strategy), f"{accuracy['shipped'].mean():.1f}",
-             f"{accuracy['sweep'].mean():.1f}", mean(accuracy["sweep"] - accuracy["shipped"]),
+            [f"{collection}, {px} px", str(metric), str(strategy),
+             f"{score['shipped'].mean():.1f}", f"{score['sweep'].mean():.1f}",
+             mean(score["sweep"] - score["shipped"]),
              f"{means['steps', 'shipped']:,.0f}", f"{means['steps', 'sweep']:,.0f}",
              f"{means['seconds', 'shipped']:,.0f}", f"{means['seconds', 'sweep']:,.0f}"]
         )  # fmt: skip
-    heads = ["collection", "strategy", "shipped, %", "sweep, %", "regret, points", "steps shipped",
-             "steps sweep", "seconds shipped", "seconds sweep"]  # fmt: skip
+    heads = ["collection", "metric", "strategy", "shipped, %", "sweep, %", "regret, points",
+             "steps shipped", "steps sweep", "seconds shipped", "seconds sweep"]  # fmt: skip
     return markdown_table(heads, lines)
 
 
@@ -231,9 +244,11 @@ def leads(rows: pd.DataFrame) -> str:
     """Return the table of the best strategies' leads over the second best, by their mean."""
     lines = []
     for (collection, px, way), own in rows.groupby(["collection", "px", "way"]):
-        accuracy = 100 * own.pivot(index="split", columns="strategy", values="accuracy")
-        second, best = accuracy.mean().sort_values().index[-2:]
-        lead = mean(accuracy[best] - accuracy[second])
+        score = 100 * own.pivot(index="split", columns="strategy", values="score")
+        if score.shape[1] < 2:
+            continue
+        second, best = score.mean().sort_values().index[-2:]
+        lead = mean(score[best] - score[second])
         lines.append([f"{collection}, {px} px", str(way), str(best), str(second), lead])
     return markdown_table(["collection", "trained by", "best", "second", "lead, points"], lines)
 

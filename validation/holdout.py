@@ -37,7 +37,7 @@ from shotcount.networks.heads import solve_head
 from shotcount.networks.weights import fetch_weights
 from shotcount.photos.decoding import decode
 from shotcount.photos.finding import find_photos
-from shotcount.photos.preparing import prepare
+from shotcount.photos.preparing import judge, write_pixels
 from shotcount.sampling.settings import SplitSettings
 from shotcount.sampling.splits import split_samples
 from shotcount.sampling.subsets import nested_subsets
@@ -75,7 +75,8 @@ def read_collection(root: Path, pattern: str | None, size: int) -> Collection:
         work.mkdir()
         found = find_photos(root, pattern)
         facts = decode(root, found, size, "crop", work)
-        manifest, _ = prepare(found, facts, size, "skip", work, made)
+        usable, _ = judge(found, list(facts), "skip")
+        manifest = write_pixels(usable, size, work, made)
         features = np.concatenate(list(extract(backbone, Pixels.open(made), CPU)))
     return Collection(manifest, features)
 

@@ -1,5 +1,6 @@
 """How good the detector is, by the networks of its strategy that did not see what they tested."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -8,7 +9,7 @@ import numpy as np
 from shotcount.scoring.detections import score_detections
 from shotcount.scoring.matching import Matches
 from shotcount.uncertainty.bootstrap import Resamples, resample
-from shotcount.uncertainty.intervals import Estimate, accuracy_interval
+from shotcount.uncertainty.intervals import Estimate, accuracy_interval, mean_interval
 from shotcount.uncertainty.metrics import DETECTION_METRICS, metric_rows, trials
 
 AP50 = DETECTION_METRICS["ap50"]
@@ -60,12 +61,20 @@ def measure(
         scenes=matches.samples,
         seeds=matches.seeds,
         folds=matches.in_folds,
-        every=found(matches),
-        classes={label: found(matches.of_class(n)) for n, label in enumerate(matches.labels)},
+        every=found(matches, accuracy_interval),
+        classes={  # as in the study's table of classes
+            label: found(matches.of_class(n), mean_interval)
+            for n, label in enumerate(matches.labels)
+        },
     )
 
 
-def _found(matches: Matches, resamples: Resamples, confidence: float) -> Found:
+def _found(
+    matches: Matches,
+    interval: Callable[..., tuple[float, float]],
+    resamples: Resamples,
+    confidence: float,
+) -> Found:
     count = matches.objects.sum(axis=1)  # (images,)
     # The seeds may have tested the same photos.
     photos, first = np.unique(matches.photo[count > 0], return_index=True)
@@ -75,8 +84,6 @@ def _found(matches: Matches, resamples: Resamples, confidence: float) -> Found:
     with np.errstate(invalid="ignore"):  # a replicate may hold no object of a rare class
         measured, *rows = metric_rows([matches], AP50, resamples)[0]
     drawn = ~np.isnan(rows)
-    ends = accuracy_interval(
-        np.array(rows)[drawn], resamples.only(drawn), trials=trials(matches, AP50)
-    )
+    ends = interval(np.array(rows)[drawn], resamples.only(drawn), trials=trials(matches, AP50))
     scores = score_detections(matches, confidence)
     return Found(len(photos), objects, Estimate(float(measured), *ends), scores)

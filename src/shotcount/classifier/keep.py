@@ -7,23 +7,48 @@ README.md (the model card).
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import pandas as pd
 import safetensors.torch
 import timm
 import torch
+from pydantic import Field
 
 from shotcount.core import files, tables
 from shotcount.core.errors import UserError
-from shotcount.core.params import Fit
+from shotcount.core.params import Fit, Part, Sections, Seed
 from shotcount.networks.backbones import Backbone, build_backbone
 from shotcount.networks.heads import Network
 from shotcount.scoring.detections import DETECTION_SCORES, DETECTIONS, TESTED
 from shotcount.scoring.predictions import prediction_columns, predictions_of
 from shotcount.tasks.detector import DetectionHead, Detector
 from shotcount.tasks.maps import choose_layers
+
+
+class AnswerPart(Part):
+    replicates: Annotated[int, Field(ge=100)]
+
+
+class DataPart(Part):
+    fit: Fit | Literal["auto"]
+    pattern: str | None
+    table: str | None
+
+
+class StudyPart(Part):
+    seed: Seed
+
+
+class KeepParams(Sections):
+    """What the stage classifier reads of params.yaml."""
+
+    data: DataPart
+    study: StudyPart
+    answer: AnswerPart
+
 
 WEIGHTS, MODEL = "weights.safetensors", "model.json"
 TASKS = ("classify", "detect")
@@ -190,6 +215,26 @@ def build(
         network = Network(backbone, backbone.features, classes)
     network.load_state_dict(state)
     return network.to(device).eval()
+
+
+def load_tested(
+    models: Path, backbone: Path, model: Mapping[str, Any], device: torch.device, seed: int
+) -> Network | Detector:
+    """Load the network of one seed of the cell that tells how good the classifier is.
+
+    Parameters
+    ----------
+    models, backbone : Path
+        The folder data/models and the file data/backbone.safetensors.
+    model : mapping
+        The content of model.json.
+    device : torch.device
+    seed : int
+    """
+    own = models / model["tested"]["folder"] / f"seed{seed}.safetensors"
+    trained = safetensors.torch.load_file(own)
+    state = join(trained, partial(safetensors.torch.load_file, backbone))
+    return build(model, state, device)
 
 
 def _read_model(path: Path) -> dict[str, Any]:

@@ -4,7 +4,6 @@ Shards are written, hashed and read independently: they are processed in paralle
 interruption or a damaged file costs one shard, not all.
 """
 
-import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -76,7 +75,7 @@ class Pixels:
             If it is missing.
         """
         try:
-            index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+            index = files.read_json(folder / INDEX)
         except FileNotFoundError:
             raise UserError(f"{folder / INDEX} is missing: run `dvc repro`") from None
         return cls(folder, tuple(index["shape"]), index["photos_a_shard"])

@@ -1,6 +1,5 @@
 """All results of a study: the outputs of the stage evaluate → the answer and its tables."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from shotcount.core import tables
+from shotcount.core import files, tables
 from shotcount.core.errors import UserError
 from shotcount.core.seeds import seed_for
 from shotcount.core.study import StudySettings, cell_folders
@@ -67,7 +66,7 @@ def training_results(
         histories.append(history.drop(columns="folder"))
         largest = tables.largest_cell(history)
         model_file = largest["folder"].iloc[0] / "model.json"
-        model = json.loads(model_file.read_text(encoding="utf-8"))
+        model = files.read_json(model_file)
         trials = tables.read(rates / strategy / "trials.csv", tables.TRIALS)
         unsettled[strategy] = why_unsettled(model, largest, trials)
     return pd.concat(histories), unsettled

@@ -1,7 +1,6 @@
 """Turn a collection into a manifest and pixels. No later stage opens a photo."""
 
 import hashlib
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -18,49 +17,26 @@ MANY_TIMES = 5  # the samples of another class
 MUCH_CUT = 0.25  # a photo of 4:3 loses just so much to the centre crop
 
 
-def prepare(
-    photos: pd.DataFrame,
-    facts: Iterable[Facts],
-    size: int,
-    on_bad_photo: str,
-    work: Path,
-    folder: Path,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Describe photos, and write those that can be used as uint8 shards.
+def write_pixels(usable: pd.DataFrame, size: int, work: Path, folder: Path) -> pd.DataFrame:
+    """Write the pixels of photos as uint8 shards; return the manifest.
 
     Parameters
     ----------
-    photos : DataFrame
-        The table that `find_photos` returns.
-    facts : iterable of Facts
-        What `decode` yields for them.
+    usable : DataFrame
+        The photos that can be used, as of `judge`.
     size : int
         Side of the decoded photos in pixels.
-    on_bad_photo : {"error", "skip"}
     work : Path
-        The folder that `decode` has written to. If an interruption or a bad photo stops this call,
-        the next one doesn't decode the photos again.
+        The folder that `decode` has written to. If an interruption stops this call, the next one
+        doesn't decode the photos again.
     folder : Path
         Where the pixels go; `core.pixels.Pixels` reads them.
 
     Returns
     -------
-    manifest : DataFrame
+    DataFrame
         The columns of `core.tables.MANIFEST`, and more.
-    left_out : DataFrame
-        The columns of `core.tables.LEFT_OUT`.
-
-    Raises
-    ------
-    UserError
-        If photos can't be used and `on_bad_photo` is "error"; the message names all of them.
     """
-    usable, left_out = judge(photos, list(facts), on_bad_photo)
-    return write_pixels(usable, size, work, folder), left_out
-
-
-def write_pixels(usable: pd.DataFrame, size: int, work: Path, folder: Path) -> pd.DataFrame:
-    """Write the pixels of usable photos; return the manifest. Parameters as for `prepare`."""
     # Shards of an interrupted call are kept only if the same photos are usable.
     name = hashlib.sha256("".join(usable["sha256"]).encode()).hexdigest()
     decoded = np.memmap(work / "pixels", np.uint8, mode="r").reshape(-1, size, size, 3)

@@ -121,7 +121,8 @@ class Scoring:
     join: Callable[[pd.DataFrame, Any], pd.DataFrame]
     # `predictions` of a cell and the photos that its seeds tested → what metrics are computed from.
     tally: Callable[[pd.DataFrame, pd.DataFrame], Tally | Matches]
-    # As above, and the same of the validation photos → a row of `scores` and rows of `confusion`.
+    # The same as a pair and, with boxes, the pair of the validation photos (`predict_cell`) → a row
+    # of `scores` and rows of `confusion`.
     score: Callable[..., tuple[dict[str, float], pd.DataFrame]]
 
 
@@ -155,7 +156,7 @@ def scoring_for(classes: list[str], boxes: pd.DataFrame) -> Scoring:
         confusion=CONFUSION,
         join=lambda own, p: predictions_table(own, p, classes),
         tally=lambda run, tested: tally(run, classes),
-        score=lambda run, tested: (score(run, classes), confusion(run, classes)),
+        score=lambda test: (score(test[0], classes), confusion(test[0], classes)),
     )
 
 
@@ -167,12 +168,11 @@ def _detections_table(own: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
 def _score_boxes(
     classes: list[str],
     boxes: pd.DataFrame,
-    run: pd.DataFrame,
-    tested: pd.DataFrame,
-    val_run: pd.DataFrame,
-    validated: pd.DataFrame,
+    test: tuple[pd.DataFrame, pd.DataFrame],
+    val: tuple[pd.DataFrame, pd.DataFrame],
 ) -> tuple[dict[str, float], pd.DataFrame]:
-    confidence = best_confidence(match(val_run, boxes, validated, classes))
+    run, tested = test
+    confidence = best_confidence(match(val[0], boxes, val[1], classes))
     # Those of unsure detections would hide the ones that users meet.
     faults = find_faults(run[run["score"] >= confidence], boxes, tested, classes)
     costs = fault_costs(run, boxes, tested, classes, faults)
