@@ -1,8 +1,10 @@
 """A study of photos with boxes, through DVC, at toy size."""
 
 import json
+import shutil
 from pathlib import Path
 
+import boxed
 import numpy as np
 import pytest
 import yaml
@@ -17,32 +19,48 @@ COLOURS = {"blue": (10, 10, 250), "red": (250, 10, 10)}
 SIZE = 80
 
 
-def draw_scenes(folder: Path, scenes: int = 12, angles: int = 2) -> None:
-    """Grey photos with a red or a blue square, or both; one scene is background. YOLO's texts."""
+def draw_scenes(folder: Path, scenes: int = 12, angles: int = 2) -> dict[str, list[boxed.Drawn]]:
+    """Grey photos with a red or a blue square, or both; one scene is background."""
     rng = np.random.default_rng(0)
     (folder / "images").mkdir(parents=True)
-    (folder / "labels").mkdir()
-    (folder / "classes.txt").write_text("blue\nred\n")
+    boxes: dict[str, list[boxed.Drawn]] = {}
     for scene in range(scenes):
-        shown = [[0], [1], [0, 1]][scene % 3] if scene < scenes - 1 else []
+        shown = [["blue"], ["red"], ["blue", "red"]][scene % 3] if scene < scenes - 1 else []
         for angle in range(angles):
             pixels = rng.integers(90, 120, (SIZE, SIZE, 3), dtype=np.uint8)
-            lines = []
-            for kind in shown:
-                side = int(rng.integers(24, 36))
-                left, top = rng.integers(0, SIZE - side, 2)
-                pixels[top : top + side, left : left + side] = list(COLOURS.values())[kind]
-                centre = (left + side / 2) / SIZE, (top + side / 2) / SIZE
-                lines.append(f"{kind} {centre[0]} {centre[1]} {side / SIZE} {side / SIZE}\n")
             name = f"s{scene}_{angle}"
+            boxes[name] = []
+            for label in shown:
+                side = int(rng.integers(24, 36))
+                left, top = map(int, rng.integers(0, SIZE - side, 2))
+                pixels[top : top + side, left : left + side] = COLOURS[label]
+                boxes[name].append(boxed.Drawn(label, left, top, left + side, top + side))
             Image.fromarray(pixels).save(folder / "images" / f"{name}.png")
-            (folder / "labels" / f"{name}.txt").write_text("".join(lines))
+    return boxes
+
+
+def annotate(folder: Path, boxes: dict[str, list[boxed.Drawn]], form: str) -> None:
+    """Write the boxes in one format, in place of those that are there."""
+    for old in ("labels", "Annotations", "boxes.json", "classes.txt"):
+        path = folder / old
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    size, classes = (SIZE, SIZE), sorted(COLOURS)
+    if form == "coco":
+        whole = boxed.coco({f"images/{name}": own for name, own in boxes.items()}, classes, size)
+        boxed.write(folder / "boxes.json", json.dumps(whole))
+        return
+    for name, own in boxes.items():
+        if form == "yolo":
+            boxed.write(folder / f"labels/{name}.txt", boxed.yolo(own, size, classes))
+            boxed.write(folder / "classes.txt", "\n".join(classes))
+        else:
+            boxed.write(folder / f"Annotations/{name}.xml", boxed.voc(own, size))
 
 
 @pytest.fixture(scope="module")
 def detection(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     clone = Clone(tmp_path_factory.mktemp("of boxes") / "a study")
-    draw_scenes(clone.folder / "photos")
+    annotate(clone.folder / "photos", draw_scenes(clone.folder / "photos"), "yolo")
     ready = (clone.folder / "studies/detect.yaml").read_text(encoding="utf-8")
     (clone.folder / "params.yaml").write_text(ready, encoding="utf-8")
     steps = yaml.safe_load(ready)["train"]["frozen"]["detector"]
@@ -100,6 +118,13 @@ def test_a_second_run_does_nothing_and_words_are_of_boxes(detection: Clone) -> N
     assert "accuracy" not in said.lower()
     page = (detection.folder / "metrics/report.html").read_text(encoding="utf-8")
     assert "scenes" in page
+
+
+def test_a_copy_in_another_format_gives_the_same_study(detection: Clone) -> None:
+    boxes = draw_scenes(detection.folder / "again")
+    for form in ("coco", "voc"):
+        annotate(detection.folder / "photos", boxes, form)
+        assert detection.repro() == ["prepare"]  # makes what was there, so nothing else runs
 
 
 def test_the_detector_to_keep_finds_the_objects_of_new_photos(detection: Clone) -> None:

@@ -22,12 +22,15 @@ class Estimate:
     high: float
 
 
-def degrees_of_freedom(replicates: np.ndarray, resamples: Resamples) -> float:
+def degrees_of_freedom(
+    replicates: np.ndarray, resamples: Resamples, trials: int | None = None
+) -> float:
     """Return the degrees of freedom of the replicates' variance.
 
     There are few where seeds matter more than samples. Welch and Satterthwaite's approximation
     (Satterthwaite, Biometrics Bulletin 1946). The seeds' share of the variance is the part of the
     replicates' ranks that their weights explain (ranks, since a replicate may be infinite).
+    `trials` is how many samples the number rests on, if not on all.
     """
     rank = stats.rankdata(replicates)
     rank -= rank.mean()
@@ -40,12 +43,12 @@ def degrees_of_freedom(replicates: np.ndarray, resamples: Resamples) -> float:
             share = min((explained**2).sum() / total, rest)
             rest -= share
             inverse += share**2 / (seeds - 1)
-    inverse += rest**2 / max(resamples.samples.shape[1] - 1, 1)
+    inverse += rest**2 / max((trials or resamples.samples.shape[1]) - 1, 1)
     return float(1 / inverse)
 
 
 def interval(
-    replicates: np.ndarray, resamples: Resamples, level: float = 0.95
+    replicates: np.ndarray, resamples: Resamples, level: float = 0.95, trials: int | None = None
 ) -> tuple[float, float]:
     """Return the expanded percentile interval of a bootstrap.
 
@@ -59,8 +62,10 @@ def interval(
         Bootstrap replicates of one number; may be infinite.
     resamples : Resamples
         The resamples behind the replicates.
+    trials : int, optional
+        How many samples the number rests on, if not on all.
     """
-    t = stats.t.ppf((1 - level) / 2, degrees_of_freedom(replicates, resamples))
+    t = stats.t.ppf((1 - level) / 2, degrees_of_freedom(replicates, resamples, trials))
     ordered = np.sort(replicates)
     # The outer of two order statistics: infinities can't be interpolated.
     place = int(stats.norm.cdf(t) * (len(ordered) - 1))
@@ -123,7 +128,7 @@ def mean_interval(
         low = stats.beta.ppf(tail, right, count - right + 1)
         high = stats.beta.ppf(1 - tail, right + 1, count - right)
     else:
-        return interval(replicates, resamples, level)
+        return interval(replicates, resamples, level, trials)
     return float(lowest + (1 - lowest) * low), float(lowest + (1 - lowest) * high)
 
 
