@@ -116,6 +116,7 @@ def test_each_row_uses_the_family_that_predicts_its_largest_cells_best() -> None
     [
         ((10, 20, 40), (1,), 0),  # two below half of the largest
         ((5, 10, 20, 40, 60, 100), (1,), 3),
+        ((10, 20, 41, 82, 163), (1,), 3),  # 82 is half of 163, rounded
         ((60, 120), (1, 2, 10), 3),
         ((15, 30, 60, 120), (1, 2, 5), 4),
     ],

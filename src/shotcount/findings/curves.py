@@ -239,7 +239,9 @@ def fit_families(errors: np.ndarray, samples: np.ndarray, angles: np.ndarray) ->
     outnumber its parameters. None if no family has.
     """
     photos = samples * angles
-    held = photos > photos.max() / 2
+    # Half of an odd number of samples is rounded: that cell isn't one of the largest.
+    half = photos.max() * (1 + 1 / samples.max()) / 2
+    held = photos > half * (1 + 1e-9)
     rest = samples[~held], angles[~held]
     shared = 2 + (vary(rest[0]) and vary(rest[1]))  # a, c and, if both axes vary, ρ
     fits, gaps = {}, []
