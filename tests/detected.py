@@ -75,7 +75,7 @@ def write_evaluation(
             path = predictions_of(folder / strategy, n, k)
             tables.write(path, run.assign(**cell), scoring.predictions)
             # The same photos stand for those of validation.
-            scored, costs = scoring.score(run, tested, run, tested)
+            scored, costs = scoring.score((run, tested), (run, tested))
             scores.append(cell | scored)
             faults.append(costs.assign(**cell))
         tables.write(folder / strategy / "scores.csv", pd.DataFrame(scores), scoring.scores)

@@ -203,7 +203,21 @@ def test_too_few_cells_give_measured_answers_and_no_forecast() -> None:
     assert "angles are" not in text  # one angle: nothing to say of angles
     assert "What it takes to reach 90.0 % is not identifiable" in text
     a = answer(cells, target_accuracy=0.65)
-    assert "65.0 % is what the study's smallest subset reached already." in sentences(a)
+    assert "65.0 % is what frozen reached with 15 photos." in sentences(a)
+
+
+def test_a_strategy_with_too_few_cells_is_forecast_by_the_curve_of_another() -> None:
+    better = {(120, k): saturating(120, k) + 0.03 for k in (1, 3, 10)}
+    a = answer({"finetune": better, "frozen": FROZEN}, target_accuracy="auto")
+    own = answer({"frozen": FROZEN}, target_accuracy="auto")
+    assert (a.strategy, a.curve_of, own.curve_of) == ("finetune", "frozen", "frozen")
+    assert (a.more_samples, a.plan, a.target) == (own.more_samples, own.plan, own.target)
+    more, plan = sentences(a)[2:]
+    shown = "By the curve of frozen (finetune has too few sizes for one), twice the samples"
+    assert more.startswith(shown)
+    assert plan.startswith("By the curve of frozen (89.1 % with all training photos), the cheapest")
+    a = answer({"finetune": better, "frozen": FROZEN}, target_accuracy=0.9)
+    assert sentences(a)[3] == "90.0 % is what finetune reached with 360 photos."
 
 
 def test_an_axis_of_one_size_is_not_extrapolated() -> None:

@@ -36,14 +36,18 @@ class Answer:
     tolerance: float
     enough: Enough
     redundancies: dict[str, Estimate | None]  # by strategy
+    # Whose curve the forecasts are read from: the best strategy's or, if it has too few cells for
+    # one, that of the first strategy with one; None if no strategy has.
+    curve_of: str | None
+    curve_score: float  # of that strategy, measured on the largest subset
     more_samples: More | None
     more_angles: More | None
     plan: Plan | None
     target: float
     trained_share: float  # of the samples: the others are needed for validation and tests
     ceiling: Estimate | None
-    extrapolates: bool  # whether there are enough cells for a curve
-    smallest: float  # measured score on the strategy's smallest subset
+    # Photos of the best strategy's smallest subset that reached a target that was given, measured
+    reached_with: int | None
     most_angles: int
     rules: list[Rule]
     imbalance: float  # samples of the commonest class for one of the rarest
@@ -66,15 +70,18 @@ def answer_study(
 
     `unsettled` has the result of `why_unsettled` for each strategy; `trained_share` is the share of
     the collection's samples that can be trained on. The target `auto` is one point above the
-    score on the largest subset: what the next photos could bring.
+    score on the largest subset, of the strategy whose curve is read: what the next photos could
+    bring.
     """
     choice = choose_strategy(learnings)
     best = choice.best
-    reached = float(1 - best.error[0, best.largest])
+    read = next((own for own in (best, *learnings) if own.curves is not None), best)
+    curve_score = float(1 - read.error[0, read.largest])
     auto = wanted.target_accuracy == "auto"
     objects_a_photo = best.tallies[best.largest].objects_a_photo
     cost_per_photo = wanted.cost_per_photo + objects_a_photo * wanted.cost_per_box
-    target = min(round(reached + 0.01, 3), 1.0) if auto else float(wanted.target_accuracy)
+    target = min(round(curve_score + 0.01, 3), 1.0) if auto else float(wanted.target_accuracy)
+    reaching = best.photos[1 - best.error[0] >= target]
     return Answer(
         metric=best.metric,
         strategy=best.strategy,
@@ -86,14 +93,15 @@ def answer_study(
         tolerance=wanted.tolerance,
         enough=find_enough(best, wanted.tolerance),
         redundancies={own.strategy: redundancy(own) for own in learnings},
-        more_samples=extrapolate(best, samples=2, angles=1),
-        more_angles=extrapolate(best, samples=1, angles=2),
-        plan=find_plan(best, target, wanted.cost_per_sample, cost_per_photo),
+        curve_of=read.strategy if read.curves is not None else None,
+        curve_score=curve_score,
+        more_samples=extrapolate(read, samples=2, angles=1),
+        more_angles=extrapolate(read, samples=1, angles=2),
+        plan=find_plan(read, target, wanted.cost_per_sample, cost_per_photo),
         target=target,
         trained_share=trained_share,
-        ceiling=find_ceiling(best),
-        extrapolates=best.curves is not None,
-        smallest=float(1 - best.error[0, best.photos.argmin()]),
+        ceiling=find_ceiling(read),
+        reached_with=int(reaching.min()) if len(reaching) and not auto else None,
         most_angles=int(best.angles.max()),
         rules=rules_of_thumb(best, learnings),
         imbalance=best.tallies[0].imbalance,

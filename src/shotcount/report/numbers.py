@@ -58,6 +58,7 @@ def summary(
         **_ends(f"{metric}_lost", a.enough.loss),
         "shown": a.enough.shown,
         "samples_to_show": _rounded(a.enough.to_show),
+        "curve_of": a.curve_of,
         **_ends("gain_of_twice_the_samples", a.more_samples.gain if a.more_samples else None),
         **_ends("gain_of_twice_the_angles", a.more_angles.gain if a.more_angles else None),
         **_ends("ceiling", a.ceiling),

@@ -185,17 +185,24 @@ def _redundancy(a: Answer) -> str:
 
 
 def _more(a: Answer) -> str:
-    if not a.extrapolates:
+    if a.curve_of is None:
         return (
             "What more photos would bring is not identifiable: too few sizes for a curve that "
             "can be checked on the largest (along one axis, four at least must lie at or below "
             "half of the largest)."
         )
     terms = a.metric.terms
-    samples = f"Twice the {terms.sample}s {_gain(a, a.more_samples, 'samples')}"
-    if a.most_angles == 1:
-        return f"{samples}."
-    return f"{samples}; twice the {terms.angle}s {_gain(a, a.more_angles, 'angles')}."
+    said = f"Twice the {terms.sample}s {_gain(a, a.more_samples, 'samples')}"
+    if a.most_angles > 1:
+        said += f"; twice the {terms.angle}s {_gain(a, a.more_angles, 'angles')}"
+    return f"{_by_curve(a, said, f'{a.strategy} has too few sizes for one')}."
+
+
+def _by_curve(a: Answer, said: str, note: str) -> str:
+    """Say whose curve a forecast is read from, and a note, if it isn't the best strategy's."""
+    if a.curve_of in (None, a.strategy):
+        return said
+    return f"By the curve of {a.curve_of} ({note}), {said[0].lower()}{said[1:]}"
 
 
 def _gain(a: Answer, more: More | None, axis: str) -> str:
@@ -211,6 +218,12 @@ def _gain(a: Answer, more: More | None, axis: str) -> str:
 
 
 def _plan(a: Answer) -> str:
+    if a.curve_of != a.strategy and a.reached_with is not None:
+        return f"{percent(a.target)} is what {a.strategy} reached with {a.reached_with:,} photos."
+    return _by_curve(a, _to_target(a), f"{percent(a.curve_score)} with all training photos")
+
+
+def _to_target(a: Answer) -> str:
     if a.plan:
         p, terms = a.plan, a.metric.terms
         size = _size(a, p.samples, p.angles)
@@ -238,8 +251,6 @@ def _plan(a: Answer) -> str:
             f"{percent(a.target)} is not reachable with more photos like these: the fitted "
             f"ceiling is {percent(a.ceiling.value)} ({_range(a.ceiling)})."
         )
-    if a.smallest >= a.target:
-        return f"{percent(a.target)} is what the study's smallest subset reached already."
     return f"What it takes to reach {percent(a.target)} is not identifiable from this study."
 
 
