@@ -18,10 +18,11 @@ from shotcount.core.study import StudyParams, cell_folders
 from shotcount.networks.devices import pick_device
 from shotcount.networks.settings import NetworkParams
 from shotcount.scoring.detections import TESTED
-from shotcount.scoring.predictions import predict_cell, predictions_of
+from shotcount.scoring.predictions import predictions_of
 from shotcount.scoring.scores import scoring_for
 from shotcount.tasks.opening import open_task
 from shotcount.tasks.strategies import Arrays
+from shotcount.tasks.task import predict_cell
 
 
 class Params(NetworkParams, StudyParams):
@@ -34,9 +35,8 @@ def main() -> None:
     device = pick_device(params.device)
     arrays = Arrays(Pixels.open(Path("data/pixels")), np.load("data/features.npy", mmap_mode="r"))
     boxes = tables.read(Path("data/boxes"), tables.BOXES)
-    # Validation chooses the confidence from which on detections count.
-    names = ["test", "val"] if tables.is_detection(boxes) else ["test"]
-    splits = [tables.read(Path("data/splits", name), tables.SPLIT) for name in names]
+    more = [Path("data/splits/val")] if tables.is_detection(boxes) else []  # for the confidence
+    splits = [tables.read(path, tables.SPLIT) for path in (Path("data/splits/test"), *more)]
     cells, scores, confusions = cell_folders(params.study, strategy), [], []
     with files.atomic(Path("data/evaluation", strategy)) as out:
         for cell_folder in watch(cells, f"evaluate {strategy}", len(cells), "cell"):

@@ -11,7 +11,6 @@ from shotcount.core.params import load_params
 from shotcount.core.pixels import Pixels
 from shotcount.core.stage import run_stage
 from shotcount.networks.devices import pick_device
-from shotcount.networks.settings import NetworkParams
 from shotcount.scoring.mistakes import MISTAKES
 from shotcount.scoring.suspects import SUSPECTS
 
@@ -20,20 +19,21 @@ BACKBONE = Path("data/backbone.safetensors")
 
 
 def main() -> None:
-    device = pick_device(load_params(Path("params.yaml"), NetworkParams).device)
+    params = load_params(Path("params.yaml"), gallery.GalleryParams)
     model = files.read_json(Path("data/classifier/model.json"))
-    pixels = Pixels.open(Path("data/pixels"))
     manifest = tables.read(Path("data/manifest"), tables.MANIFEST)
     paths = manifest.set_index("photo")["path"]
+    see = partial(gallery.look, Path(params.data.path), paths, model["fit"])
     boxes, run = tables.read(Path("data/boxes"), tables.BOXES), keep.read_cell(EVALUATION, model)
     if keep.finds(model):
         tested = keep.read_tested(EVALUATION, model)
-        shown = detector_exhibits.exhibit(run, boxes, tested, pixels, paths, model)
-        thumbnail = partial(detector_exhibits.thumbnail, boxes, pixels)
+        shown = detector_exhibits.exhibit(run, boxes, tested, see, paths, model)
+        thumbnail = partial(detector_exhibits.thumbnail, boxes, see, model["size"])
     else:
+        device, pixels = pick_device(params.device), Pixels.open(Path("data/pixels"))
         network_of = partial(keep.load_tested, MODELS, BACKBONE, model, device)
-        shown = exhibits.exhibit(run, model["classes"], pixels, paths, network_of, device)
-        thumbnail = partial(exhibits.thumbnail, pixels)
+        shown = exhibits.exhibit(run, model["classes"], pixels, paths, see, network_of, device)
+        thumbnail = partial(exhibits.thumbnail, see)
     with files.atomic(Path("data/gallery")) as out:
         tables.write(out / "mistakes.csv", shown.mistakes, MISTAKES)
         pictured = shown.suspects["file"][shown.suspects["file"] != ""]

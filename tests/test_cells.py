@@ -21,8 +21,8 @@ from shotcount.core import tables
 from shotcount.core.errors import UserError
 from shotcount.networks import devices
 from shotcount.parallel.settings import ParallelSettings
-from shotcount.scoring.predictions import check_apart
 from shotcount.tasks.strategies import STRATEGIES, Examples, assemble
+from shotcount.tasks.task import check_apart
 from shotcount.training import cells
 from shotcount.training.checkpoints import Checkpoint
 from shotcount.training.loop import Run, RunState, train_network

@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,6 @@ from shotcount.commands import export
 from shotcount.core import tables
 from shotcount.core.errors import UserError
 from shotcount.core.params import Fit
-from shotcount.core.pixels import Pixels, write_shards
 from shotcount.core.tables import CORNERS
 from shotcount.photos.reading import TURNS, read_photo
 from shotcount.refit.fit import refit
@@ -466,12 +466,13 @@ def test_a_sure_detection_far_from_any_box_may_be_an_object_without_one() -> Non
 def test_faults_are_drawn_with_the_boxes_of_their_photo(tmp_path: Path) -> None:
     found, boxes, tested = results()
     found.loc[found["score"] == 0.5, "score"] = [0.92, *9 * [0.5]]  # above the confidence, and sure
-    photos = np.full((20, 64, 64, 3), 128, np.uint8)
-    write_shards(tmp_path / "pixels", photos, np.arange(20))
-    pixels = Pixels.open(tmp_path / "pixels")
     paths = pd.Series({n: f"images/{n}.jpg" for n in range(20)})
-    model = {"confidence": 0.6, "classes": LABELS}
-    shown = detector_exhibits.exhibit(found, boxes, tested, pixels, paths, model)
+    (tmp_path / "images").mkdir()
+    for path in paths:
+        Image.new("RGB", (200, 100), "grey").save(tmp_path / path)
+    see = partial(gallery.look, tmp_path, paths, "stretch")
+    model = {"confidence": 0.6, "classes": LABELS, "size": 64}
+    shown = detector_exhibits.exhibit(found, boxes, tested, see, paths, model)
     tables.write(tmp_path / "mistakes.csv", shown.mistakes, MISTAKES)
     tables.write(tmp_path / "suspects.csv", shown.suspects, SUSPECTS)
     assert list(shown.suspects["paths"]) == ["images/1.jpg"]
@@ -484,7 +485,7 @@ def test_faults_are_drawn_with_the_boxes_of_their_photo(tmp_path: Path) -> None:
     for picture in shown.pictures:
         colours = {tuple(colour) for colour in picture.reshape(-1, 3).tolist()}
         assert {(0x56, 0xB4, 0xE9), (0xD5, 0x5E, 0x00)} <= colours  # what is there, what is wrong
-    small = detector_exhibits.thumbnail(boxes, pixels, 0)
+    small = detector_exhibits.thumbnail(boxes, see, 64, 0)
     assert small.shape == (128, 128, 3)
     assert tuple(small[40, 20]) == tuple(small[20, 40]) == (0x56, 0xB4, 0xE9)
 

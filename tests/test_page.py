@@ -334,7 +334,7 @@ def test_same_study_same_bytes(html: str, tmp_path: Path) -> None:
 def test_a_network_without_a_feature_map_is_said_to_have_none(tmp_path: Path) -> None:
     text = Reader(make_page(tmp_path, map_size=0)).text
     assert "resnet18 has no feature map in its last layers, so there are no heat maps" in text
-    assert "Grad-CAM" not in text
+    assert "LayerCAM" not in text
 
 
 def test_a_classifier_without_mistakes_is_said_to_make_none(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from shotcount.core.pixels import Pixels
 from shotcount.scoring.mistakes import find_mistakes
 from shotcount.scoring.suspects import find_suspects, with_paths
 
+See = Callable[[int], np.ndarray]  # a photo → its square (H, H, 3), uint8
+
 
 @dataclass(frozen=True)
 class Exhibits:
@@ -29,6 +31,7 @@ def exhibit(
     classes: list[str],
     pixels: Pixels,
     paths: pd.Series,
+    see: See,
     network_of: Callable[[int], nn.Module],
     device: torch.device,
 ) -> Exhibits:
@@ -40,8 +43,11 @@ def exhibit(
         The predictions of one cell, with the columns ``prediction_columns(classes)``.
     classes : list of str
     pixels : Pixels
+        As the networks saw them.
     paths : Series of str
         The path of each photo.
+    see : callable
+        Of a photo: returns it as the report shows it (`gallery.look`).
     network_of, device
         As for `explain.explain_mistakes`.
     """
@@ -49,7 +55,7 @@ def exhibit(
     photos = pixels[wrong["photo"].to_numpy()]  # (B, H, H, 3)
     heat = explain.explain_mistakes(wrong, photos, classes, network_of, device)
     pictures = []
-    for n, photo in enumerate(map(gallery.shrunk, photos)):
+    for n, photo in enumerate(map(see, wrong["photo"])):
         shown = [photo, explain.overlay(photo, heat[n])] if heat else [photo]
         pictures.append(gallery.side_by_side(shown))
     suspects = find_suspects(predictions, classes)
@@ -57,14 +63,14 @@ def exhibit(
     doubted = []
     for own in suspects["photos"][(table["file"] != "").to_numpy()]:
         two = np.array(own)[gallery.spread(len(own), 2)]
-        doubted.append(gallery.side_by_side([gallery.shrunk(photo) for photo in pixels[two]]))
+        doubted.append(gallery.side_by_side([see(photo) for photo in two]))
     mistakes = numbered(wrong, paths, len(heat[0]) if heat else 0)
     return Exhibits(mistakes, pictures, table, doubted)
 
 
-def thumbnail(pixels: Pixels, photo: int) -> np.ndarray:
+def thumbnail(see: See, photo: int) -> np.ndarray:
     """Scale a photo for the contact sheet."""
-    return gallery.scaled(pixels[photo], gallery.THUMBNAIL)
+    return gallery.scaled(see(photo), gallery.THUMBNAIL)
 
 
 def numbered(wrong: pd.DataFrame, paths: pd.Series, map_size: int = 0) -> pd.DataFrame:

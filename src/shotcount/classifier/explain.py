@@ -1,4 +1,4 @@
-"""Grad-CAM: heat maps of the places in a photo that support a class."""
+"""LayerCAM: heat maps of the places in a photo that support a class."""
 
 from collections.abc import Callable
 
@@ -9,13 +9,17 @@ from matplotlib import colormaps
 from PIL import Image
 from torch import nn
 
+FINE = 7  # places a side of a feature map that shows where
 
-def grad_cam(network: nn.Module, x: torch.Tensor, targets: torch.Tensor) -> np.ndarray | None:
+
+def layer_cam(network: nn.Module, x: torch.Tensor, targets: torch.Tensor) -> np.ndarray | None:
     """Return how much each place in a photo supports a class.
 
-    Grad-CAM (Selvaraju et al., ICCV 2017) on the last feature map with more than one place: the sum
-    of its channels, weighted by the mean gradient of the class's logit; negative values become 0.
-    Works for any network, since hooks find the last feature map during the forward pass.
+    LayerCAM (Jiang et al., IEEE Transactions on Image Processing 2021): the sum of a feature map's
+    channels, each place weighted by its own gradient of the class's logit where that is positive;
+    negative values become 0. Unlike Grad-CAM it is meant for any layer, so it can use the last map
+    that is fine enough: of `FINE` places a side, or the finest one if there is none. Works for any
+    network, since hooks find its maps during the forward pass.
 
     Parameters
     ----------
@@ -32,27 +36,29 @@ def grad_cam(network: nn.Module, x: torch.Tensor, targets: torch.Tensor) -> np.n
         At the resolution of the feature map. None if the network's last layers have no feature map:
         most transformers work on a list of patches.
     """
-    last: list[torch.Tensor] = []
+    last: list[torch.Tensor] = []  # output with several places
+    fine: list[torch.Tensor] = []  # the last of these that shows where
 
     def note(module: nn.Module, inputs: object, output: object) -> None:
         if isinstance(output, torch.Tensor) and _places(output.shape) > 1:
             last[:] = [output]
+            if _space(output.shape) and (not fine or _places(output.shape) >= FINE**2):
+                fine[:] = [output]
 
     hooks = [module.register_forward_hook(note) for module in network.modules()]
     try:
         with torch.enable_grad():
             logits = network(x.clone().requires_grad_())
-            space = _space(last[0].shape) if last else None
-            if space is None:
+            space = _space(fine[0].shape) if fine else None
+            if space is None or _space(last[0].shape) is None:
                 return None
             chosen = logits.gather(1, targets[:, None]).sum()
-            (gradient,) = torch.autograd.grad(chosen, last[0])
+            (gradient,) = torch.autograd.grad(chosen, fine[0])
     finally:
         for hook in hooks:
             hook.remove()
     (channels,) = {1, 2, 3} - set(space)
-    weights = gradient.mean(dim=space, keepdim=True)
-    cam = (weights * last[0]).sum(dim=channels).relu()  # (B, h, h)
+    cam = (gradient.relu() * fine[0]).sum(dim=channels).relu()  # (B, h, h)
     peak = cam.amax(dim=(1, 2), keepdim=True).clamp_min(torch.finfo(cam.dtype).tiny)
     return (cam / peak).detach().float().cpu().numpy()
 
@@ -79,14 +85,14 @@ def explain_mistakes(
     Returns
     -------
     dict of int to ndarray of shape (h, h)
-        The heat map (see `grad_cam`) of each row of `wrong` by its position, if there is one.
+        The heat map (see `layer_cam`) of each row of `wrong` by its position, if there is one.
     """
     heat: dict[int, np.ndarray] = {}
     for seed in sorted(wrong["seed"].unique()):
         own = np.flatnonzero(wrong["seed"] == seed)
         x = torch.from_numpy(photos[own]).to(device).permute(0, 3, 1, 2).float()
         asked = [classes.index(label) for label in wrong["predicted"].iloc[own]]
-        maps = grad_cam(network_of(seed), x, torch.tensor(asked, device=device))
+        maps = layer_cam(network_of(seed), x, torch.tensor(asked, device=device))
         if maps is not None:
             heat |= dict(zip(own.tolist(), maps, strict=True))
     return heat

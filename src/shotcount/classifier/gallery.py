@@ -1,15 +1,46 @@
 """Pictures for the report, and a choice of training photos to show."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 
-LARGEST = 224  # px, of the photo of a mistake or a suspect
+from shotcount.core.params import Fit, Part
+from shotcount.networks.settings import NetworkParams
+from shotcount.photos.reading import read_photo
+
+SIDE = 300  # px, of the photo of a mistake or a suspect
 SHEET_CLASSES, SHEET_ROWS, SHEET_ANGLES = 8, 24, 10  # on the contact sheet, at most
 THUMBNAIL = 64  # px
+
+
+class DataPart(Part):
+    path: str
+
+
+class GalleryParams(NetworkParams):
+    """What the stage gallery reads of params.yaml."""
+
+    data: DataPart
+
+
+def look(root: Path, paths: Mapping[int, str], fit: Fit, photo: int) -> np.ndarray:
+    """Read a photo from its file: the square that the network saw, (SIDE, SIDE, 3), uint8.
+
+    Parameters
+    ----------
+    root : Path
+        The folder of the photos.
+    paths : mapping of int to str
+        The path of each photo in it.
+    fit : Fit
+        How photos become squares.
+    photo : int
+    """
+    return read_photo((root / paths[photo]).read_bytes(), SIDE, fit).pixels
 
 
 def contact_sheet(train: pd.DataFrame) -> list[pd.DataFrame]:
@@ -55,11 +86,6 @@ def side_by_side(photos: list[np.ndarray], gap: int = 2) -> np.ndarray:
 def scaled(photo: np.ndarray, size: int) -> np.ndarray:
     """Return a square photo (H, H, 3) uint8 at `size` px."""
     return np.asarray(Image.fromarray(photo).resize((size, size), Image.Resampling.LANCZOS))
-
-
-def shrunk(photo: np.ndarray) -> np.ndarray:
-    """Return a square photo (H, H, 3) uint8 at no more than `LARGEST` px."""
-    return scaled(photo, min(LARGEST, photo.shape[0]))
 
 
 def outlined(photo: np.ndarray, boxes: Sequence[tuple[np.ndarray, str]], size: int) -> np.ndarray:

@@ -1,67 +1,11 @@
-"""What the networks of a cell predict on the test split: a table, and arrays computed from it."""
+"""The table of a cell's predictions on the test split, and arrays computed from it."""
 
-from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
-from safetensors.torch import load_file
 
-from shotcount.core.errors import UserError
-from shotcount.core.tables import CELL, Table, of_seed
-from shotcount.tasks.strategies import STRATEGIES, Arrays
-from shotcount.tasks.task import Task
-
-
-def predict_cell(
-    folder: Path,
-    model: Mapping[str, Any],
-    task: Task,
-    arrays: Arrays,
-    splits: Sequence[pd.DataFrame],
-    device: torch.device,
-    join: Callable[[pd.DataFrame, Any], pd.DataFrame],
-) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
-    """Let the network of each seed predict the photos that are its own in each split.
-
-    Parameters
-    ----------
-    folder : Path
-        Of the cell, with the networks' weights.
-    model : mapping
-        The content of its model.json.
-    task : Task
-    arrays : Arrays
-    splits : sequence of DataFrame
-        With the columns `SPLIT` of core.tables; the test split is the first.
-    device : torch.device
-    join : callable
-        See `scores.Scoring`.
-
-    Returns
-    -------
-    list of (DataFrame, DataFrame)
-        For each split: the predictions of all seeds, and the rows of the split that they are of.
-
-    Raises
-    ------
-    UserError
-        If a network was trained or chosen on a sample that it would be tested on.
-    """
-    strategy, runs = STRATEGIES[model["strategy"]], []
-    for seed in range(model["seeds"]):
-        check_apart(model["samples_seen"][seed], of_seed(splits[0], seed), folder)
-        network, load = task.assemble(strategy, model["network"], arrays, device)
-        network.load_state_dict(load_file(folder / f"seed{seed}.safetensors"))
-        own = [of_seed(split, seed) for split in splits]
-        runs.append([join(t, task.predict(network, load, t["photo"].to_numpy())) for t in own])
-    cell = {column: model[column] for column in CELL}
-    return [
-        (pd.concat(run, ignore_index=True).assign(**cell), split[split["seed"] < model["seeds"]])
-        for run, split in zip(zip(*runs, strict=True), splits, strict=True)
-    ]
+from shotcount.core.tables import CELL, Table
 
 
 def prediction_columns(labels: list[str]) -> Table:
@@ -156,18 +100,3 @@ def class_indices(column: pd.Series, labels: list[str]) -> np.ndarray:
 def probabilities(predictions: pd.DataFrame, labels: list[str]) -> np.ndarray:
     """Return the probability of every class: ndarray of shape (rows, classes), float64."""
     return predictions[[probability(label) for label in labels]].to_numpy()
-
-
-def check_apart(seen: list[str], test: pd.DataFrame, model: Path) -> None:
-    """Refuse to test a model on samples that it was trained or chosen on.
-
-    Raises
-    ------
-    UserError
-        If there are such samples; the message names the model and one of them.
-    """
-    if both := sorted(set(seen) & set(test["sample"])):
-        raise UserError(
-            f"{model} has seen {len(both)} sample(s) of the test split in training, {both[0]!r} "
-            "first: train it again with `dvc repro --force` and the name of its stage"
-        )
