@@ -182,6 +182,7 @@ def test_degrees_of_freedom_are_of_what_varies() -> None:
     by_sample = draws.samples @ rng.standard_normal(50)
     assert degrees_of_freedom(by_seed, draws) == pytest.approx(3, rel=0.15)
     assert degrees_of_freedom(by_sample, draws) == pytest.approx(49, rel=0.05)
+    assert degrees_of_freedom(by_sample, draws, trials=10) == pytest.approx(9, rel=0.05)
     assert 3 < degrees_of_freedom(by_seed + by_sample, draws) < 53
     assert degrees_of_freedom(np.where(by_seed > 0.5, np.inf, by_seed), draws) < 10
 
