@@ -1,8 +1,8 @@
 """Estimate how long a study takes, from how fast this machine trains."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import astuple, dataclass
 from itertools import product
 
 import pandas as pd
@@ -27,6 +27,8 @@ HEAD_STEPS = 200  # of the head from which a detector's fine-tuning starts (trai
 STAGE = 5.0  # s that a stage takes to start, record and cache
 SOLVED = 1.0  # s for the heads of a cell that are solved
 DECODED = 0.02  # s a photo
+SIZES = (40, 64, 96, 128, 160, 224)  # px that are proposed for a CPU
+LONGEST = 45.0  # minutes that a proposed study may take there
 GALLERY = 30.0  # s for the exhibits, the bootstrap and the charts
 
 
@@ -37,6 +39,13 @@ class Speed:
     step: float  # a training step
     photo: float  # a photo, forwards
     head: float = 0.0  # a step of a detector's head on cached maps
+
+    @classmethod
+    def between(cls, small: "Speed", large: "Speed", sides: tuple[int, int], px: int) -> "Speed":
+        """Return the speed at `px` × `px`, from those at two other sizes: linear in the area."""
+        share = (px**2 - sides[0] ** 2) / (sides[1] ** 2 - sides[0] ** 2)
+        pairs = zip(astuple(small), astuple(large), strict=True)
+        return cls(*(a + share * (b - a) for a, b in pairs))
 
 
 @dataclass(frozen=True)
@@ -81,8 +90,8 @@ def estimate(
         name: _strategy(name, params, amounts, speed, at_once, boxes) for name in study.strategies
     }
     trained = [name for name in study.strategies if name != "frozen"]
-    networks = sum(getattr(params.train, name).seeds for name in trained)
-    tested = networks * len(study.samples) * len(study.angles) * amounts.test
+    tests = sum(getattr(params.train, name).seeds for name in trained)
+    tested = tests * len(study.samples) * len(study.angles) * amounts.test
     seen = amounts.photos * (2 if boxes else 1)  # by the frozen backbone; a detector's, mirrored too
     seconds["the other stages"] = (
         STAGE * len(stage_runs(study))
@@ -92,6 +101,23 @@ def estimate(
         + GALLERY
     )
     return {name: own / 60 for name, own in seconds.items()}
+
+
+def size_in_time(side: int, minutes: Callable[[int], float]) -> int:
+    """Return the largest of `SIZES` that the photos have and at which a study stays short.
+
+    Parameters
+    ----------
+    side : int
+        Shorter side of the photos in px.
+    minutes : callable
+        How long the study takes with photos of so many px.
+    """
+    chosen = min(SIZES[0], side)
+    for px in SIZES:
+        if px <= side and minutes(px) <= LONGEST:
+            chosen = px
+    return chosen
 
 
 def _strategy(

@@ -11,7 +11,7 @@ from shotcount.params import Params
 from shotcount.sampling.settings import SplitSettings
 from shotcount.sampling.splits import split_samples
 
-FOLDS = 3, 5  # fewest and most
+FOLDS = 3, 5  # fewest and most; of boxes, whose networks take longer, always the fewest
 LADDER = (1, 2, 3, 5, 10, 20, 50, 100)  # sizes of the frozen grid, in angles
 GRID = 5  # of them, at most
 SHARES = (0.125, 0.25, 0.5, 1.0)
@@ -30,7 +30,7 @@ def fold_count(samples_of_rarest: int) -> int:
 
 
 def split_settings(
-    photos: pd.DataFrame, splits: Mapping[str, Any], params: Params
+    photos: pd.DataFrame, splits: Mapping[str, Any], params: Params, boxes: bool
 ) -> dict[str, Any]:
     """Return the settings of the split: ready-made splits, or folds.
 
@@ -42,18 +42,25 @@ def split_settings(
         Values of split.val and split.test of ready-made splits; empty: folds.
     params : Params
         Their split.val stays, unless it is the name of a split.
+    boxes : bool
+        Whether the study is about boxes.
     """
     if splits:
         return {"split.folds": None, "split.test": splits["test"], "split.val": splits["val"]}
-    rarest = int(photos.groupby("label")["sample"].nunique().min())
     val = params.split.val if isinstance(params.split.val, float) else 0.15
-    return {"split.folds": fold_count(rarest), "split.test": None, "split.val": val}
+    rarest = int(photos.groupby("label")["sample"].nunique().min())
+    folds = FOLDS[0] if boxes else fold_count(rarest)
+    return {"split.folds": folds, "split.test": None, "split.val": val}
 
 
-def seed_settings(folds: int | None, params: Params) -> dict[str, Any]:
-    """Return the seeds of the strategies, each a multiple of the folds, and as many draws."""
-    trained = folds or FOLDS[1]
+def seed_settings(folds: int | None, params: Params, boxes: bool) -> dict[str, Any]:
+    """Return the seeds of the strategies, each a multiple of the folds, and as many draws.
+
+    A detector's frozen head is trained, not solved, so that it gets no more seeds than the others.
+    """
+    trained = folds or FOLDS[not boxes]
     frozen = FROZEN_SEEDS if FROZEN_SEEDS % trained == 0 else 2 * trained
+    frozen = trained if boxes else frozen
     seeds = {"scratch": trained, "frozen": frozen, "finetune": trained}
     draws = max(seeds[strategy] for strategy in params.study.strategies)
     return {f"train.{name}.seeds": count for name, count in seeds.items()} | {
@@ -129,7 +136,7 @@ def _shares(
 
 
 def fit_sizes(
-    photos: pd.DataFrame, splits: Mapping[str, Any], params: Params
+    photos: pd.DataFrame, splits: Mapping[str, Any], params: Params, boxes: bool = False
 ) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
     """Return the settings of split, study and seeds that fit a collection, and its splits.
 
@@ -137,7 +144,7 @@ def fit_sizes(
     ----------
     photos : DataFrame
         Columns label, sample, given_split.
-    splits, params
+    splits, params, boxes
         As for `split_settings`.
 
     Raises
@@ -145,8 +152,8 @@ def fit_sizes(
     UserError
         If a class has too few samples.
     """
-    settings = split_settings(photos, splits, params)
-    settings |= seed_settings(settings["split.folds"], params)
+    settings = split_settings(photos, splits, params, boxes)
+    settings |= seed_settings(settings["split.folds"], params, boxes)
     wanted = SplitSettings(
         folds=settings["split.folds"], test=settings["split.test"], val=settings["split.val"],
         seed=params.split.seed,
