@@ -24,10 +24,10 @@ the study.
 """
 INIT = """\
 Propose the params.yaml of a study of the photos in FOLDER, from the one in this folder: how paths
-are read as class, sample and angle, which sizes the study has, and at how many pixels; and tell how
-long the study takes on this machine, which it measures for some seconds. Shows the change; writes it
-only with --yes. Comments stay. Where annotations of boxes lie among the photos, the study is about
-boxes.
+are read as class, sample and angle, which sizes the study has, and at how many pixels networks see
+the photos. Tell how long the study takes on this machine, whose speed is measured for some seconds.
+Show the change, and write it with --yes; comments stay. Where annotations of boxes lie among the
+photos, the study is about boxes.
 """
 CLUSTER = """\
 Run the study's cells side by side, on a cluster or on this machine. `dvc repro` would train and

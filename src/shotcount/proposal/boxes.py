@@ -34,13 +34,15 @@ SIDES = 64, 512  # px, at least and at most
 
 def task_settings(params: Params, boxes: bool) -> dict[str, Any]:
     """Return the settings of training that suit the study, where they are those of the other."""
-    changes = {}
+    changes: dict[str, Any] = {}
     for key, values in SETTINGS.items():
         _, strategy, name = key.split(".")
         if getattr(getattr(params.train, strategy), name) == values[not boxes]:
             changes[key] = values[boxes]
     if boxes and params.data.fit == "crop":
         changes["data.fit"] = "auto"
+    if not boxes and params.data.task == "detect":
+        changes["data.task"] = "auto"
     return changes
 
 

@@ -21,7 +21,15 @@ from shotcount.params import Params
 from shotcount.photos.finding import find_photos
 from shotcount.photos.walking import list_photos
 from shotcount.proposal import boxes, measuring, words, writing
-from shotcount.proposal.minutes import SIZES, Amounts, Speed, estimate, in_words, size_in_time
+from shotcount.proposal.minutes import (
+    LONGEST,
+    SIZES,
+    Amounts,
+    Speed,
+    estimate,
+    in_words,
+    size_in_time,
+)
 from shotcount.proposal.reading import Reading, read_folder
 from shotcount.proposal.sizes import fit_sizes
 from shotcount.sampling.sizes import check_sizes
@@ -141,24 +149,30 @@ def _choose_size(
 
     size = size_in_time(found.side, minutes)
     larger = next((side for side in SIZES if size < side <= found.side), None)
-    why = f"{size} px, "
+    why = f"{size} px: the photos have {found.side} px"
     if larger:
-        why += f"to be done soon: {larger} px would take {in_words(minutes(larger))}; --px sets it"
-    else:
-        why += f"the photos have {found.side} px"
+        most = (
+            "the smallest that is proposed"
+            if minutes(size) > LONGEST
+            else (f"the largest with which the study takes less than {LONGEST:g} minutes")
+        )
+        why = (
+            f"{size} px, {most} (with {larger} px, {in_words(minutes(larger))}); --px sets another"
+        )
     return size, why, speed(size)
 
 
-def _given_size(
-    params: Params, found: Collection, px: int | None
-) -> tuple[int | str, str, Speed]:
+def _given_size(params: Params, found: Collection, px: int | None) -> tuple[int | str, str, Speed]:
     detects = found.marked is not None
     size: int | str
     if px:
         size, why = px, f"{px} px, as asked"
     elif found.marked is not None:
         size = boxes.size_for(found.marked, found.side)
-        why = f"{size} px, so that objects are {boxes.OBJECT:g} px or larger, where photos allow it"
+        why = (
+            f"{size} px, so that nearly all objects are {boxes.OBJECT:g} px or larger, as far as "
+            "the photos allow it; --px sets another"
+        )
     else:
         size, why = "auto", "that of the pretrained weights"
     side = size if isinstance(size, int) else measuring.default_size(params)
@@ -220,8 +234,8 @@ def shorter_side(root: Path, paths: list[str]) -> int:
             continue
     if not sides:
         raise UserError(
-            f"{printable(root / paths[0])} and others can't be read as photos: save them as JPEG or "
-            "PNG"
+            f"{printable(root / paths[0])} and others can't be read as photos: save them as JPEG "
+            "or PNG"
         )
     return int(np.median(sides))
 
@@ -235,8 +249,8 @@ def find_boxes(root: Path, there: Files, params: Params) -> Collection:
     each = chosen.boxes["label"].value_counts()
     lines = [
         f"{printable(root)}: {many(len(chosen.photos), 'photo')} with "
-        f"{many(len(chosen.boxes), 'box')} ({read.found.form}), {many(scenes, 'scene')}: a study of "
-        "boxes",
+        f"{many(len(chosen.boxes), 'box')} ({read.found.form}), {many(scenes, 'scene')}: a study "
+        "of boxes",
         f"boxes of each class: {some([f'{label} {count:,}' for label, count in each.items()])}",
     ]
     if pattern:
@@ -245,8 +259,10 @@ def find_boxes(root: Path, there: Files, params: Params) -> Collection:
     else:
         lines += ["each photo is a scene of its own"]
     if left_out := len(chosen.left_out):
-        lines += [f"{many(left_out, 'photo or box', 'photos and boxes')} can't be used: "
-                  "make check-data names them"]  # fmt: skip
+        lines += [
+            f"{left_out:,} photos or boxes can't be used, which would stop the study: make "
+            "check-data names them; data.on_bad_photo: skip leaves them out"
+        ]
     sides = chosen.photos[["width", "height"]].min(axis=1)
     settings = _common(root, None, pattern) | boxes.task_settings(params, boxes=True)
     return Collection(chosen.photos, lines, settings, {}, int(sides.median()), chosen.boxes)

@@ -82,9 +82,7 @@ def list_layouts(paths: Sequence[str], ready: ReadyMade | None) -> Iterator[Layo
             )
         prefix = f"^{ANY * ready.level}{split}(?:.*/)?" if ready and splits else "(?:^|/)"
         for words, form in IN_NAMES.items():
-            patterns = [
-                prefix + form.format(label=f"(?P<label>{word})") + SUFFIX for word in WORDS
-            ]
+            patterns = [prefix + form.format(label=f"(?P<label>{word})") + SUFFIX for word in WORDS]
             for pattern in patterns:
                 yield Layout(f"{words}.jpg", (pattern,), in_names=True, splits=splits)
 

@@ -116,9 +116,7 @@ def _time_steps(
                                  device),
         on_the_way=False,
     )  # fmt: skip
-    network, load = task.assemble(
-        STRATEGIES[strategy], params.model.name, arrays, device, settings
-    )
+    network, load = task.assemble(STRATEGIES[strategy], params.model.name, arrays, device, settings)
     ended: list[float] = []
 
     def note(state: RunState, total: int) -> None:

@@ -86,13 +86,14 @@ def estimate(
         Whether the study is about boxes.
     """
     study = params.study
-    seconds = {
+    seconds: dict[str, float] = {
         name: _strategy(name, params, amounts, speed, at_once, boxes) for name in study.strategies
     }
     trained = [name for name in study.strategies if name != "frozen"]
     tests = sum(getattr(params.train, name).seeds for name in trained)
     tested = tests * len(study.samples) * len(study.angles) * amounts.test
-    seen = amounts.photos * (2 if boxes else 1)  # by the frozen backbone; a detector's, mirrored too
+    views = 2 if boxes else 1  # a detector's backbone sees each photo and its mirror image
+    seen = views * amounts.photos
     seconds["the other stages"] = (
         STAGE * len(stage_runs(study))
         + amounts.photos * DECODED
@@ -147,9 +148,7 @@ def _strategy(
     return total
 
 
-def _run(
-    name: str, settings: TrainingSettings, photos: int, step: float, look: float
-) -> float:
+def _run(name: str, settings: TrainingSettings, photos: int, step: float, look: float) -> float:
     """Return the seconds of one run on so many photos, with its looks at validation."""
     steps = training_steps(photos, settings.batch_size, settings.epochs, settings.min_steps)
     if settings.schedule == "auto":

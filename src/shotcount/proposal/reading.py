@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +57,6 @@ class Reading:
     splits: Mapping[str, Any]
     rank: tuple[Any, ...] = ()
 
-    @property
-    def samples_of_rarest(self) -> int:
-        return int(_samples_of(self.photos).min())
-
 
 def read_folder(root: Path) -> list[Reading]:
     """Return the layouts that fit the photos below a folder, the best first.
@@ -96,9 +92,9 @@ def rank_layouts(paths: Sequence[str]) -> list[Reading]:
             splits = _use_splits(photos, dict(ready.folders)) if ready and layout.splits else {}
             if splits is None or _collides(photos, bool(splits)):
                 continue
-            if pattern == finding.LAYOUT and ready is None:
-                pattern = None
-            read.append((layout, Reading(layout.words, pattern, None, photos, splits)))
+            default = pattern == finding.LAYOUT and ready is None
+            own = Reading(layout.words, None if default else pattern, None, photos, splits)
+            read.append((layout, own))
             break
     return _best_first(read, ready is not None and "test" in ready.folders)
 
@@ -157,7 +153,9 @@ def _use_splits(photos: pd.DataFrame, folders: dict[str, str]) -> dict[str, Any]
     if "train" not in folders or len(folders) < 2:
         return None
     parts = {role: photos["given_split"] == name for role, name in folders.items()}
-    if any(photos.loc[own, "label"].nunique() < photos["label"].nunique() for own in parts.values()):
+    if any(
+        photos.loc[own, "label"].nunique() < photos["label"].nunique() for own in parts.values()
+    ):
         return None
     if "test" not in folders:
         return {"val": VAL, "test": folders["val"]}
@@ -198,13 +196,9 @@ def _best_first(read: list[tuple[Layout, Reading]], has_test: bool) -> list[Read
             -layout.below,
             -len(reading.pattern or ""),
         )
-        ranked.append(Reading(*_fields(reading), rank))
+        ranked.append(replace(reading, rank=rank))
     ranked.sort(key=lambda reading: reading.rank, reverse=True)
     return _distinct([r for r in ranked if r.rank[0] == ranked[0].rank[0]])
-
-
-def _fields(reading: Reading) -> tuple[Any, ...]:
-    return reading.words, reading.pattern, reading.table, reading.photos, reading.splits
 
 
 def _labels(reading: Reading) -> list[str]:
@@ -267,7 +261,9 @@ def _by_tables(root: Path, paths: Sequence[str]) -> list[Reading]:
             except UserError:
                 continue
             samples = _samples_of(photos)
-            views = pattern in (None, KEYS["<sample>/<angle>"], KEYS["<sample>"]) or has_views(photos)
+            views = pattern in (None, KEYS["<sample>/<angle>"], KEYS["<sample>"]) or has_views(
+                photos
+            )
             enough = len(samples) > 1 and samples.median() >= FEWEST
             if views and enough and len(photos) >= SHARE * len(paths):
                 best.append(Reading(f"{name} says the class", pattern, name, photos, {}))

@@ -1,6 +1,5 @@
 """Sizes of a study that fit a collection: folds, subsets, seeds."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,9 +13,9 @@ from shotcount.sampling.splits import split_samples
 FOLDS = 3, 5  # fewest and most; of boxes, whose networks take longer, always the fewest
 LADDER = (1, 2, 3, 5, 10, 20, 50, 100)  # sizes of the frozen grid, in angles
 GRID = 5  # of them, at most
-SHARES = (0.125, 0.25, 0.5, 1.0)
-MORE_SHARES = (0.0625, 0.125, 0.18, 0.25, 0.35, 0.5, 0.7, 1.0)  # where there is one angle
-MANY = 400  # training samples from which a sixteenth of them is worth a size
+SHARES = (0.0625, 0.125, 0.25, 0.5, 1.0)  # of the training samples
+FINEST, MANY = SHARES[0], 400  # the smallest share is for so many training samples or more
+BETWEEN = (0.18, 0.35, 0.7)  # more of them, where there is one angle
 FROZEN_SEEDS = 10  # or twice the folds, if that is no multiple of them
 
 
@@ -58,14 +57,12 @@ def seed_settings(folds: int | None, params: Params, boxes: bool) -> dict[str, A
 
     A detector's frozen head is trained, not solved, so that it gets no more seeds than the others.
     """
-    trained = folds or FOLDS[not boxes]
-    frozen = FROZEN_SEEDS if FROZEN_SEEDS % trained == 0 else 2 * trained
-    frozen = trained if boxes else frozen
+    trained = folds or (FOLDS[0] if boxes else FOLDS[1])
+    solved = FROZEN_SEEDS if FROZEN_SEEDS % trained == 0 else 2 * trained
+    frozen = trained if boxes else solved
     seeds = {"scratch": trained, "frozen": frozen, "finetune": trained}
     draws = max(seeds[strategy] for strategy in params.study.strategies)
-    return {f"train.{name}.seeds": count for name, count in seeds.items()} | {
-        "study.draws": draws
-    }
+    return {f"train.{name}.seeds": count for name, count in seeds.items()} | {"study.draws": draws}
 
 
 def study_sizes(train: pd.DataFrame) -> dict[str, Any]:
@@ -87,11 +84,10 @@ def study_sizes(train: pd.DataFrame) -> dict[str, Any]:
     most = min(int(angles_of.median()), int(angles_of.groupby("seed").max().min()))
     classes = train["label"].nunique()
     angles = angle_sizes(most)
-    samples = _shares((1.0,) if most > 1 else SHARES, available, classes)
+    samples = _shares([1.0] if most > 1 else SHARES[1:], available, classes)
+    grid = [share for share in SHARES if available >= MANY or share > FINEST]
     if most == 1:
-        grid = MORE_SHARES
-    else:
-        grid = (MORE_SHARES[0], *SHARES) if available >= MANY else SHARES
+        grid = sorted({*grid, *BETWEEN})
     return {
         "study.samples": samples,
         "study.angles": angles,
@@ -107,7 +103,7 @@ def angle_sizes(most: int) -> list[int]:
     ([1], [1, 2], [1, 3, 10], [1, 5, 41])
     """
     between = [size for size in LADDER if 1 < size < most]
-    middle = [min(between, key=lambda size: abs(math.log(size**2 / most)))] if between else []
+    middle = [min(between, key=lambda size: abs(size**2 - most))] if between else []
     return sorted({1, *middle, most})
 
 

@@ -82,16 +82,20 @@ def sizes(params: Params, available: int, size: str) -> list[str]:
     split = (
         f"{folds} folds: each sample is tested once, by networks that are trained on others"
         if folds
-        else "ready-made: all seeds test the same samples"
+        else f"ready-made: all seeds test the samples of {params.split.test}"
     )
     shares = [f"{sample_count(share, available):,}" for share in study.samples]
+    samples = f"all {available:,} training samples of a seed"
+    if len(shares) > 1:
+        samples = f"{', '.join(shares)} of the {available:,} training samples, for a learning curve"
+    angles = f"{', '.join(map(str, study.angles))} of each sample"
+    if study.angles == [1]:
+        angles = "1: most samples have one photo"
     return [
         f"  split: {split}",
         f"  seeds: {seeds}",
-        f"  samples: {', '.join(shares)} of the {available:,} training samples"
-        + (": sizes for the learning curve" if len(shares) > 1 else ", all of them"),
-        f"  angles: {', '.join(map(str, study.angles))} of each sample"
-        + (": there is one photo of most" if study.angles == [1] else ""),
+        f"  samples: {samples}",
+        f"  angles: {angles}",
         f"  frozen: {many(frozen, 'further size')}, which take seconds",
         f"  size: {size}",
     ]

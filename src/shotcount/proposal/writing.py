@@ -32,7 +32,7 @@ def edit(text: str, changes: Mapping[str, Any]) -> str:
         If a key is missing.
     """
     tree = yaml.compose(text, Loader=yaml.SafeLoader)
-    known = yaml.load(text, Loader=yaml.SafeLoader)
+    known = yaml.safe_load(text)
     places = []
     for key, value in changes.items():
         name, node = _find(tree, key)
@@ -84,7 +84,7 @@ def written(value: Any) -> str:
 def compare(old: str, new: str, name: str) -> list[str]:
     """Return the lines of a unified diff."""
     lines = difflib.unified_diff(
-        old.splitlines(), new.splitlines(), name, f"{name} (proposed)", n=0, lineterm=""
+        old.splitlines(), new.splitlines(), name, f"{name} (proposed)", n=1, lineterm=""
     )
     return list(lines)
 
