@@ -296,6 +296,14 @@ def test_the_default_study_is_estimated_within_half_of_what_it_takes(params: Par
     assert minutes["scratch"] > minutes["finetune"] > minutes["frozen"]
 
 
+def test_the_rendered_scenes_are_estimated_within_half_of_what_they_take() -> None:
+    params = load_params(ROOT / "studies" / "detect.yaml", Params)
+    photos = make_manifest({"natural": 80, "plastic": 80}, angles=3)
+    quiet = Speed(step=0.152, photo=0.0059, head=0.028)  # of one quiet core, at 128 px
+    minutes = estimate(params, amounts_of(photos, params), quiet, at_once=2, boxes=True)
+    assert 47 / 1.5 < sum(minutes.values()) < 47 * 1.5
+
+
 def test_a_faster_machine_and_more_networks_at_a_time_take_less(params: Params) -> None:
     own = amounts_of(make_manifest({"a": 50, "b": 50}), params)
     fast = Speed(QUIET.step / 10, QUIET.photo / 10)

@@ -37,9 +37,7 @@ def merged(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("path", READ)
-def test_recipe_of_the_docs_reads_its_example(
-    path: str, tmp_path: Path, params_text: str
-) -> None:
+def test_recipe_of_the_docs_reads_its_example(path: str, tmp_path: Path, params_text: str) -> None:
     content = merged(yaml.safe_load(params_text), yaml.safe_load(RECIPES[path]))
     data = Params.model_validate(content).data
     (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)

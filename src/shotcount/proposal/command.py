@@ -125,7 +125,7 @@ def propose(
     estimated = estimate(params, amounts, speed, at_once, detects)
     lines = [
         "chosen:",
-        *words.sizes(params, len(amounts.angles), why),
+        *words.sizes(params, len(amounts.angles), why, "scene" if detects else "sample"),
         "",
         *words.minutes(estimated, at_once, describe(pick_device(params.device))),
     ]

@@ -15,15 +15,17 @@ from shotcount.core.study import (
 )
 from shotcount.params import Params
 from shotcount.training.budgets import next_look, training_steps
+from shotcount.training.frozen import STEPS as HEAD_STEPS
 from shotcount.training.settings import FrozenSettings, TrainingSettings, settings_for
 from shotcount.training.tune import PROMOTED, STEPS, TRIALS
 
 # Mean steps after which `schedule: auto` ends, in the default study: 730 from scratch (176 to
 # 1,556 a run) and 450 for fine-tuning (176 to 2,438). On 1,000 photos of one view each, fine-tuning
-# took 1,081: so more is expected of it than in the default study. A detector's head on cached maps
-# is taken to end as a network from scratch does.
-EXPECTED = {"scratch": 730, "finetune": 600, "frozen": 730}
-HEAD_STEPS = 200  # of the head from which a detector's fine-tuning starts (training.frozen.STEPS)
+# took 1,081: so more is expected of it than in the default study.
+EXPECTED = {"scratch": 730, "finetune": 600}
+# Of detectors the steps were not counted. These give studies/detect.yaml 37 minutes on two cores,
+# where it takes some 47 without the rendering.
+EXPECTED_OF_BOXES = {"scratch": 730, "finetune": 1000, "frozen": 1000}
 STAGE = 5.0  # s that a stage takes to start, record and cache
 SOLVED = 1.0  # s for the heads of a cell that are solved
 DECODED = 0.02  # s a photo
@@ -85,7 +87,7 @@ def estimate(
     boxes : bool
         Whether the study is about boxes.
     """
-    study = params.study
+    study, expected = params.study, EXPECTED_OF_BOXES if boxes else EXPECTED
     seconds: dict[str, float] = {
         name: _strategy(name, params, amounts, speed, at_once, boxes) for name in study.strategies
     }
@@ -98,7 +100,7 @@ def estimate(
         STAGE * len(stage_runs(study))
         + amounts.photos * DECODED
         + (seen + tested) * speed.photo
-        + max((EXPECTED[name] for name in trained), default=0) * speed.step  # the network to keep
+        + max((expected[name] for name in trained), default=0) * speed.step  # the network to keep
         + GALLERY
     )
     return {name: own / 60 for name, own in seconds.items()}
@@ -133,14 +135,16 @@ def _strategy(
     if isinstance(settings, FrozenSettings):
         return SOLVED * len(cells)
     cached = name == "frozen"
+    expected = (EXPECTED_OF_BOXES if boxes else EXPECTED)[name]
     step = speed.head if cached else speed.step
     look = amounts.val * (speed.head / settings.batch_size if cached else speed.photo)
     rounds = math.ceil(settings.seeds / at_once)
+    # A detector's fine-tuning starts from a head that is trained on cached maps.
     start = HEAD_STEPS * speed.head if name == "finetune" else 0.0
     total = 0.0
     for size, angles in cells:
         photos = amounts.in_cell(size, angles)
-        total += rounds * (start + _run(name, settings, photos, step, look))
+        total += rounds * (start + _run(settings, photos, expected, step, look))
     if settings.learning_rate == "auto":
         trials = math.ceil(TRIALS / at_once), math.ceil(PROMOTED / at_once)
         for count, steps in zip(trials, STEPS, strict=True):
@@ -148,11 +152,11 @@ def _strategy(
     return total
 
 
-def _run(name: str, settings: TrainingSettings, photos: int, step: float, look: float) -> float:
+def _run(settings: TrainingSettings, photos: int, expected: int, step: float, look: float) -> float:
     """Return the seconds of one run on so many photos, with its looks at validation."""
     steps = training_steps(photos, settings.batch_size, settings.epochs, settings.min_steps)
     if settings.schedule == "auto":
-        steps = min(EXPECTED[name], steps)
+        steps = min(expected, steps)
     share = min(photos, settings.batch_size) / settings.batch_size  # the batch is the whole subset
     looks, place = 1, 0
     while place < steps:

@@ -50,11 +50,11 @@ def layouts(readings: Sequence[Reading], chosen: int) -> list[str]:
     own = readings[chosen]
     photos = own.photos
     shown = pd.concat([photos.groupby("label").head(1), photos.iloc[1:2]]).drop_duplicates("path")
-    lines = [f"layout {chosen + 1}, {_title(own)}:"]
+    lines = [f"read as {_title(own)}, layout {chosen + 1} of {len(readings)}:"]
     lines += [f"  {example(row)}" for row in shown.head(SHOWN).itertuples()]
     others = [(n, reading) for n, reading in enumerate(readings) if n != chosen]
     if others:
-        lines += ["", "other layouts that fit; --layout N takes one:"]
+        lines += ["", "layouts that also fit; --layout N takes one:"]
     for n, reading in others:
         lines += [
             f"  {n + 1}: {_title(reading)}: {counts(reading.photos)}",
@@ -72,38 +72,54 @@ def _title(reading: Reading) -> str:
     return reading.words
 
 
-def sizes(params: Params, available: int, size: str) -> list[str]:
-    """Say which sizes are chosen and why, a line each."""
+def sizes(params: Params, available: int, size: str, sample: str) -> list[str]:
+    """Say which sizes are chosen and why, a line each.
+
+    Parameters
+    ----------
+    params : Params
+    available : int
+        Training samples of a seed.
+    size : str
+        What is said of data.size.
+    sample : str
+        What a sample is called: sample, or scene.
+    """
     study, folds = params.study, params.split.folds
     seeds = ", ".join(
         f"{NAMES[name]} {getattr(params.train, name).seeds}" for name in study.strategies
     )
     frozen = len(further_cells(study)) if "frozen" in study.strategies else 0
     split = (
-        f"{folds} folds: each sample is tested once, by networks that are trained on others"
+        f"{folds} folds: each {sample} is tested, by networks that are trained on others"
         if folds
-        else f"ready-made: all seeds test the samples of {params.split.test}"
+        else f"ready-made: all seeds test the {sample}s of {params.split.test}"
     )
     shares = [f"{sample_count(share, available):,}" for share in study.samples]
-    samples = f"all {available:,} training samples of a seed"
+    samples = f"all {available:,} training {sample}s of a seed"
     if len(shares) > 1:
-        samples = f"{', '.join(shares)} of the {available:,} training samples, for a learning curve"
-    angles = f"{', '.join(map(str, study.angles))} of each sample"
+        samples = (
+            f"{', '.join(shares)} of the {available:,} training {sample}s, for a learning curve"
+        )
+    angles = f"{', '.join(map(str, study.angles))} of each {sample}"
     if study.angles == [1]:
-        angles = "1: most samples have one photo"
+        angles = f"1, since most {sample}s have one photo"
     return [
         f"  split: {split}",
         f"  seeds: {seeds}",
-        f"  samples: {samples}",
+        f"  {sample}s: {samples}",
         f"  angles: {angles}",
-        f"  frozen: {many(frozen, 'further size')}, which take seconds",
+        f"  frozen: {many(frozen, 'further size')} of {sample}s and angles for this strategy alone",
         f"  size: {size}",
     ]
 
 
 def minutes(estimated: Mapping[str, float], at_once: int, device: str) -> list[str]:
     """Say how long each strategy takes."""
-    lines = [f"  {NAMES.get(name, name)}: {in_words(own)}" for name, own in estimated.items()]
+    lines = [
+        f"  {NAMES.get(name, name)}: {many(round(own), 'minute') if own >= 1 else in_words(own)}"
+        for name, own in estimated.items()
+    ]
     total = in_words(sum(estimated.values()))
     networks = many(at_once, "network")
     return [f"the study takes {total} on this machine ({device}, {networks} at a time):", *lines]
