@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 from conftest import ROOT, make_collection, make_manifest, make_photo
 
@@ -39,7 +40,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, params_text: str) -
     """A folder with the shipped params.yaml, on a machine whose speed is known."""
     (tmp_path / "params.yaml").write_text(params_text, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(measuring, "measure", lambda params, px, boxes, expected: QUIET)
+    monkeypatch.setattr(measuring, "measure", lambda params, px, boxes: QUIET)
     return tmp_path
 
 
@@ -321,7 +322,7 @@ def test_the_size_is_the_largest_that_takes_an_acceptable_time() -> None:
 
 def test_speed_is_measured(params: Params) -> None:
     for detects in (False, True):
-        speed = measuring.measure(params, 40, detects, expected=10)
+        speed = measuring.measure(params, 40, detects)
         assert 0 < speed.photo < speed.step < 10
         assert (speed.head > 0) == detects
 
@@ -407,6 +408,16 @@ def test_another_layout_and_another_size_can_be_taken(
     assert (made.data.pattern, made.data.size, made.device) == (ONE_A_SAMPLE, 32, "cpu")
     assert main(["init", "my photos", "--layout", "7"]) == 2
     assert "--layout 7: there are 2 layouts that fit" in capsys.readouterr().err
+
+
+def test_on_a_gpu_photos_have_the_size_of_the_pretrained_weights(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_collection(project / "photos", angles=1)
+    monkeypatch.setattr(command, "pick_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr(command, "describe", lambda device: "a GPU")
+    assert main(["init", "photos", "--yes"]) == 0
+    assert load_params(project / "params.yaml", Params).data.size == "auto"
 
 
 def test_boxes_among_the_photos_make_a_study_of_boxes(

@@ -30,13 +30,12 @@ from shotcount.proposal.minutes import (
     in_words,
     size_in_time,
 )
-from shotcount.proposal.reading import Reading, read_folder
+from shotcount.proposal.reading import read_folder
 from shotcount.proposal.sizes import fit_sizes
 from shotcount.sampling.sizes import check_sizes
 
 LOOKED_AT = 100  # photos whose size is read
 MEASURED = 40, 128  # px at which the machine's speed is measured
-STEP = {40: 0.1, 128: 0.5}  # s of a training step there, about
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class Collection:
     settings : dict
         How it is read.
     splits : mapping
-        Ready-made splits; see `Reading`.
+        Ready-made splits; see `reading.Reading`.
     side : int
         Shorter side of the photos in px, the median.
     marked : DataFrame or None
@@ -139,7 +138,7 @@ def _choose_size(
     on_cpu = pick_device(params.device).type == "cpu"
     if found.marked is not None or px or not on_cpu:
         return _given_size(params, found, px)
-    ends = [measuring.measure(params, side, False, STEP[side]) for side in MEASURED]
+    ends = [measuring.measure(params, side, boxes=False) for side in MEASURED]
 
     def speed(side: int) -> Speed:
         return Speed.between(ends[0], ends[1], MEASURED, side)
@@ -151,14 +150,11 @@ def _choose_size(
     larger = next((side for side in SIZES if size < side <= found.side), None)
     why = f"{size} px: the photos have {found.side} px"
     if larger:
-        most = (
-            "the smallest that is proposed"
-            if minutes(size) > LONGEST
-            else (f"the largest with which the study takes less than {LONGEST:g} minutes")
-        )
-        why = (
-            f"{size} px, {most} (with {larger} px, {in_words(minutes(larger))}); --px sets another"
-        )
+        most = f"the largest with which the study takes less than {LONGEST:g} minutes"
+        if minutes(size) > LONGEST:
+            most = "the smallest that is proposed"
+        longer = in_words(minutes(larger))
+        why = f"{size} px, {most} (with {larger} px, {longer}); --px sets another"
     return size, why, speed(size)
 
 
@@ -176,7 +172,7 @@ def _given_size(params: Params, found: Collection, px: int | None) -> tuple[int 
     else:
         size, why = "auto", "that of the pretrained weights"
     side = size if isinstance(size, int) else measuring.default_size(params)
-    return size, why, measuring.measure(params, side, detects, STEP[128])
+    return size, why, measuring.measure(params, side, detects)
 
 
 def _again(given: argparse.Namespace) -> str:
@@ -205,16 +201,12 @@ def find_classes(root: Path, number: int, params: Params) -> Collection:
     ]
     if others := sorted(set(paths) - set(photos["path"])):
         lines += ["", f"not part of the collection: {some(others)}"]
-    settings = _common(root, own) | boxes.task_settings(params, boxes=False)
+    settings = _paths(root, own.pattern, own.table) | boxes.task_settings(params, boxes=False)
     return Collection(photos, lines, settings, own.splits, shorter_side(root, list(photos["path"])))
 
 
-def _common(root: Path, own: Reading | None, pattern: str | None = None) -> dict[str, Any]:
-    return {
-        "data.path": str(root),
-        "data.pattern": own.pattern if own else pattern,
-        "data.table": own.table if own else None,
-    }
+def _paths(root: Path, pattern: str | None, table: str | None = None) -> dict[str, Any]:
+    return {"data.path": str(root), "data.pattern": pattern, "data.table": table}
 
 
 def shorter_side(root: Path, paths: list[str]) -> int:
@@ -264,5 +256,5 @@ def find_boxes(root: Path, there: Files, params: Params) -> Collection:
             "check-data names them; data.on_bad_photo: skip leaves them out"
         ]
     sides = chosen.photos[["width", "height"]].min(axis=1)
-    settings = _common(root, None, pattern) | boxes.task_settings(params, boxes=True)
+    settings = _paths(root, pattern) | boxes.task_settings(params, boxes=True)
     return Collection(chosen.photos, lines, settings, {}, int(sides.median()), chosen.boxes)
