@@ -17,8 +17,10 @@ SAMPLE_ANGLE = {
 }
 WORDS = ("[A-Za-z]+", r"[^\W\d_]+(?:[-_ ][^\W\d_]+)*")  # a class in a photo's name
 NUMBERED = r"(?P<sample>[^\W_]*\d[^\W_]*)"
-# Class and sample in a photo's name: apple1-035-045, plastic 07 (3), plastic_a7_3, obj3_plastic_07.
+# Class and sample in a photo's name: apple1-035-045, plastic 07 (3), plastic_a7_3, obj3_plastic_07;
+# or in that of its folder: plastic_07/3.
 IN_NAMES = {
+    "<class><sample>/<angle>": r"{label}[-_ ]?(?P<sample>\d+)/(?P<angle>[^/]+)",
     "<class><sample>_<angle>": r"{label}[-_ ]?(?P<sample>\d+)[-_ ](?P<angle>[^/]+)",
     "<class><sample>": r"{label}[-_ ]?\(?(?P<sample>\d+)\)?",
     "<class>_<sample>_<angle>": f"{{label}}[-_ ]{NUMBERED}[-_ ](?P<angle>[^/]+)",

@@ -189,8 +189,9 @@ def _best_first(read: list[tuple[Layout, Reading]], has_test: bool) -> list[Read
         rank = (
             words,
             layout.in_names or not _is_contradicted(layout, reading, by_name),
-            not layout.in_names,
+            # Views of one sample that count as samples would make results too good.
             bool(photos.groupby("sample").size().median() > 1),
+            not layout.in_names,
             layout.splits and (has_test or _tested(reading) >= TESTED),
             not layout.splits,
             -layout.below,
@@ -212,14 +213,18 @@ def _is_contradicted(layout: Layout, reading: Reading, by_name: list[Reading]) -
     several of the folders.
     """
     photos = reading.photos
-    if layout.words.endswith("/<sample>/<angle>.jpg"):
+    by_folder = layout.words.endswith("/<sample>/<angle>.jpg")
+    if by_folder:
         own = photos.drop_duplicates("sample")
-        return _crosses(own["sample"].str.rpartition("/")[2], own["label"])
-    if photos.groupby("sample").size().median() > 1:
+        if _crosses(own["sample"].str.rpartition("/")[2], own["label"]):
+            return True
+    elif photos.groupby("sample").size().median() > 1:
         return False
     labels = photos.set_index("path")["label"]
     return any(
-        _crosses(other.photos["label"], other.photos["path"].map(labels)) for other in by_name
+        _crosses(other.photos["label"], other.photos["path"].map(labels))
+        for other in by_name
+        if not by_folder or "/" in other.words  # names of folders
     )
 
 
