@@ -260,8 +260,8 @@ def test_with_one_angle_the_study_has_several_sizes_of_samples(
     assert {*made.study.samples} < {*made.study.frozen_grid.samples}
 
 
-@pytest.mark.parametrize("samples", range(3, 16))
-@pytest.mark.parametrize("angles", [1, 2, 3, 4, 7, 41])
+@pytest.mark.parametrize("samples", [3, 4, 5, 6, 9, 12, 15])
+@pytest.mark.parametrize("angles", [1, 2, 3, 7, 41])
 def test_sizes_of_small_classes_can_be_filled(
     params: Params, params_text: str, samples: int, angles: int
 ) -> None:
