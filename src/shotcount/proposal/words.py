@@ -50,7 +50,8 @@ def layouts(readings: Sequence[Reading], chosen: int) -> list[str]:
     own = readings[chosen]
     photos = own.photos
     shown = pd.concat([photos.groupby("label").head(1), photos.iloc[1:2]]).drop_duplicates("path")
-    lines = [f"read as {_title(own)}, layout {chosen + 1} of {len(readings)}:"]
+    number = f", layout {chosen + 1} of {len(readings)}" if len(readings) > 1 else ""
+    lines = [f"read as {_title(own)}{number}:"]
     lines += [f"  {example(row)}" for row in shown.head(SHOWN).itertuples()]
     others = [(n, reading) for n, reading in enumerate(readings) if n != chosen]
     if others:
