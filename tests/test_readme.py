@@ -1,4 +1,4 @@
-"""What the README says is so: its recipes read photos, its figures are those of the study."""
+"""What the docs say is so: recipes read photos, the README's figures are those of the study."""
 
 import json
 import re
@@ -14,7 +14,8 @@ from shotcount.params import Params
 from shotcount.photos import finding
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-RECIPES = dict(re.findall(r"```yaml\n# (\S+) .*\n((?:.*\n)+?)```", README))
+PHOTOS = (ROOT / "docs" / "photos.md").read_text(encoding="utf-8")
+RECIPES = dict(re.findall(r"```yaml\n# (\S+) .*\n((?:.*\n)+?)```", PHOTOS))
 READ = {
     "1/1/apple1-035-045.jpg": ("apple", "apple/1", "035-045", ""),
     "obj12__35.png": ("car", "car/12", "35", ""),
@@ -36,9 +37,7 @@ def merged(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("path", READ)
-def test_recipe_of_the_readme_reads_its_example(
-    path: str, tmp_path: Path, params_text: str
-) -> None:
+def test_recipe_of_the_docs_reads_its_example(path: str, tmp_path: Path, params_text: str) -> None:
     content = merged(yaml.safe_load(params_text), yaml.safe_load(RECIPES[path]))
     data = Params.model_validate(content).data
     (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +49,7 @@ def test_recipe_of_the_readme_reads_its_example(
     assert [tuple(row) for row in found[columns].to_numpy()] == [READ[path]]
 
 
-def test_every_recipe_of_the_readme_is_tried() -> None:
+def test_every_recipe_of_the_docs_is_tried() -> None:
     assert set(RECIPES) == set(READ)
 
 

@@ -22,6 +22,13 @@ boxes without area, outside the photo, drawn twice, too small to learn; annotati
 have no counterpart. Writes no files, except those of --draw. Exit status: 2 if something would stop
 the study.
 """
+INIT = """\
+Propose the params.yaml of a study of the photos in FOLDER, from the one in this folder: how paths
+are read as class, sample and angle, which sizes the study has, and at how many pixels networks see
+the photos. Tell how long the study takes on this machine, whose speed is measured for some seconds.
+Show the change, and write it with --yes; comments stay. Where annotations of boxes lie among the
+photos, the study is about boxes.
+"""
 CLUSTER = """\
 Run the study's cells side by side, on a cluster or on this machine. `dvc repro` would train and
 evaluate them one after the other, with byte-identical results. Stages that come before training
@@ -89,6 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _command(name: str) -> Any:
     if name == "check-data":
         from shotcount.commands.check_data import run
+    elif name == "init":
+        from shotcount.proposal.command import run
     elif name == "cluster":
         from shotcount.cluster.command import run
     elif name == "predict":
@@ -104,9 +113,11 @@ def _command(name: str) -> Any:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "shotcount",
-        description="Check a study's photos, train its cells on a cluster, use its classifier.",
+        description="Set up a study, check its photos, train its cells on a cluster, use its "
+        "classifier.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
+    _add_init(commands)
     _add_check(commands)
     _add_cluster(commands)
     _add_predict(commands)
@@ -114,6 +125,21 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("model", metavar="MODEL", type=Path, help=MODEL)
     export.add_argument("file", metavar="FILE.onnx", type=Path, help="where to write it")
     return parser
+
+
+def _add_init(commands: Any) -> None:
+    add = commands.add_parser(
+        "init", help="propose a params.yaml for your photos", description=INIT
+    ).add_argument
+    add("folder", metavar="FOLDER", type=Path, help="the photos")
+    add("--layout", metavar="N", type=_count,
+        help="read the paths by another of the layouts that fit (default: 1)")  # fmt: skip
+    add("--px", metavar="N", type=_count,
+        help="data.size: px at which networks see the photos (default: the largest with which the "
+        "study takes no more than some 45 minutes on a CPU; auto on a GPU)")  # fmt: skip
+    add("--device", choices=["auto", "cpu", "cuda", "mps"],
+        help="where networks are trained (default: device of params.yaml)")  # fmt: skip
+    add("--yes", action="store_true", help="write params.yaml")
 
 
 def _add_check(commands: Any) -> None:

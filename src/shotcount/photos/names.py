@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from shotcount.core.errors import UserError, printable
 
@@ -100,8 +101,16 @@ def _words(name: str) -> list[str]:
     return [re.sub(r"(?<=.)(set|data)$", "", word.lower()) for word in words]
 
 
-def splits_in_paths(paths: Sequence[str]) -> str | None:
-    """Return which folders look like ready-made splits and how to use them as such, if any do.
+class ReadyMade(NamedTuple):
+    """Folders that look like ready-made splits."""
+
+    folders: dict[str, str]  # of train, val and test, as far as there is one
+    level: int  # how many folders lie above them
+    pattern: str | None  # reads split, label and sample; None if no folder names a class
+
+
+def ready_made_splits(paths: Sequence[str]) -> ReadyMade | None:
+    """Find the folders that look like ready-made splits, if any do.
 
     Parameters
     ----------
@@ -115,19 +124,31 @@ def splits_in_paths(paths: Sequence[str]) -> str | None:
         # exactly.
         whole = len({tuple(folders[:level]) for folders in inside}) > 1
         if found := find_splits((folders[level] for folders in inside), whole):
-            said = (
-                f"the folders {printable(', '.join(sorted(found.values())))} look like ready-made"
-            )
-            pattern = _split_pattern(found, paths, level)
-            if pattern is None:
-                return f"{said} splits, but no folder names a class: give the labels in data.table"
-            roles = [role for role in ("val", "test") if role in found]
-            parts = ", ".join(f"split.{role}: {printable(found[role])}" for role in roles)
-            quoted = pattern.replace("'", "''")
-            if "test" in found:
-                parts += ", split.folds: null"
-            return f"{said} splits: set data.pattern: '{quoted}' and {parts} (or fractions)"
+            return ReadyMade(found, level, _split_pattern(found, paths, level))
     return None
+
+
+def splits_in_paths(paths: Sequence[str]) -> str | None:
+    """Say which folders look like ready-made splits and how to use them as such, if any do.
+
+    Parameters
+    ----------
+    paths : sequence of str
+        Of all photos, with / between folders.
+    """
+    ready = ready_made_splits(paths)
+    if ready is None:
+        return None
+    found = ready.folders
+    said = f"the folders {printable(', '.join(sorted(found.values())))} look like ready-made"
+    if ready.pattern is None:
+        return f"{said} splits, but no folder names a class: give the labels in data.table"
+    roles = [role for role in ("val", "test") if role in found]
+    parts = ", ".join(f"split.{role}: {printable(found[role])}" for role in roles)
+    quoted = ready.pattern.replace("'", "''")
+    if "test" in found:
+        parts += ", split.folds: null"
+    return f"{said} splits: set data.pattern: '{quoted}' and {parts} (or fractions)"
 
 
 def _split_pattern(found: dict[str, str], paths: Sequence[str], level: int) -> str | None:
