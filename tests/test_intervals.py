@@ -119,8 +119,10 @@ def test_the_mean_of_folds_is_over_what_was_tested() -> None:
 def test_what_a_replicate_did_not_draw_is_the_rest() -> None:
     for folds in (False, True):
         draws = resample(30, [5, 1], 200, np.random.default_rng(0), folds)[0]
-        ((samples, seeds),) = in_pieces(draws, undrawn=True)
-        assert ((draws.samples == 0) == samples.T).all()
+        ((samples, seeds),) = in_pieces(draws, "undrawn")
+        ((times, _),) = in_pieces(draws, "drawn")
+        assert ((times == 0) == samples).all()
+        assert (times.sum(axis=0) == 29).all()
         drawn = draws.seeds[0]
         assert (seeds.max(axis=1) == 1).all()
         assert (drawn[seeds == 1] < drawn.mean()).all()  # fewer times than on average
@@ -132,7 +134,7 @@ def test_weights_of_seeds_are_exact_numbers_with_one_sum() -> None:
     for folds in (False, True):
         for own in resample(30, [1, 2, 5, 10], 200, np.random.default_rng(0), folds):
             weights = own.seeds[0]
-            assert (weights * 4 == np.round(weights * 4)).all()
+            assert (weights * 8 == np.round(weights * 8)).all()
             assert len(np.unique(weights.sum(axis=1))) == 1
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from shotcount.core import tables
 from shotcount.findings.learning import Learning, measured
 from shotcount.scoring.tallies import Tally
-from shotcount.uncertainty.bootstrap import difference
+from shotcount.uncertainty.bootstrap import Part, difference
 from shotcount.uncertainty.intervals import Estimate, holm, p_value
 from shotcount.uncertainty.metrics import bootstrap_metric, metric_rows
 
@@ -128,16 +128,19 @@ def choose_strategy(learnings: list[Learning]) -> Choice:
         [own.error[:, at[own.strategy]] for own in learnings]
     )  # (strategies, rows)
     place = int(scores[:, 0].argmax())
-    with np.errstate(invalid="ignore"):  # a replicate may leave no tested sample: no number
-        unseen = np.vstack(
-            [
-                bootstrap_metric(
-                    [own.tallies[at[own.strategy]]], own.metric, own.resamples, undrawn=True
-                )
-                for own in learnings
-            ]
+
+    def of_part(part: Part) -> np.ndarray:  # (strategies, replicates)
+        tallies = [own.tallies[at[own.strategy]] for own in learnings]
+        pairs = zip(tallies, learnings, strict=True)
+        return np.vstack(
+            [bootstrap_metric([cell], own.metric, own.resamples, part) for cell, own in pairs]
         )
-    chosen = np.take_along_axis(unseen, scores[:, 1:].argmax(axis=0)[None], axis=0)[0]
+
+    with np.errstate(invalid="ignore"):  # a replicate may have no tested sample: no number
+        drawn, unseen = of_part("drawn"), of_part("undrawn")
+    known = ~np.isnan(drawn).any(axis=0)
+    unseen = unseen[:, known]
+    chosen = np.take_along_axis(unseen, drawn[:, known].argmax(axis=0)[None], axis=0)[0]
     optimism = max(float(np.nanmean(unseen[place] - chosen)), 0.0)
     own = learnings[place].judge(scores[place])
     score = Estimate(own.value, max(own.low - optimism, 0.0), own.high - optimism)

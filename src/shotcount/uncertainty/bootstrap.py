@@ -7,12 +7,15 @@ subset, initialisation and order of the same size would have given another accur
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from scipy import sparse
 
 PIECE = 2**26  # bytes of weights computed at once
-IN_FOLDS = 0.5  # chosen by calibration (docs/calibration.md)
+# With folds, shares of the spread of seeds and of samples that is resampled. Their squares sum to
+# about 1 (docs/statistics.md).
+SEEDS_IN_FOLDS, SAMPLES_IN_FOLDS = 7 / 8, 1 / 2
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,8 @@ class Resamples:
     zero.
     """
 
-    samples: np.ndarray  # (replicates, samples) times that each was drawn
+    # (replicates, samples) times that each was drawn; with folds, one more
+    samples: np.ndarray
     # For each strategy: (replicates, seeds) weights, multiples of a power of 2 with the same sum in
     # every replicate. So totals are exact, in whatever order a processor adds.
     seeds: tuple[np.ndarray, ...]
@@ -61,11 +65,12 @@ def resample(
     replicates : int
     rng : numpy.random.Generator
     folds : bool
-        Whether each seed tests other samples than the seeds before. Then a seed's result varies
-        with its samples, too, which are resampled already; so seeds are resampled with `IN_FOLDS`
-        of their spread.
+        Whether each seed tests other samples than the seeds before. Then the results of seeds
+        vary with their samples, too: to resample both would count this part twice. So samples are
+        resampled with `SAMPLES_IN_FOLDS` of their spread, and seeds with `SEEDS_IN_FOLDS`.
     """
-    spread = IN_FOLDS if folds else 1.0
+    spread = SEEDS_IN_FOLDS if folds else 1.0
+    once = round(1 / SAMPLES_IN_FOLDS) - 1 if folds else 0  # added to what is drawn
 
     # A generator for each strategy: another number of seeds changes no other strategy's interval.
     rng, *of_strategies = rng.spawn(1 + len(seeds))
@@ -76,7 +81,7 @@ def resample(
     # uint8, since the table can be large; no sample is drawn 256 times.
     shared = np.empty((replicates, samples), np.uint8)
     for piece in _pieces(shared):
-        shared[piece] = times(samples, len(shared[piece]), rng)
+        shared[piece] = once + times(samples, len(shared[piece]), rng)
     drawn = []
     for count, own in zip(seeds, of_strategies, strict=True):
         weights = times(count, replicates, own).astype(np.float64)
@@ -120,20 +125,33 @@ def bootstrap_mean(hits: np.ndarray, samples: np.ndarray, resamples: Resamples) 
     )
 
 
+Part = Literal["weighted", "drawn", "undrawn"]
 Draws = tuple[np.ndarray, np.ndarray]  # weights (samples, replicates) and (replicates, seeds)
 
 
-def in_pieces(resamples: Resamples, undrawn: bool = False) -> Iterator[Draws]:
-    """Yield what some replicates drew at a time, as float64, to bound the memory for it.
+def in_pieces(resamples: Resamples, part: Part = "weighted") -> Iterator[Draws]:
+    """Yield the weights of some replicates at a time, as float64, to bound the memory for it.
 
-    Or with `undrawn`, the samples and the seeds that each replicate did not draw. It draws fewer
-    seeds than there are, so some are left, unless there is only one.
+    `part` tells which samples and seeds count: all, with their weights; those that the replicate
+    drew, as often as it drew them; or those that it did not draw. It draws fewer than there are, so
+    some are left, unless there is only one.
     """
     for piece in _pieces(resamples.samples):
-        times, seeds = resamples.samples[piece], resamples.seeds[0][piece]
-        if undrawn:
-            times, seeds = times == 0, (seeds == seeds.min(axis=1, keepdims=True)) * 1.0
-        yield times.T.astype(np.float64, order="C"), seeds
+        times, seeds = (
+            _of_part(own.astype(np.float64), part)
+            for own in (resamples.samples[piece], resamples.seeds[0][piece])
+        )
+        yield np.ascontiguousarray(times.T), seeds
+
+
+def _of_part(weights: np.ndarray, part: Part) -> np.ndarray:
+    """Return the weights (replicates, samples or seeds) that count; see `in_pieces`."""
+    if part == "weighted":
+        return weights
+    least = weights.min(axis=1, keepdims=True)  # of what was not drawn
+    if part == "undrawn":
+        return (weights == least) * 1.0
+    return weights - least if weights.shape[1] > 1 else weights
 
 
 def totals(sums: np.ndarray | sparse.sparray, draws: Draws) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 from shotcount.scoring.detections import average_precision
 from shotcount.scoring.matching import THRESHOLDS, Matches
 from shotcount.scoring.tallies import Tally
-from shotcount.uncertainty.bootstrap import Draws, Resamples, in_pieces, totals
+from shotcount.uncertainty.bootstrap import Draws, Part, Resamples, in_pieces, totals
 from shotcount.uncertainty.terms import OF_CLASSES, OF_OBJECTS, Terms
 
 Measure = Callable[[Draws], np.ndarray]  # what some replicates drew → the metric (replicates,)
@@ -135,7 +135,7 @@ def bootstrap_metric(
     tallies: Sequence[Tally | Matches],
     metric: Metric,
     resamples: Resamples,
-    undrawn: bool = False,
+    part: Part = "weighted",
 ) -> np.ndarray:
     """Return bootstrap replicates of a metric, each computed from the replicate's own counts.
 
@@ -148,8 +148,8 @@ def bootstrap_metric(
     metric : Metric
     resamples : Resamples
         For the same numbers of samples and seeds.
-    undrawn : bool
-        Whether to compute the metric of what each replicate did not draw.
+    part : {"weighted", "drawn", "undrawn"}
+        The samples and seeds of each replicate that count (`bootstrap.in_pieces`).
 
     Returns
     -------
@@ -159,7 +159,7 @@ def bootstrap_metric(
     return np.concatenate(
         [
             np.stack([measure(draws) for measure in measures])
-            for draws in in_pieces(resamples, undrawn)
+            for draws in in_pieces(resamples, part)
         ],
         axis=1,
     )
