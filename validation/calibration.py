@@ -3,10 +3,10 @@
     python validation/calibration.py > calibration.md
 
 Prints how often the 95 % intervals of a study cover the true accuracy, redundancy of angles, loss
-at the subset named as enough, and gain of twice the samples; and the accuracy once more with an
-interval that takes photos for independent observations (a binomial one). Also how often a subset is said to be
-shown to be enough, and how often that is wrong: it truly loses more than the tolerance. Takes half
-an hour on two cores.
+at the subset named as enough, and gain of twice the samples; and the accuracy once more with a
+binomial interval, which takes photos for independent observations. Also how often a subset is said
+to be shown to be enough, and how often that is wrong: it truly loses more than the tolerance. Takes
+half an hour on two cores.
 """
 
 from collections.abc import Callable, Sequence
