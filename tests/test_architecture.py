@@ -176,10 +176,11 @@ def test_only_evaluate_depends_on_the_test_split() -> None:
         assert ('splits/test"' in text) == (stage == "evaluate"), stage
 
 
-def test_the_split_depends_on_no_size_of_the_study_and_only_prepare_on_the_photos() -> None:
+def test_the_split_depends_on_no_size_of_the_study_and_no_result_on_the_photo_files() -> None:
     assert STAGES["split"]["params"] == ["split", "study.draws"]
     assert "data/subsets" not in STAGES["split"]["deps"]
-    assert [s for s in STAGES if "${data.path}" in STAGES[s]["deps"]] == ["prepare"]
+    # gallery shows them; all else sees what prepare made of them.
+    assert [s for s in STAGES if "${data.path}" in STAGES[s]["deps"]] == ["prepare", "gallery"]
 
 
 def test_a_study_may_leave_out_any_strategy() -> None:

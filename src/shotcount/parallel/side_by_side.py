@@ -108,9 +108,23 @@ def _context(threads: int, device: torch.device) -> Any:
 def _start(context: Any, work: Callable[[Job, Report], Any], job: Job, threads: int) -> Any:
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_run, args=(work, job, threads, sender))
-    process.start()
+    with _interrupts_held():
+        process.start()
     sender.close()
     return receiver, process
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back while a process starts, which can't ignore it yet; not on Windows."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _receive(receiver: Any, process: Any) -> tuple[str, Any]:
