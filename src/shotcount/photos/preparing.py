@@ -1,4 +1,4 @@
-"""Turn a collection into a manifest and pixels. No later stage opens a photo."""
+"""Turn a collection into a manifest and pixels: all results rest on these, not on the files."""
 
 import hashlib
 from pathlib import Path
