@@ -30,17 +30,16 @@ def main() -> None:
     run, replicates = keep.read_cell(EVALUATION, model), params.answer.replicates
     # As the report draws it, so that both give the same interval.
     rng = np.random.default_rng(seed_for("answer", params.study.seed))
-    place = list(choice["strategy"].unique()).index(model["strategy"])
     trained = load_file(REFIT / "weights.safetensors")
     backbone = partial(load_file, Path("data/backbone.safetensors"))
     with files.atomic(Path("data/classifier")) as out:
         model = keep.save(out, keep.join(trained, backbone), model)
         if detection:
             matches = match(run, boxes, keep.read_tested(EVALUATION, model), model["classes"])
-            found = detector_figures.measure(matches, model["confidence"], place, replicates, rng)
+            found = detector_figures.measure(matches, model["confidence"], replicates, rng)
             text = detector_card.write(model, found, choice)
         else:
-            measured = figures.measure(run, model["classes"], place, replicates, rng)
+            measured = figures.measure(run, model["classes"], replicates, rng)
             text = card.write(model, measured, run, choice)
         files.write_text(out / "README.md", text)
 

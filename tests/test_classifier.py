@@ -89,7 +89,7 @@ def predictions(samples: int, views: int, wrong: set[int], confidence: float) ->
 
 
 def measure(run: pd.DataFrame) -> figures.Figures:
-    return figures.measure(run, ["a", "b"], 0, 500, np.random.default_rng(0))
+    return figures.measure(run, ["a", "b"], 500, np.random.default_rng(0))
 
 
 def test_figures_are_of_photos_classes_and_samples() -> None:
@@ -188,7 +188,7 @@ def test_hundreds_of_classes_are_measured_without_warnings() -> None:
     p[np.arange(600), np.arange(600) // 2] = 0.963
     test = pd.DataFrame({"seed": 0, "photo": np.arange(600), "label": np.repeat(labels, 2)})
     run = predictions_table(test.assign(sample=test["photo"].astype(str)), p, labels)
-    f = figures.measure(run, labels, 0, 100, np.random.default_rng(0))
+    f = figures.measure(run, labels, 100, np.random.default_rng(0))
     assert f.accuracy.value == 1
     assert len(f.recall) == 300
     text = write_card(run, f, labels)

@@ -260,8 +260,8 @@ def test_the_order_of_tables_matters_only_where_scores_are_equal() -> None:
 def test_matches_know_samples_seeds_and_folds() -> None:
     detections, boxes, test = made(np.random.default_rng(0), scenes=12, seeds=3, folds=3)
     matches = match(detections[:0], boxes, test, LABELS)
-    assert (matches.samples, matches.seeds, matches.in_folds) == (12, 3, True)
-    assert not match(*made(np.random.default_rng(0)), LABELS).in_folds
+    assert (matches.samples, matches.seeds, matches.folds) == (12, 3, 3)
+    assert match(*made(np.random.default_rng(0)), LABELS).folds == 1
     held = boxes[~boxes["ignored"]].assign(scene=boxes["photo"] // 2)
     held = held.groupby("label")["scene"].nunique()
     assert list(matches.samples_by_class()) == list(held[LABELS])

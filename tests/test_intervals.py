@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+from calibration import in_folds
 
 from shotcount.uncertainty.bootstrap import (
     Resamples,
@@ -82,60 +83,96 @@ def test_few_seeds_are_covered_too(seeds: int, least: float) -> None:
     assert least <= covered / 300 <= 0.98
 
 
-def simulate_folds(rng: np.random.Generator, samples: int, folds: int, luck: float) -> np.ndarray:
-    """Seed s tests the samples of fold s, and is lucky in training: accuracy 0.8 on average."""
+def simulate_folds(
+    rng: np.random.Generator, luck: float, seeds: int = 5, samples: int = 100
+) -> np.ndarray:
+    """Seeds test the samples of one of 5 folds each, and are lucky in training: accuracy 0.8.
+
+    Two strategies (strategies, seeds, samples) find the same samples hard.
+    """
     easy = rng.beta(1.6, 0.4, samples)
-    accuracy = np.clip(easy + luck * rng.standard_normal((1, folds, 1)), 0, 1)
-    correct = (rng.random((1, folds, samples)) < accuracy).astype(float)
-    fold = rng.permutation(samples) % folds
-    correct[0, fold != np.arange(folds)[:, None]] = np.nan
+    accuracy = np.clip(easy + luck * rng.standard_normal((2, seeds, 1)), 0, 1)
+    correct = (rng.random((2, seeds, samples)) < accuracy).astype(float)
+    correct[:, ~in_folds(seeds, 5, samples, rng)] = np.nan
     return correct
 
 
 @pytest.mark.parametrize("luck", [0.0, 0.03])
-def test_intervals_of_folds_cover_the_truth(luck: float) -> None:
+@pytest.mark.parametrize("seeds", [5, 10])  # every sample is tested once, or twice
+def test_intervals_of_folds_cover_the_truth(luck: float, seeds: int) -> None:
     rng = np.random.default_rng(0)
-    covered, widths = 0, {True: [], False: []}
+    covered, widths = 0, {5: [], 1: []}
     for _ in range(300):
-        correct = simulate_folds(rng, 100, 5, luck)
+        correct = simulate_folds(rng, luck, seeds)[:1]
         for folds, own in widths.items():
-            draws = resample(100, [5], 400, rng, folds)[0]
+            draws = resample(100, [seeds], 400, rng, folds)[0]
             low, high = interval(bootstrap_mean(correct, np.arange(100), draws)[0], draws)
             own.append(high - low)
-            covered += folds and low <= 0.8 <= high
+            covered += folds == 5 and low <= 0.8 <= high
     assert 0.93 <= covered / 300 <= 0.99
-    assert np.mean(widths[True]) < 0.75 * np.mean(widths[False])  # whole seeds: counted twice
+    # Whole seeds beside whole samples would count the samples twice.
+    assert np.mean(widths[5]) < (0.75 if seeds == 5 else 0.9) * np.mean(widths[1])
+
+
+def test_leads_in_folds_are_paired_by_samples_and_by_seeds() -> None:
+    rng = np.random.default_rng(0)
+    for counts in ([5, 5], [10, 5]):
+        covered, paired, unpaired = 0, [], []
+        for _ in range(200):
+            one, other = simulate_folds(rng, 0.0, 10)
+            draws = resample(100, counts, 400, rng, folds=5)
+            again = resample(100, counts[1:], 400, rng, folds=5)[0]
+            first, second, third = (
+                bootstrap_mean(hits[None, : len(np.hstack(own.seeds)[0])], np.arange(100), own)[0]
+                for hits, own in ((one, draws[0]), (other, draws[1]), (other, again))
+            )
+            low, high = interval(first - second, difference(*draws))
+            covered += low <= 0 <= high
+            paired.append((first - second).var())
+            unpaired.append((first - third).var())
+        assert covered / 200 >= 0.92
+        assert np.mean(paired) < 0.8 * np.mean(unpaired)
 
 
 def test_the_mean_of_folds_is_over_what_was_tested() -> None:
     correct = np.array([[[1, 1, np.nan, np.nan], [np.nan, np.nan, 0, 1]]])
-    both = Resamples(np.array([[1, 1, 1, 1], [2, 0, 1, 1]]), (np.array([[0.5, 0.5], [0.5, 0.5]]),))
-    first = Resamples(np.array([[1, 1, 1, 1]]), (np.array([[1.0, 0.0]]),))
+    both = Resamples(np.array([[1, 1, 1, 1], [2, 0, 1, 1]]), (np.array([[1, 1], [1, 1]]),))
+    first = Resamples(np.array([[1, 1, 1, 1]]), (np.array([[1, 0]]),))
     samples = np.arange(4)
     assert bootstrap_mean(correct, samples, both)[0] == pytest.approx([0.75, 0.75])
     assert bootstrap_mean(correct, samples, first)[0] == pytest.approx([1.0])
 
 
 def test_what_a_replicate_did_not_draw_is_the_rest() -> None:
-    for folds in (False, True):
-        draws = resample(30, [5, 1], 200, np.random.default_rng(0), folds)[0]
+    for folds, groups in ((1, 1), (5, 2)):
+        draws = resample(30, [10], 200, np.random.default_rng(0), folds)[0]
         ((samples, seeds),) = in_pieces(draws, "undrawn")
-        ((times, _),) = in_pieces(draws, "drawn")
+        ((times, drawn),) = in_pieces(draws, "drawn")
         assert ((times == 0) == samples).all()
         assert (times.sum(axis=0) == 29).all()
-        drawn = draws.seeds[0]
-        assert (seeds.max(axis=1) == 1).all()
-        assert (drawn[seeds == 1] < drawn.mean()).all()  # fewer times than on average
-        assert (drawn[seeds == 0] >= drawn.mean()).all()
+        assert ((drawn == 0) == seeds).all()
+        assert (drawn.sum(axis=1) == 10 - groups).all()  # of each partition, one fewer
+    single = resample(30, [1], 200, np.random.default_rng(0))[0]
+    for part in ("drawn", "undrawn"):
+        assert all((seeds == 1).all() for _, seeds in in_pieces(single, part))
 
 
 def test_weights_of_seeds_are_exact_numbers_with_one_sum() -> None:
     """Their sums, and those of counts of photos, don't depend on the order of the additions."""
-    for folds in (False, True):
-        for own in resample(30, [1, 2, 5, 10], 200, np.random.default_rng(0), folds):
-            weights = own.seeds[0]
-            assert (weights * 8 == np.round(weights * 8)).all()
-            assert len(np.unique(weights.sum(axis=1))) == 1
+    for folds, counts in ((1, [1, 2, 5, 10]), (5, [5, 10, 15])):
+        for own in resample(30, counts, 200, np.random.default_rng(0), folds):
+            for weights in next(in_pieces(own)):
+                assert (weights * 16 == np.round(weights * 16)).all()
+            samples, seeds = next(in_pieces(own))
+            assert len(np.unique(samples.sum(axis=0))) == len(np.unique(seeds.sum(axis=1))) == 1
+
+
+def test_more_seeds_of_one_strategy_change_no_draw_of_another() -> None:
+    for folds in (1, 5):
+        _, alone = resample(30, [5, 5], 50, np.random.default_rng(0), folds)
+        _, beside = resample(30, [10, 5], 50, np.random.default_rng(0), folds)
+        assert np.array_equal(alone.seeds, beside.seeds)
+        assert np.array_equal(alone.samples, beside.samples)
 
 
 def test_replicates_are_the_same_bytes_on_every_processor() -> None:
@@ -150,7 +187,7 @@ def test_replicates_are_the_same_bytes_on_every_processor() -> None:
         classes = rng.integers(0, 7, 400)
         named = np.where(rng.random(2000) < 0.7, classes[sample], rng.integers(0, 7, 2000))
         tally = Tally(seed, sample, classes[sample], named, np.ones(2000), 7)
-        draws = resample(400, [5], 500, rng, folds=True)[0]
+        draws = resample(400, [5], 500, rng, folds=5)[0]
         rows = [metric_rows([tally], metric, draws) for metric in METRICS.values()]
         print(hashlib.sha256(np.concatenate(rows).tobytes()).hexdigest())
     """
@@ -180,7 +217,7 @@ def test_spread_of_replicates_is_the_standard_error_whatever_the_seeds() -> None
 def test_degrees_of_freedom_are_of_what_varies() -> None:
     rng = np.random.default_rng(0)
     draws = resample(50, [4], 4000, rng)[0]
-    by_seed = draws.seeds[0] / draws.seeds[0][0].sum() @ np.array([0.0, 0.1, 0.5, 0.9])
+    by_seed = draws.seeds[0] / 3 @ np.array([0.0, 0.1, 0.5, 0.9])
     by_sample = draws.samples @ rng.standard_normal(50)
     assert degrees_of_freedom(by_seed, draws) == pytest.approx(3, rel=0.15)
     assert degrees_of_freedom(by_sample, draws) == pytest.approx(49, rel=0.05)
@@ -206,8 +243,7 @@ def test_differences_are_paired() -> None:
 def test_samples_weigh_by_their_photos() -> None:
     correct = np.array([[[True] * 9 + [False]]])
     samples = np.array(["big"] * 9 + ["small"])
-    weights = np.array([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]])
-    draws = Resamples(weights, (np.ones((3, 1)),))
+    draws = Resamples(np.array([[1, 0], [0, 1], [1, 1]]), (np.ones((3, 1)),))
     assert list(bootstrap_mean(correct, samples, draws)[0]) == pytest.approx([1, 0, 0.9])
 
 

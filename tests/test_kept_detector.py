@@ -361,7 +361,7 @@ def results() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
 def measured(confidence: float = 0.6) -> detector_figures.DetectorFigures:
     found, boxes, tested = results()
     matches = match(found, boxes, tested, LABELS)
-    return detector_figures.measure(matches, confidence, 1, 300, np.random.default_rng(0))
+    return detector_figures.measure(matches, confidence, 300, np.random.default_rng(0))
 
 
 def test_a_detectors_figures_are_of_all_classes_and_of_each() -> None:

@@ -77,8 +77,8 @@ def named(predictions: pd.DataFrame) -> np.ndarray:
 def test_what_is_measured_is_scikit_learns_score(metric: str, folds: int) -> None:
     predictions = predict(0.4, 0.2, folds)
     made = tally(predictions, LABELS)
-    assert made.in_folds == (folds == 3)
-    draws = resample(made.samples, [6], 50, np.random.default_rng(0), made.in_folds)[0]
+    assert made.folds == folds
+    draws = resample(made.samples, [6], 50, np.random.default_rng(0), made.folds)[0]
     rows = metric_rows([made], METRICS[metric], draws)[0]
     assert rows[0] == pytest.approx(score(predictions, LABELS)[metric], abs=1e-12)
     assert rows[1:].std() > 0.005

@@ -122,11 +122,16 @@ def simulate(truth: Truth, design: Design, rng: np.random.Generator) -> np.ndarr
     error = np.array([true_error(truth, design, *cell) for cell in cells])
     right = (difficulty < stats.norm.ppf(1 - error)[:, None, None, None]).astype(np.float32)
     if design.folds:
-        fold = rng.permutation(design.tested) % design.folds
-        right[:, fold != np.arange(design.seeds)[:, None] % design.folds] = np.nan
+        right[:, ~in_folds(design.seeds, design.folds, design.tested, rng)] = np.nan
     taken = np.arange(photos) < np.array(design.photos(np.array(photos)))[:, None]
     right[:, :, ~taken[np.arange(design.tested) % 2]] = np.nan
     return right.reshape(*shape[:2], -1)
+
+
+def in_folds(seeds: int, folds: int, samples: int, rng: np.random.Generator) -> np.ndarray:
+    """Return which samples each seed tests, as sampling.splits does: (seeds, samples) bool."""
+    partitions = [rng.permutation(samples) % folds for _ in range(0, seeds, folds)]
+    return np.array([partitions[seed // folds] == seed % folds for seed in range(seeds)])
 
 
 def tally_hits(right: np.ndarray, shown: np.ndarray, labels: np.ndarray | None = None) -> Tally:
@@ -155,7 +160,8 @@ def analyse(design: Design, right: np.ndarray, rng: np.random.Generator) -> Lear
         ("frozen", *size): tally_hits(cell, shown, design.labels)
         for size, cell in zip(design.cells.tolist(), right, strict=True)
     }
-    resamples = resample(design.tested, [design.seeds], design.replicates, rng, design.folds > 0)[0]
+    folds = design.folds or 1
+    resamples = resample(design.tested, [design.seeds], design.replicates, rng, folds)[0]
     return learn(cells, tallies, METRICS[design.metric], resamples)
 
 

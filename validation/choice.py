@@ -15,7 +15,7 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
-from calibration import tally_hits
+from calibration import in_folds, tally_hits
 from scipy import stats
 
 from shotcount.core.seeds import seed_for
@@ -68,8 +68,7 @@ def chosen(design: Design, simulation: int) -> dict[str, float]:
     """Simulate a study and choose its best strategy."""
     rng = np.random.default_rng(seed_for("choice", repr(design), simulation))
     right = simulate(design, rng)
-    fold = rng.permutation(design.samples) % design.folds
-    tested = np.repeat(fold == np.arange(design.seeds)[:, None] % design.folds, design.angles, 1)
+    tested = np.repeat(in_folds(design.seeds, design.folds, design.samples, rng), design.angles, 1)
     shown = np.repeat(np.arange(design.samples), design.angles)
     cell = {"samples": 1, "angles": 1, "photos": 1, "seeds": design.seeds}
     scores = pd.DataFrame([{"strategy": str(n)} | cell for n in range(len(right))])

@@ -16,6 +16,7 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
+from calibration import in_folds
 from scipy import sparse, stats
 
 from shotcount.core.seeds import seed_for
@@ -60,8 +61,7 @@ class Design:
 def simulate(design: Design, rng: np.random.Generator) -> list[Matches]:
     """Draw scenes, and what the seeds of each strategy detect in those that they test."""
     scenes, seeds = design.scenes, design.seeds
-    fold = rng.permutation(scenes) % design.folds
-    tested = fold == np.arange(seeds)[:, None] % design.folds  # (seeds, scenes)
+    tested = in_folds(seeds, design.folds, scenes, rng)
     seed, scene = np.nonzero(tested)  # of each image
     # Several objects a scene, of some scenes none: a negative binomial distribution
     count = rng.poisson(rng.gamma(3, design.objects / 3, scenes))

@@ -97,7 +97,7 @@ def intervals(right: np.ndarray, design: Design, rng: np.random.Generator) -> np
     """Return the ends of the intervals of `RESULTS`: ndarray (results, 2)."""
     tested = ~np.isnan(right[0, 0]).all(axis=0)
     right, shown = right[..., tested], np.arange(tested.sum())
-    drawn = resample(len(shown), [design.seeds] * 2, 1000, rng, folds=design.folds is not None)
+    drawn = resample(len(shown), [design.seeds] * 2, 1000, rng, folds=design.folds or 1)
     replicates = np.stack(
         [bootstrap_mean(own, shown, each) for own, each in zip(right, drawn, strict=True)]
     )

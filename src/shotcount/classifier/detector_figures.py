@@ -38,7 +38,7 @@ class DetectorFigures:
 
 
 def measure(
-    matches: Matches, confidence: float, place: int, replicates: int, rng: np.random.Generator
+    matches: Matches, confidence: float, replicates: int, rng: np.random.Generator
 ) -> DetectorFigures:
     """Measure a cell.
 
@@ -50,17 +50,16 @@ def measure(
         Of the detections of all seeds of the cell.
     confidence : float
         The lowest score of a detection that counts for precision and recall.
-    place, replicates, rng
+    replicates, rng
         As for `figures.measure`: AP50 has the interval that it has in the study's answer.
     """
-    seeds = [1] * place + [matches.seeds]
-    draws = resample(matches.samples, seeds, replicates, rng, matches.in_folds)[-1]
+    draws = resample(matches.samples, [matches.seeds], replicates, rng, matches.folds)[0]
     found = partial(_found, resamples=draws, confidence=confidence)
     return DetectorFigures(
         photos=len(np.unique(matches.photo)),
         scenes=matches.samples,
         seeds=matches.seeds,
-        folds=matches.in_folds,
+        folds=matches.folds > 1,
         every=found(matches, accuracy_interval),
         classes={  # as in the study's table of classes
             label: found(matches.of_class(n), mean_interval)

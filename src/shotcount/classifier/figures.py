@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from shotcount.scoring.predictions import by_seed, hits, probabilities
+from shotcount.scoring.predictions import by_seed, count_folds, hits, probabilities
 from shotcount.scoring.scores import score
 from shotcount.scoring.views import right_by_views
 from shotcount.uncertainty.bootstrap import Resamples, bootstrap_mean, resample
@@ -29,7 +29,7 @@ class Figures:
 
 
 def measure(
-    run: pd.DataFrame, classes: list[str], place: int, replicates: int, rng: np.random.Generator
+    run: pd.DataFrame, classes: list[str], replicates: int, rng: np.random.Generator
 ) -> Figures:
     """Measure a cell.
 
@@ -41,20 +41,17 @@ def measure(
     run : DataFrame
         The predictions of all seeds of the cell, with the columns ``prediction_columns(classes)``.
     classes : list of str
-    place : int
-        The strategy's place in the study, by which its seeds are drawn: with the generator of the
-        study's answer, the accuracy has the interval that it has there.
     replicates : int
         Number of bootstrap replicates.
     rng : numpy.random.Generator
+        With that of the study's answer, the accuracy has the interval that it has there.
     """
     right, sample_of = hits(run, classes)  # (seeds, photos), (photos,)
     truth = run.drop_duplicates("photo").sort_values("photo")["label"].to_numpy()
-    folds = bool(np.isnan(right).any())
+    folds = count_folds(right)
 
     def redraw(samples: np.ndarray) -> Resamples:
-        seeds = [1] * place + [len(right)]
-        return resample(len(np.unique(samples)), seeds, replicates, rng, folds)[-1]
+        return resample(len(np.unique(samples)), [len(right)], replicates, rng, folds)[0]
 
     resamples = redraw(sample_of)
     recall = {}
@@ -69,7 +66,7 @@ def measure(
         photos=len(sample_of),
         samples=len(samples),
         seeds=len(right),
-        folds=folds,
+        folds=folds > 1,
         accuracy=_accuracy(right, sample_of, resamples),
         recall=recall,
         views=[_accuracy(hit, samples, resamples) for hit in views],

@@ -105,7 +105,7 @@ def learn_all(
     """
     seeds = scores.drop_duplicates("strategy").set_index("strategy")["seeds"]
     tested = next(iter(tallies.values()))  # a seed tests the same photos in every cell
-    resamples = resample(tested.samples, list(seeds), replicates, rng, tested.in_folds)
+    resamples = resample(tested.samples, list(seeds), replicates, rng, tested.folds)
     return [
         learn(scores[scores["strategy"] == strategy], tallies, metric, own)
         for strategy, own in zip(seeds.index, resamples, strict=True)
@@ -158,7 +158,7 @@ def redundancy(learning: Learning) -> Estimate | None:
     """
     curves = learning.curves
     both = vary(learning.samples) and vary(learning.mean_angles)
-    seeds = learning.resamples.seeds[0].shape[1]
+    seeds = learning.tallies[0].seeds
     if curves is None or not both or seeds < FEWEST_SEEDS or not falls(learning):
         return None
     found = expected(curves.redundancy, learning.resamples)

@@ -9,6 +9,7 @@ import pandas as pd
 from shotcount.core.seeds import seed_for
 from shotcount.findings.learning import Learning
 from shotcount.scoring.matching import Matches
+from shotcount.scoring.predictions import count_folds
 from shotcount.uncertainty.bootstrap import Resamples, bootstrap_mean, resample
 from shotcount.uncertainty.intervals import FEWEST, Estimate, mean_interval
 from shotcount.uncertainty.metrics import metric_rows
@@ -259,7 +260,5 @@ def _resamples(
     `right` (seeds, photos) is NaN where a seed didn't test a photo, `samples` (photos,) is what
     each shows, and `name` names the draw.
     """
-    replicates, seeds = learning.resamples.seeds[0].shape
-    rng = np.random.default_rng(seed_for(*name))
-    folds = bool(np.isnan(right).any())
-    return resample(len(np.unique(samples)), [seeds], replicates, rng, folds)[0]
+    rng, replicates = np.random.default_rng(seed_for(*name)), len(learning.resamples.samples)
+    return resample(len(np.unique(samples)), [len(right)], replicates, rng, count_folds(right))[0]

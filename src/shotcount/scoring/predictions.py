@@ -89,6 +89,11 @@ def by_seed(predictions: pd.DataFrame, values: np.ndarray) -> np.ndarray:
     return arranged
 
 
+def count_folds(values: np.ndarray) -> int:
+    """Return into how many folds the photos of `values`, from `by_seed`, were divided."""
+    return round(values.size / np.count_nonzero(~np.isnan(values)))
+
+
 def class_indices(column: pd.Series, labels: list[str]) -> np.ndarray:
     """Return the index of each class in `labels`: ndarray of shape (rows,), int64.
 

@@ -30,9 +30,9 @@ class Tested(ABC):
         return np.asarray(self.seed.astype(np.int64) * self.samples + self.sample)
 
     @property
-    def in_folds(self) -> bool:
-        """Whether there are samples that a seed didn't test."""
-        return len(np.unique(self.pair)) < self.seeds * self.samples
+    def folds(self) -> int:
+        """Into how many folds the samples were divided: each seed tested one of them."""
+        return round(self.seeds * self.samples / len(np.unique(self.pair)))
 
     @abstractmethod
     def samples_by_class(self) -> np.ndarray:

@@ -6,16 +6,16 @@ subset, initialisation and order of the same size would have given another accur
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from scipy import sparse
 
+from shotcount.core.seeds import seed_for
+
 PIECE = 2**26  # bytes of weights computed at once
-# With folds, shares of the spread of seeds and of samples that is resampled. Their squares sum to
-# about 1 (docs/statistics.md).
-SEEDS_IN_FOLDS, SAMPLES_IN_FOLDS = 7 / 8, 1 / 2
+SEEDS_IN_FOLDS = 7 / 8  # share of their spread that is resampled; see `resample`
 
 
 @dataclass(frozen=True)
@@ -31,20 +31,22 @@ class Resamples:
     zero.
     """
 
-    # (replicates, samples) times that each was drawn; with folds, one more
-    samples: np.ndarray
-    # For each strategy: (replicates, seeds) weights, multiples of a power of 2 with the same sum in
-    # every replicate. So totals are exact, in whatever order a processor adds.
-    seeds: tuple[np.ndarray, ...]
+    samples: np.ndarray  # (replicates, samples) times that each was drawn
+    seeds: tuple[np.ndarray, ...]  # the same of seeds, for each group that is drawn by itself
+    # Shares of the spread that is resampled, multiples of 1/16: so all weights are multiples of a
+    # power of 2, and totals are exact, in whatever order a processor adds.
+    of_samples: float = 1.0
+    of_seeds: float = 1.0
 
     @classmethod
     def once(cls, samples: int, seeds: int) -> "Resamples":
         """Return one replicate, which draws every sample and seed once: what is measured."""
-        return cls(np.ones((1, samples), np.uint8), (np.ones((1, seeds)),))
+        return cls(np.ones((1, samples), np.uint8), (np.ones((1, seeds), np.uint8),))
 
     def only(self, kept: np.ndarray) -> "Resamples":
         """Return some of the replicates: `kept` is bool, (replicates,)."""
-        return Resamples(self.samples[kept], tuple(weights[kept] for weights in self.seeds))
+        seeds = tuple(times[kept] for times in self.seeds)
+        return replace(self, samples=self.samples[kept], seeds=seeds)
 
 
 def resample(
@@ -52,42 +54,49 @@ def resample(
     seeds: Sequence[int],
     replicates: int,
     rng: np.random.Generator,
-    folds: bool = False,
+    folds: int = 1,
 ) -> list[Resamples]:
     """Resample the test samples, once for all strategies, and the seeds of each strategy.
+
+    A seed stands for the same split and subsets in all strategies, so those with equally many seeds
+    share their draws, too. With folds, this holds for each partition of the samples into folds.
 
     Parameters
     ----------
     samples : int
         Number of samples that are tested.
     seeds : sequence of int
-        Number of seeds of each strategy.
+        Number of seeds of each strategy, a multiple of `folds`.
     replicates : int
     rng : numpy.random.Generator
-    folds : bool
-        Whether each seed tests other samples than the seeds before. Then the results of seeds
-        vary with their samples, too: to resample both would count this part twice. So samples are
-        resampled with `SAMPLES_IN_FOLDS` of their spread, and seeds with `SEEDS_IN_FOLDS`.
+    folds : int
+        Each seed tests one of so many folds of the samples. Then the results of seeds vary with
+        their samples, too: to resample both in full would count this part twice. So seeds are
+        resampled with `SEEDS_IN_FOLDS` of their spread, and samples with what is missing of theirs.
     """
-    spread = SEEDS_IN_FOLDS if folds else 1.0
-    once = round(1 / SAMPLES_IN_FOLDS) - 1 if folds else 0  # added to what is drawn
+    root = int(rng.integers(2**63))
 
-    # A generator for each strategy: another number of seeds changes no other strategy's interval.
-    rng, *of_strategies = rng.spawn(1 + len(seeds))
+    def times(count: int, *name: str | int) -> np.ndarray:
+        # A generator for each draw: another number of seeds changes no other strategy's interval.
+        own = np.random.default_rng(seed_for(root, *name))
+        # uint8, since the table can be large; no sample is drawn 256 times.
+        table = np.empty((replicates, count), np.uint8)
+        for piece in _pieces(table):
+            size = len(table[piece])
+            table[piece] = own.multinomial(max(count - 1, 1), np.full(count, 1 / count), size)
+        return table
 
-    def times(count: int, replicates: int, rng: np.random.Generator) -> np.ndarray:
-        return rng.multinomial(max(count - 1, 1), np.full(count, 1 / count), replicates)
-
-    # uint8, since the table can be large; no sample is drawn 256 times.
-    shared = np.empty((replicates, samples), np.uint8)
-    for piece in _pieces(shared):
-        shared[piece] = once + times(samples, len(shared[piece]), rng)
+    shared = times(samples, "samples")
+    if folds == 1:
+        groups = {count: times(count, "seeds", count) for count in set(seeds)}
+        return [Resamples(shared, (groups[count],)) for count in seeds]
+    partitions = [times(folds, "partition", number) for number in range(max(seeds) // folds)]
     drawn = []
-    for count, own in zip(seeds, of_strategies, strict=True):
-        weights = times(count, replicates, own).astype(np.float64)
-        if count > 1:
-            weights = (1 - spread) * (count - 1) + spread * count * weights
-        drawn.append(Resamples(shared, (weights,)))
+    for count in seeds:
+        own = tuple(partitions[: count // folds])
+        # The seeds' draws have this share of the samples' variance, the less, the more partitions.
+        missing = 1 - SEEDS_IN_FOLDS**2 / len(own)
+        drawn.append(Resamples(shared, own, round(16 * missing**0.5) / 16, SEEDS_IN_FOLDS))
     return drawn
 
 
@@ -137,21 +146,20 @@ def in_pieces(resamples: Resamples, part: Part = "weighted") -> Iterator[Draws]:
     some are left, unless there is only one.
     """
     for piece in _pieces(resamples.samples):
-        times, seeds = (
-            _of_part(own.astype(np.float64), part)
-            for own in (resamples.samples[piece], resamples.seeds[0][piece])
-        )
-        yield np.ascontiguousarray(times.T), seeds
+        samples = _weights(resamples.samples[piece], part, resamples.of_samples)
+        seeds = [_weights(times[piece], part, resamples.of_seeds) for times in resamples.seeds]
+        yield np.ascontiguousarray(samples.T), np.hstack(seeds)
 
 
-def _of_part(weights: np.ndarray, part: Part) -> np.ndarray:
+def _weights(times: np.ndarray, part: Part, share: float) -> np.ndarray:
     """Return the weights (replicates, samples or seeds) that count; see `in_pieces`."""
-    if part == "weighted":
-        return weights
-    least = weights.min(axis=1, keepdims=True)  # of what was not drawn
+    count = times.shape[1]
+    if part == "drawn":
+        return times.astype(np.float64)
     if part == "undrawn":
-        return (weights == least) * 1.0
-    return weights - least if weights.shape[1] > 1 else weights
+        return (times == times.min(axis=1, keepdims=True)).astype(np.float64)
+    # Their mean is the same in every replicate, and with `share` 1 each is `count` x `times`.
+    return (1 - share) * (count - 1) + share * count * times
 
 
 def totals(sums: np.ndarray | sparse.sparray, draws: Draws) -> np.ndarray:
@@ -182,4 +190,5 @@ def _pieces(samples: np.ndarray) -> list[slice]:
 
 def difference(one: Resamples, other: Resamples) -> Resamples:
     """Return the resamples behind a difference between two strategies."""
-    return Resamples(one.samples, one.seeds + other.seeds)
+    more = (times for times in other.seeds if not any(times is own for own in one.seeds))
+    return replace(one, seeds=(*one.seeds, *more))
