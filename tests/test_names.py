@@ -9,6 +9,7 @@ from conftest import held_out, make_manifest
 
 from shotcount.core.errors import UserError
 from shotcount.photos.finding import ONE_A_SAMPLE, find_photos
+from shotcount.photos.names import ready_made_splits
 from shotcount.sampling.splits import split_samples
 
 CAFE = "Café"
@@ -59,6 +60,18 @@ def test_folders_named_as_splits_stop_the_run_with_a_pattern_that_reads_them(
     for part, name in re.findall(r"split\.(val|test): (\w+)", told):
         assert name in splits
         assert name.lower().replace("brain_", "").replace("my_", "").startswith(part)
+
+
+def test_a_folder_in_a_split_with_its_name_is_told_by_most_of_its_photos() -> None:
+    twice = [f"{part}/{part}/a/{n}.jpg" for part in ("train", "test") for n in range(3)]
+    for paths, repeated in (
+        ([*twice, "train/stray.jpg"], True),
+        ([*twice, *(f"other/{n}.jpg" for n in range(9))], True),
+        ([path.replace("train/train", "train/x") for path in twice], False),
+    ):
+        found = ready_made_splits(paths)
+        assert found is not None
+        assert (found.level, found.repeated, found.group) == (0, repeated, "(?P<split>test|train)/")
 
 
 def test_photos_of_one_name_in_two_splits_are_two_samples(tmp_path: Path) -> None:

@@ -106,7 +106,13 @@ class ReadyMade(NamedTuple):
 
     folders: dict[str, str]  # of train, val and test, as far as there is one
     level: int  # how many folders lie above them
+    repeated: bool  # whether they hold another folder of their name: train/train/...
     pattern: str | None  # reads split, label and sample; None if no folder names a class
+
+    @property
+    def group(self) -> str:
+        """The part of a pattern that reads the split."""
+        return _split_group(self.folders)
 
 
 def ready_made_splits(paths: Sequence[str]) -> ReadyMade | None:
@@ -124,7 +130,13 @@ def ready_made_splits(paths: Sequence[str]) -> ReadyMade | None:
         # exactly.
         whole = len({tuple(folders[:level]) for folders in inside}) > 1
         if found := find_splits((folders[level] for folders in inside), whole):
-            return ReadyMade(found, level, _split_pattern(found, paths, level))
+            own = [folders for folders in inside if folders[level] in found.values()]
+            commonest = Counter(map(len, own)).most_common(1)[0][0]
+            alike = [folders for folders in own if len(folders) == commonest]
+            repeated = all(folders[level + 1 : level + 2] == [folders[level]] for folders in alike)
+            below = commonest - level - 1 - repeated
+            pattern = _split_pattern(found, paths, level, repeated, below)
+            return ReadyMade(found, level, repeated, pattern)
     return None
 
 
@@ -151,15 +163,19 @@ def splits_in_paths(paths: Sequence[str]) -> str | None:
     return f"{said} splits: set data.pattern: '{quoted}' and {parts} (or fractions)"
 
 
-def _split_pattern(found: dict[str, str], paths: Sequence[str], level: int) -> str | None:
-    """Return a pattern that reads splits from the folders at this level; None without classes."""
-    parents = [path.split("/")[:-1] for path in paths]
-    own = [p for p in parents if len(p) > level and p[level] in found.values()]
-    repeated = all(len(p) > level + 1 and p[level] == p[level + 1] for p in own)  # train/train/...
-    depths = Counter(len(p) - level - 1 - repeated for p in own)
-    below = depths.most_common(1)[0][0]
+def _split_group(found: dict[str, str]) -> str:
     names = "|".join(re.escape(name) for name in sorted(found.values()))
-    split = f"(?P<split>{names})/" + "[^/]+/" * repeated
+    return f"(?P<split>{names})/"
+
+
+def _split_pattern(
+    found: dict[str, str], paths: Sequence[str], level: int, repeated: bool, below: int
+) -> str | None:
+    """Return a pattern that reads splits from the folders at this level; None without classes.
+
+    `below` are the levels of folders in a split, the repeated one aside.
+    """
+    split = _split_group(found) + "[^/]+/" * repeated
     label, any_folder = "(?P<label>[^/]+)/", "[^/]+/"
     if below == level == 0:
         return None

@@ -1,6 +1,5 @@
 """The layouts of a folder of photos that Shotcount knows: patterns that may read its paths."""
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -69,11 +68,11 @@ def list_layouts(paths: Sequence[str], ready: ReadyMade | None) -> Iterator[Layo
     depth = Counter(path.count("/") for path in paths).most_common(1)[0][0]
     for splits in (True, False) if ready else (False,):
         roles = ["any"] * depth
-        split = _split(ready) if ready and splits else ANY
+        split = ready.group if ready and splits else ANY
         taken: set[int] = set()
         if ready and ready.level < depth:
             taken = {ready.level}
-            if _is_repeated(paths, ready, depth):
+            if ready.repeated:
                 taken.add(ready.level + 1)
         free = [level for level in range(depth) if level not in taken]
         for place, level in enumerate(free):
@@ -119,15 +118,3 @@ def _in_folders(
         if words == "<sample>_<angle>-<angle>":
             sample = "(?P<sample>[^-_/]+)"
         yield build(roles, form.format(sample=sample), words)
-
-
-def _split(ready: ReadyMade) -> str:
-    names = "|".join(re.escape(name) for name in sorted(ready.folders.values()))
-    return f"(?P<split>{names})/"
-
-
-def _is_repeated(paths: Sequence[str], ready: ReadyMade, depth: int) -> bool:
-    """Return whether the folder of a split holds another one of its name: train/train/..."""
-    parents = [path.split("/")[:-1] for path in paths]
-    own = [p for p in parents if len(p) == depth and p[ready.level] in ready.folders.values()]
-    return depth > ready.level + 1 and all(p[ready.level] == p[ready.level + 1] for p in own)
