@@ -10,6 +10,7 @@ import pytest
 import yaml
 from conftest import QUICK, Clone
 from PIL import Image
+from test_experiments import lines, specs
 
 from shotcount.core import tables
 from shotcount.findings.tables import metrics_tables
@@ -96,6 +97,15 @@ def test_every_cell_has_its_average_precision_with_an_interval(detection: Clone)
     assert frozen["ap50"].iloc[-1] > 0.3  # squares are easily found
     made = json.loads((detection.folder / "metrics/metrics.json").read_text(encoding="utf-8"))
     assert made["frozen"]["ap50"] == pytest.approx(frozen["ap50"].iloc[-1], abs=1e-4)
+
+
+def test_the_interactive_chart_is_of_average_precision(detection: Clone, tmp_path: Path) -> None:
+    detection.run("dvc", "plots", "show", "--out", str(tmp_path))
+    chart, *_ = specs(tmp_path / "index.html")
+    shown = [row["score"] for row in chart["data"]["values"]]
+    curve = detection.table("metrics/curve.csv", metrics_tables("ap50", finds=True)["curve"])
+    assert [float(score) for score in shown] == list(curve["ap50"])
+    assert (lines(chart, "line"), lines(chart, "area")) == (2, 2)
 
 
 def test_every_scene_is_tested_by_networks_that_were_trained_without_it(detection: Clone) -> None:

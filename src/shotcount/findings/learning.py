@@ -131,13 +131,14 @@ def learn(
 
 
 def with_intervals(scores: pd.DataFrame, learnings: Sequence[Learning]) -> pd.DataFrame:
-    """Add the 95 % interval of the metric to each cell's scores."""
+    """Add the metric's 95 % interval to each cell's scores, and both once more as `score`."""
     ends = []
     for own in learnings:
         for n, k, cell in zip(own.samples, own.angles, own.error.T, strict=True):
             e, key = own.judge(1 - cell), own.metric.key
             row = {"strategy": own.strategy, "samples": n, "angles": k}
-            ends.append(row | {f"{key}_low": e.low, f"{key}_high": e.high})
+            row |= {f"{key}_low": e.low, f"{key}_high": e.high}
+            ends.append(row | {"score": e.value, "score_low": e.low, "score_high": e.high})
     return scores.merge(pd.DataFrame(ends), on=["strategy", "samples", "angles"])
 
 

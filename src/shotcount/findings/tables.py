@@ -89,10 +89,12 @@ def metrics_tables(metric: str, finds: bool = False) -> dict[str, Table]:
     `finds` tells whether the study's networks find objects, instead of naming the class of a photo.
     """
     with_ends = {metric: "float64", f"{metric}_low": "float64", f"{metric}_high": "float64"}
+    # The same in every study, for `dvc plots`
+    score = {"score": "float64", "score_low": "float64", "score_high": "float64"}
     # Of whole samples, whose predictions of so many angles are averaged; largest subset
     views = {"strategy": "str", "views": "int64"}
     return {
-        "curve": (DETECTION_SCORES if finds else SCORES) | with_ends,
+        "curve": (DETECTION_SCORES if finds else SCORES) | with_ends | score,
         "comparisons": COMPARISONS,
         "fits": FITS,
         "fitted": CELL | with_ends | {"extrapolated": "bool"},
