@@ -1,6 +1,6 @@
 """The chart of the metric, mostly accuracy, against the number of training photos."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -26,7 +26,7 @@ from shotcount.report.style import (
 )
 from shotcount.uncertainty.writing import capitalised, counted, percent
 
-LABEL = 0.08  # width of a label on the axis of photos, as a share of the axis
+LABEL = 0.1  # width of a label on the axis of photos, as a share of the axis
 FOOT = 0.27  # room below the scores, for the count of photos that is enough
 DOTTED: Any = (0, (1, 1.5))
 
@@ -50,7 +50,7 @@ def accuracy_vs_size(
         Published values of the metric, drawn faintly; may be empty.
     answer : Answer
         Gives the title, the cell that is marked as enough, and what more photos would bring. Its
-        rules of thumb are marked where they lie in or near the range of the cells.
+        rules of thumb are marked where they lie in the range of the chart.
     """
     # A line follows the angles where they vary, else the samples.
     across = "samples" if curve["angles"].nunique() > 1 else "angles"
@@ -58,9 +58,10 @@ def accuracy_vs_size(
     full, fewer = curve[whole].sort_values("photos"), curve[~whole].sort_values("photos")
     traced = fitted[~fitted["extrapolated"].astype(bool)]
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(7.4, 5.2), layout="constrained")
+        figure = Figure(figsize=(6.8, 5.0), layout="constrained")
         axes = figure.add_subplot()
-        _scale_axes(axes, curve, full, answer)
+        _scale_photos(axes, curve, full, answer)
+        _scale_scores(axes, curve, full, reference.values(), answer)
         _draw_reference(axes, reference)
         _draw_rules(axes, answer.rules)
         _draw_fewer(axes, fewer, traced, answer)
@@ -84,22 +85,29 @@ def accuracy_vs_size(
         return figure
 
 
-def _scale_axes(axes: Axes, curve: pd.DataFrame, full: pd.DataFrame, answer: Answer) -> None:
-    """Set photos on a log axis, with room for labels and forecasts; the metric in percent."""
-    metric, forecasts = answer.metric.key, _forecasts(answer)
+def _scale_photos(axes: Axes, curve: pd.DataFrame, full: pd.DataFrame, answer: Answer) -> None:
+    """Set photos on a log axis, with room for labels and forecasts."""
     photos, first = curve["photos"], curve["photos"].min()
-    last = max([photos.max(), *(more.samples * more.angles for more, *_ in forecasts)])
+    last = max([photos.max(), *(more.samples * more.angles for more, *_ in _forecasts(answer))])
     width = max(last / first, 2.0)
     axes.set_xscale("log", base=2)
-    axes.set_xlim(first / width ** (0.18 if len(full) < len(curve) else 0.07), last * width**0.03)
-    axes.set_xticks(apart([*full["photos"], *photos], width**-LABEL))
+    axes.set_xlim(first / width ** (0.21 if len(full) < len(curve) else 0.07), last * width**0.03)
+    best = full.loc[full["strategy"] == answer.strategy, "photos"]
+    sizes = [size for own in (best, full["photos"], photos) for size in sorted(own, reverse=True)]
+    axes.set_xticks(apart(sizes, width**-LABEL))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{round(x):,}"))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.grid(axis="x", visible=False)
     axes.set_xlabel("training photos (log scale)")
-    low = min(full[f"{metric}_low"].min(), curve[metric].min())
-    high = max([full[f"{metric}_high"].max(), *(more.score.value for more, *_ in forecasts)])
-    set_metric_axis(axes, low, high, FOOT if _answered(answer) else 0.1)
+
+
+def _scale_scores(
+    axes: Axes, curve: pd.DataFrame, full: pd.DataFrame, others: Iterable[float], answer: Answer
+) -> None:
+    """Set the metric in percent, with room for all of it and for the count that is enough."""
+    metric, ahead = answer.metric.key, (more.score.value for more, *_ in _forecasts(answer))
+    drawn = [*full[f"{metric}_low"], *full[f"{metric}_high"], *curve[metric], *others, *ahead]
+    set_metric_axis(axes, min(drawn), max(drawn), FOOT if _answered(answer) else 0.1)
     axes.set_ylabel(f"test {answer.metric.name} (photos of unseen {answer.metric.terms.sample}s)")
 
 
@@ -203,7 +211,7 @@ def _name_strategies(axes: Axes, cells: pd.DataFrame, answer: Answer) -> None:
     """Write each strategy's name and its score with all photos at the right end of its line."""
     metric, (bottom, top) = answer.metric.key, axes.get_ylim()
     last = cells.groupby("strategy").tail(1).sort_values(metric)
-    places = spread(last[metric], 0.1 * (top - bottom))
+    places = spread(last[metric], 0.11 * (top - bottom))
     for place, strategy, score in zip(places, last["strategy"], last[metric], strict=True):
         look, best = LOOKS[strategy], strategy == answer.strategy
         at: Any = {"transform": axes.get_yaxis_transform(), "clip_on": False}
@@ -217,7 +225,7 @@ def _name_strategies(axes: Axes, cells: pd.DataFrame, answer: Answer) -> None:
 def _write_angles(axes: Axes, cells: pd.DataFrame, answer: Answer, shift: Transform) -> None:
     """Write above the intervals of the strategy to use from how many angles its photos are."""
     left, right = axes.get_xlim()
-    shown = apart(cells["photos"][::-1], (right / left) ** (-1.4 * LABEL))
+    shown = apart(cells["photos"][::-1], (right / left) ** (-1.2 * LABEL))
     ink = mixed(LOOKS[answer.strategy].colour, "black", 0.25)
     for cell in cells[cells["photos"].isin(shown)].itertuples():
         place = cell.photos, getattr(cell, f"{answer.metric.key}_high")
@@ -251,7 +259,7 @@ def _mark_enough(axes: Axes, curve: pd.DataFrame, answer: Answer) -> None:
     offset, side = (-9, "right") if before else (9, "left")
     first, second = _enough_label(answer)
     look = {"ha": side, "color": ink, "fontsize": 9.5}
-    write(axes, first, (count.value, place), (offset, 19), weight="bold", **look)
+    write(axes, first, (count.value, place), (offset, 19 if second else 6), weight="bold", **look)
     write(axes, second, (count.value, place), (offset, 6), **look)
 
 
