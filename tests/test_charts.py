@@ -285,6 +285,9 @@ def test_references_are_drawn_only_where_given(curve: pd.DataFrame, fitted: pd.D
     )
     assert texts(with_) - texts(without) == {"blog, frozen features"}
     assert with_.get_ylim()[0] < 0.4 < without.get_ylim()[0]
+    near = accuracy_vs_size(curve, fitted, {"frozen": 0.885, "finetune": 0.892}, answer())
+    places = [box for name, box in written(near).items() if "blog" in name]
+    assert not places[0].overlaps(places[1])
 
 
 def test_rules_of_thumb_are_marked_in_the_range_of_the_chart(

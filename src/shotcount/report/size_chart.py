@@ -117,12 +117,14 @@ def _answered(answer: Answer) -> bool:
 
 def _draw_reference(axes: Axes, reference: Mapping[Any, float]) -> None:
     """Draw published values as faint dotted lines."""
-    for strategy, value in reference.items():
-        colour = LOOKS[strategy].colour
-        axes.axhline(value, color=colour, linestyle=DOTTED, linewidth=1, alpha=0.6)
-        ink = mixed(colour, "black", 0.25)
-        place = {"xycoords": ("axes fraction", "data"), "va": "bottom"}
-        write(axes, f"blog, {LOOKS[strategy].model}", (0, value), (4, 1), color=ink, **place)
+    shown = sorted(reference.items(), key=lambda pair: pair[1])
+    bottom, top = axes.get_ylim()
+    places = spread([value for _, value in shown], 0.045 * (top - bottom))
+    for place, (strategy, value) in zip(places, shown, strict=True):
+        look = LOOKS[strategy]
+        axes.axhline(value, color=look.colour, linestyle=DOTTED, linewidth=1, alpha=0.6)
+        at: Any = {"xycoords": ("axes fraction", "data"), "color": look.ink}
+        write(axes, f"blog, {look.model}", (0, place), (4, 2), **at)
 
 
 def _draw_rules(axes: Axes, rules: Sequence[Rule]) -> None:
@@ -140,22 +142,21 @@ def _draw_fewer(axes: Axes, cells: pd.DataFrame, fitted: pd.DataFrame, answer: A
     """Draw the cells with fewer samples faintly, a line for each number of them."""
     metric, strategy = answer.metric.key, _of_fewer(cells, answer)
     own, lines = (table[table["strategy"] == strategy] for table in (cells, fitted))
-    bottom, top = axes.get_ylim()
-    free = bottom  # above the last label
+    (bottom, top), free = axes.get_ylim(), 0.0  # above the last label
     for samples, line in own.groupby("samples"):
         traced = lines[lines["samples"] == samples]
         drawn = traced if len(traced) else line
-        colour = LOOKS[strategy].colour
-        pale = mixed(colour, "white", 0.45)
+        look = LOOKS[strategy]
+        pale = mixed(look.colour, "white", 0.45)
         axes.plot(drawn["photos"], drawn[metric], color=pale, linewidth=1, zorder=2)
         axes.plot(
-            line["photos"], line[metric], color=pale, marker=LOOKS[strategy].marker, markersize=4,
+            line["photos"], line[metric], color=pale, marker=look.marker, markersize=4,
             markerfacecolor="white", linestyle="none", zorder=2,
         )  # fmt: skip
         text, start = counted(samples, answer.metric.terms.sample), drawn.iloc[0]
-        place, ink = {"ha": "right", "va": "center"}, mixed(colour, "black", 0.25)
+        at: Any = {"ha": "right", "va": "center", "color": look.ink}
         if start[metric] >= free:
-            write(axes, text, (start["photos"], start[metric]), (-5, 0), color=ink, **place)
+            write(axes, text, (start["photos"], start[metric]), (-5, 0), **at)
             free = start[metric] + 0.045 * (top - bottom)
 
 
@@ -218,7 +219,7 @@ def _name_strategies(axes: Axes, cells: pd.DataFrame, answer: Answer) -> None:
         axes.plot(1.02, place, color=look.colour, marker=look.marker, markersize=7, **at)
         axes.text(
             1.04, place, f"{look.model}\n{percent(score)}", va="center", fontsize=10,
-            color=mixed(look.colour, "black", 0.25), weight="bold" if best else "normal", **at,
+            color=look.ink, weight="bold" if best else "normal", **at,
         )  # fmt: skip
 
 
@@ -226,11 +227,10 @@ def _write_angles(axes: Axes, cells: pd.DataFrame, answer: Answer, shift: Transf
     """Write above the intervals of the strategy to use from how many angles its photos are."""
     left, right = axes.get_xlim()
     shown = apart(cells["photos"][::-1], (right / left) ** (-1.2 * LABEL))
-    ink = mixed(LOOKS[answer.strategy].colour, "black", 0.25)
+    at: Any = {"xycoords": shift, "ha": "center", "color": LOOKS[answer.strategy].ink}
     for cell in cells[cells["photos"].isin(shown)].itertuples():
         place = cell.photos, getattr(cell, f"{answer.metric.key}_high")
-        text = counted(cell.angles, answer.metric.terms.angle)
-        write(axes, text, place, (0, 3), xycoords=shift, ha="center", color=ink)
+        write(axes, counted(cell.angles, answer.metric.terms.angle), place, (0, 3), **at)
 
 
 def _mark_enough(axes: Axes, curve: pd.DataFrame, answer: Answer) -> None:

@@ -18,6 +18,13 @@ from matplotlib.transforms import ScaledTranslation, Transform
 from scipy.optimize import isotonic_regression
 
 
+def mixed(colour: str, other: str, share: float) -> tuple[float, ...]:
+    """Mix a colour with a share of another one."""
+    return tuple(
+        (1 - share) * a + share * b for a, b in zip(to_rgb(colour), to_rgb(other), strict=True)
+    )
+
+
 @dataclass(frozen=True)
 class Look:
     """A strategy's names in texts, and its colour and marker in charts."""
@@ -26,6 +33,11 @@ class Look:
     model: str  # in a legend: "fine-tuned"
     colour: str
     marker: str
+
+    @property
+    def ink(self) -> tuple[float, ...]:
+        """The colour to write with: dark enough to read on white."""
+        return mixed(self.colour, "black", 0.25)
 
 
 # Okabe and Ito's palette: colour-blind readers can distinguish its colours, also in grey.
@@ -59,13 +71,6 @@ STYLE: Any = {
 def percent(value: float, place: float | None = None) -> str:
     """Label a tick of an axis, with as many digits as it needs: where all is near 2 %, "2.5 %"."""
     return f"{100 * value:.4g} %"
-
-
-def mixed(colour: str, other: str, share: float) -> tuple[float, ...]:
-    """Mix a colour with a share of another one: black to write with it, white to draw faintly."""
-    return tuple(
-        (1 - share) * a + share * b for a, b in zip(to_rgb(colour), to_rgb(other), strict=True)
-    )
 
 
 def frame(figure: Figure, title: str, note: str, caption: str) -> None:
