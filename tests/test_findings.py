@@ -28,7 +28,7 @@ from shotcount.findings.settings import AnswerSettings
 from shotcount.findings.study import details, parts
 from shotcount.report.numbers import summary
 from shotcount.report.sections import markdown
-from shotcount.report.words import caution, headline, sentences
+from shotcount.report.words import caution, headline, sentences, title, worth_of_angles
 from shotcount.scoring.tallies import Tally
 from shotcount.uncertainty.metrics import METRICS
 
@@ -416,12 +416,30 @@ def test_a_subset_is_called_enough_only_if_its_loss_is_shown_to_be_within_the_to
     a = answer({"frozen": FROZEN}, tolerance=(loss.value + loss.high) / 2)
     assert (a.enough.photos.value, a.enough.shown) == (360, False)
     assert a.enough.to_show == pytest.approx(4 * TEST_SAMPLES)  # for half of the width
-    assert headline(a)[0].startswith("360 photos are the best guess: 120 samples from 3 angles")
+    assert headline(a)[0].startswith("360 photos are the best guess for enough: 120 samples from")
     assert headline(a)[0].endswith("to show that it is less takes tests of about 800 samples.")
     assert " are the best guess for enough: with all 1,200" in sentences(a)[0]
     a = answer({"frozen": FROZEN}, tolerance=loss.high)
     assert a.enough.shown
     assert headline(a)[0].startswith("360 photos are enough: 120 samples from 3 angles each lose")
+
+
+def test_titles_answer_in_one_sentence() -> None:
+    a = answer({"frozen": FROZEN})
+    assert title(a) == "Use frozen features; 360 photos are enough"
+    guess = dataclasses.replace(a, enough=dataclasses.replace(a.enough, shown=False))
+    assert title(guess) == "Use frozen features; 360 photos are the best guess for enough"
+    rising = answer({"frozen": {size: saturating(*size, rho=0.0) for size in GRID}}, tolerance=1e-4)
+    assert title(rising) == "Use frozen features; more than 1,200 photos may well help"
+    assert title(dataclasses.replace(a, guessing=0.9)) == (
+        "No answer: guessing isn't shown to be beaten"
+    )
+    assert re.fullmatch(
+        r"ten angles of one sample are worth 1\.\d \(1\.\d to \d\.\d\) photos of different samples",
+        worth_of_angles(a),
+    )
+    unknown = dataclasses.replace(a, redundancies={"frozen": None})
+    assert worth_of_angles(unknown) == "how redundant the angles are is not identifiable"
 
 
 def test_plan_far_beyond_the_study_is_no_advice() -> None:

@@ -195,9 +195,15 @@ def test_charts_are_labelled_by_the_metric_scenes_and_views(made: Made) -> None:
     drawn = draw_all(results, {}, a)
     axes = drawn["accuracy_vs_size"].axes[0]
     assert axes.get_ylabel() == "test AP50 (photos of unseen scenes)"
-    assert axes.child_axes[0].get_xlabel() == "views of each scene, all scenes"
+    written = {text.get_text() for text in axes.texts}
+    assert {"4 scenes", "8 scenes", "16 scenes", "1 view", "2 views"} <= written
+    titles = [
+        drawn[name].texts[0].get_text() for name in ("accuracy_vs_size", "samples_and_angles")
+    ]
+    assert titles[0].startswith("Use fine-tuning; ")
+    assert not re.search(FOREIGN, " ".join([*written, *titles]), re.I)
     first = drawn["samples_and_angles"].axes[0]
-    assert (first.get_xlabel(), first.get_ylabel()) == ("training scenes", "views of each")
+    assert (first.get_xlabel(), first.get_ylabel()) == ("training scenes", "views of each scene")
     labels = [axes.get_ylabel() for axes in drawn["training_curves"].axes]
     assert [label for label in labels if label] == ["validation loss", "validation anchor accuracy"]
 

@@ -181,7 +181,9 @@ def _alts(results: Mapping[str, pd.DataFrame], answer: Answer) -> dict[str, str]
         else ""
     )
     return {
-        "accuracy_vs_size": f"Test {name} against the number of training photos: {reached}.",
+        "accuracy_vs_size": (
+            f"{words.title(answer)}. Test {name} against the number of training photos: {reached}."
+        ),
         "samples_and_angles": (
             f"{capitalised(name)} by training {terms.sample}s and {terms.angle}s of each: "
             f"highest, {best[metric]:.1%}, with {best['samples']:,} {terms.sample}s from "

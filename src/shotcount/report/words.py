@@ -23,6 +23,18 @@ def sentences(answer: Answer) -> list[str]:
     return said
 
 
+def title(a: Answer) -> str:
+    """Answer both questions in one short sentence."""
+    if a.score.low <= a.guessing:
+        return f"No answer: {a.metric.terms.nothing_learned}"
+    return f"Use {LOOKS[a.strategy].method}; {_count(a)}"
+
+
+def has_enough(a: Answer) -> bool:
+    """Tell whether fewer than all photos are enough, shown or by the best guess."""
+    return a.score.low > a.guessing and a.enough.photos.value < a.enough.largest
+
+
 def headline(answer: Answer) -> list[str]:
     """Answer the two questions in a sentence each: how many photos, which strategy."""
     if answer.score.low <= answer.guessing:
@@ -30,23 +42,22 @@ def headline(answer: Answer) -> list[str]:
     a, enough = answer, answer.enough
     size = _size(a, enough.samples, enough.angles)
     if enough.photos.value == enough.largest:
-        many = (
-            f"More than {enough.largest:,} photos may well help: no smaller subset is expected "
-            f"within {points(a.tolerance)} of them."
-        )
+        why = f"no smaller subset is expected within {points(a.tolerance)} of them."
     elif enough.shown:
-        many = (
-            f"{enough.photos.value:,.0f} photos are enough: {size} lose at most "
-            f"{points(enough.loss.high)} against all {enough.largest:,}."
-        )
+        why = f"{size} lose at most {points(enough.loss.high)} against all {enough.largest:,}."
     else:
-        many = f"{enough.photos.value:,.0f} photos are the best guess: {size}. {_not_shown(a)}"
+        why = f"{size}. {_not_shown(a)}"
     return [
-        many,
-        f"Use {LOOKS[a.strategy].method}: with all {enough.largest:,} photos it "
-        f"{a.metric.got.format(percent(a.score.value))} ({_range(a.score)}){_against(a)}.",
+        f"{capitalised(_count(a))}: {why}",
+        f"Use {LOOKS[a.strategy].method}: {verdict(a)}.",
         *unsettled(a),
     ]
+
+
+def verdict(a: Answer, it: str = "it") -> str:
+    """Say what the strategy to use reached, and how it compares with the others."""
+    got = a.metric.got.format(percent(a.score.value))
+    return f"with all {a.enough.largest:,} photos {it} {got} ({_range(a.score)}){_against(a)}"
 
 
 def caution(answer: Answer) -> list[str]:
@@ -95,6 +106,14 @@ def _at_largest(a: Answer) -> str:
     )
 
 
+def _count(a: Answer) -> str:
+    enough = a.enough
+    if enough.photos.value == enough.largest:
+        return f"more than {enough.largest:,} photos may well help"
+    called = "enough" if enough.shown else "the best guess for enough"
+    return f"{enough.photos.value:,.0f} photos are {called}"
+
+
 def _enough(a: Answer) -> str:
     verdict, enough = _at_largest(a) + _against(a), a.enough
     photos, angles, count, terms = enough.photos, enough.at_all_samples, "", a.metric.terms
@@ -120,11 +139,8 @@ def _enough(a: Answer) -> str:
 
 def _not_shown(a: Answer) -> str:
     """Say how much may be lost, and what it takes to show that the subset is enough."""
-    enough = a.enough
-    said = (
-        f"Up to {points(enough.loss.high)} may be lost, more than the {points(a.tolerance)} asked "
-        "for"
-    )
+    enough, lost = a.enough, points(a.enough.loss.high)
+    said = f"Up to {lost} may be lost, more than the {points(a.tolerance)} asked for"
     if math.isfinite(enough.to_show):
         count = f"{enough.to_show:,.0f} {a.metric.terms.sample}s"
         return f"{said}; to show that it is less takes tests of about {count}."
@@ -162,25 +178,33 @@ def unsettled(a: Answer) -> list[str]:
     return said
 
 
+def worth_of_angles(a: Answer) -> str:
+    _, rho = _known_redundancy(a)
+    sample, angle = a.metric.terms.sample, a.metric.terms.angle
+    if rho is None:
+        return f"how redundant the {angle}s are is not identifiable"
+    value, *ends = (f"{10 / (1 + 9 * r):.1f}" for r in (rho.value, rho.high, rho.low))
+    between = "" if [value] * 2 == ends else f" ({' to '.join(ends)})"
+    return f"ten {angle}s of one {sample} are worth {value}{between} photos of different {sample}s"
+
+
+def _known_redundancy(a: Answer) -> tuple[str, Estimate | None]:
+    """Return the redundancy of the strategy to use or, if that is unknown, of another."""
+    found = ((name, a.redundancies[name]) for name in (a.strategy, *a.redundancies))
+    return next((own for own in found if own[1]), (a.strategy, None))
+
+
 def _redundancy(a: Answer) -> str:
-    own, terms = a.redundancies[a.strategy], a.metric.terms
-    others = ((name, found) for name, found in a.redundancies.items() if found)
-    name, rho = (a.strategy, own) if own else next(others, (a.strategy, None))
+    (name, rho), terms = _known_redundancy(a), a.metric.terms
     if rho is None:
         return (
-            f"How redundant the {terms.angle}s are is not identifiable from this study: it takes "
-            f"several sizes of {terms.sample}s and of {terms.angle}s, three seeds, and more photos "
-            "that detectably help."
+            f"{capitalised(worth_of_angles(a))} from this study: it takes several sizes of "
+            f"{terms.sample}s and of {terms.angle}s, three seeds, and more photos that detectably "
+            "help."
         )
-    worth = [10 / (1 + 9 * r) for r in (rho.value, rho.high, rho.low)]
-    if len({f"{w:.1f}" for w in worth}) == 1:
-        between = ""
-    else:
-        between = f" ({worth[1]:.1f} to {worth[2]:.1f})"
     return (
-        f"The {terms.angle}s' redundancy is {rho.value:.2f} ({_interval(rho, '.2f')}; {name}): ten "
-        f"{terms.angle}s of one {terms.sample} are worth {worth[0]:.1f}{between} photos of "
-        f"different {terms.sample}s."
+        f"The {terms.angle}s' redundancy is {rho.value:.2f} (95 % interval {rho.low:.2f} to "
+        f"{rho.high:.2f}; {name}): {worth_of_angles(a)}."
     )
 
 
@@ -225,13 +249,10 @@ def _plan(a: Answer) -> str:
 
 def _to_target(a: Answer) -> str:
     if a.plan:
-        p, terms = a.plan, a.metric.terms
+        p, terms, n = a.plan, a.metric.terms, a.plan.photos
         size = _size(a, p.samples, p.angles)
-        ends = [
-            f"{end:,.0f}" if math.isfinite(end) else "no limit"
-            for end in (p.photos.low, p.photos.high)
-        ]
-        photos = f"{p.photos.value:,.0f} photos (95 % interval {ends[0]} to {ends[1]})"
+        ends = [f"{end:,.0f}" if math.isfinite(end) else "no limit" for end in (n.low, n.high)]
+        photos = f"{n.value:,.0f} photos (95 % interval {ends[0]} to {ends[1]})"
         if p.within:
             return f"{percent(a.target)} is expected of the study's smallest subset already."
         if p.samples > FORESEEABLE * p.studied:
@@ -263,8 +284,7 @@ def _boxes(a: Answer, plan: Plan) -> str:
 
 
 def _size(a: Answer, samples: int, angles: int) -> str:
-    terms = a.metric.terms
-    return f"{samples:,} {terms.sample}s from {counted(angles, terms.angle)} each"
+    return f"{samples:,} {a.metric.terms.sample}s from {counted(angles, a.metric.terms.angle)} each"
 
 
 def points(fraction: float) -> str:
@@ -273,10 +293,6 @@ def points(fraction: float) -> str:
 
 def plain_points(fraction: float) -> str:
     return f"{100 * fraction:.1f} points"
-
-
-def _interval(e: Estimate, form: str) -> str:
-    return f"95 % interval {e.low:{form}} to {e.high:{form}}"
 
 
 def _range(e: Estimate) -> str:
