@@ -1,0 +1,33 @@
+# The packages of a study, for a machine with Docker; the project itself is mounted (docs/gpu.md):
+#
+#   docker build --tag shotcount .
+#   docker run --rm --init --user "$(id -u):$(id -g)" --volume "$PWD:/study" shotcount
+#
+FROM python:3.11-slim-bookworm
+
+# DVC needs git, which trusts the mounted project whoever owns it; Mitsuba, for the demo, libatomic1.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends git libatomic1 \
+    && rm -rf /var/lib/apt/lists/* \
+    && git config --system --add safe.directory /study
+
+# torch for CPUs, which is smaller by gigabytes. With --build-arg PIP_EXTRA_INDEX_URL= it comes from
+# PyPI, with CUDA.
+ARG PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
+
+WORKDIR /study
+COPY requirements.txt ./
+RUN pip install --no-cache-dir --requirement requirements.txt
+
+# The command `shotcount`, whose code is that of the mounted project.
+COPY pyproject.toml README.md ./
+COPY src src
+RUN pip install --no-cache-dir --no-deps --editable .
+
+# Any user may run it (docker run --user). DVC asks for the user's name, libraries for a home to write to.
+USER 1000:1000
+ENV USER=shotcount LOGNAME=shotcount HOME=/tmp
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
+
+CMD ["dvc", "repro"]
