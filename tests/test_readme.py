@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -126,3 +127,20 @@ def test_every_page_is_in_the_index_and_every_page_that_is_named_exists() -> Non
         ["git", "grep", "-hoE", r"\bdocs/\w+\.md"], cwd=ROOT, capture_output=True, text=True
     )
     assert set(named.stdout.split()) <= set(PAGES)
+
+
+def test_commands_that_the_pages_name_exist() -> None:
+    code = [
+        line
+        for page in PAGES.values()
+        for block in re.findall(r"`([^`\n]+)`|^```\n(.+?)^```", page, re.M | re.S)
+        for line in "\n".join(block).splitlines()
+    ]
+    made = {target for line in code for target in re.findall(r"(?:^|&& )make ([a-z][\w-]*)", line)}
+    rules = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert made <= set(re.findall(r"^([\w-]+):", rules, re.M))
+    run = {name for line in code for name in re.findall(r"^(?:\$ )?shotcount ([a-z-]+)", line)}
+    program = Path(sys.executable).parent / "shotcount"
+    shown = subprocess.run([program, "--help"], capture_output=True, check=True, text=True).stdout
+    assert run <= set(re.findall(r"\{(.+?)\}", shown)[0].split(","))
+    assert {"study", "pictures"} <= made and {"init", "predict"} <= run
