@@ -81,10 +81,11 @@ def test_figures_of_the_readme_and_the_blogs_page_are_those_of_the_committed_stu
         assert re.findall(r"\d+\.\d", said) == re.findall(r"\d+\.\d", ours)
     metrics = json.loads(committed("metrics/metrics.json"))
     answer = metrics["answer"]
-    size = f"{answer['photos']} photos: {answer['angles']} angles?"
+    size = f"{answer['photos']:,} photos: {answer['angles']} angles?"
     assert re.search(f"{size} of each", BLOG)
     assert (
-        f"{answer['photos']} photos, {answer['samples']} samples from {answer['angles']}" in README
+        f"{answer['photos']:,} photos, {answer['samples']} samples from {answer['angles']}"
+        in README
     )
     gain = re.findall(r"would bring (.+?) points \(95 % interval (.+?)\)", study)[0]
     for said in (
