@@ -5,12 +5,15 @@
 #
 FROM python:3.11-slim-bookworm
 
-# DVC needs git, which trusts the mounted project whoever owns it; Mitsuba, for the demo, libatomic1.
+# DVC needs git, which trusts the mounted project whoever owns it, and a name for the commits of
+# experiments, if the project has none. Mitsuba, for the demo, needs libatomic1.
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends git libatomic1 \
     && rm -rf /var/lib/apt/lists/* \
-    && git config --system --add safe.directory /study
+    && git config --system safe.directory /study \
+    && git config --system user.name shotcount \
+    && git config --system user.email shotcount@localhost
 
 # torch for CPUs, which is smaller by gigabytes. With --build-arg PIP_EXTRA_INDEX_URL= it comes from
 # PyPI, with CUDA.
