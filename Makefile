@@ -12,7 +12,7 @@ ifneq ($(shell test -w "$$HOME" || echo no),)
 export MPLCONFIGDIR ?= $(CURDIR)/data/unfinished/matplotlib
 endif
 
-.PHONY: help check-data study cluster test test-faults bench lint requirements clean
+.PHONY: help check-data study cluster test test-faults bench lint pictures requirements clean
 
 help:
 	@echo "make study          set up, run what is out of date, print the answer"
@@ -22,6 +22,7 @@ help:
 	@echo "make test-faults    kill every stage many times, fuzz every parser: some 20 minutes"
 	@echo "make bench          set up, compare Shotcount's speed with the recipe's: some 10 minutes"
 	@echo "make lint           set up, check style and types"
+	@echo "make pictures       draw the docs' pictures of the finished study; needs Chromium"
 	@echo "make requirements   pin the packages of pyproject.toml"
 	@echo "make clean          remove .venv and unfinished work (data and metrics stay)"
 
@@ -49,6 +50,9 @@ bench: $(ready)
 
 lint: $(ready)
 	$(run) ruff check . && ruff format --check . && mypy
+
+pictures: $(ready)
+	$(run) python docs/pictures.py
 
 requirements: $(ready)
 	$(run) $(pin) --extra demo -o requirements.txt

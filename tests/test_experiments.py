@@ -128,6 +128,13 @@ def test_a_queued_grid_runs_and_becomes_a_branch(clone: Existing) -> None:
     heads = table[0].split(",")
     assert {"answer.tolerance", "answer.replicates"} <= set(heads)
     assert not any("/" in head or head.endswith(("_low", "_high")) for head in heads)
+    named = ["--drop", ".*", "--keep", r"Experiment|\w+\.accuracy$|answer\.photos$"]
+    few = clone.run("dvc", "exp", "show", *named, "--md").splitlines()[0].split("|")[1:-1]
+    assert [head.strip() for head in few] == [
+        "Experiment",
+        *(f"{of}.accuracy" for of in ("scratch", "frozen", "finetune", "answer")),
+        "answer.photos",
+    ]
     tolerances = {line.split(",")[heads.index("answer.tolerance")] for line in table[1:]}
     assert tolerances == {"0.01", "0.02", "0.5"}
 
