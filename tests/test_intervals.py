@@ -293,6 +293,19 @@ def test_p_value_is_small_only_where_the_interval_excludes_zero() -> None:
             assert (p_value(differences, draws) < 0.05) == excluded, (samples, lead)
 
 
+def test_p_value_of_few_seeds_is_not_kept_up_by_the_number_of_replicates() -> None:
+    rng = np.random.default_rng(0)
+    draws = resample(50, [3], 2000, rng)[0]
+    by_seed = draws.seeds[0] @ np.array([-0.02, 0.0, 0.02])  # so there are 2 degrees of freedom
+    p = [p_value(lead + by_seed, draws) for lead in (0.03, 0.1, 0.4, 1.6)]
+    assert p == sorted(p, reverse=True)
+    assert p[0] > 0.05
+    assert 0 < p[-1] < 0.001
+    low, high = interval(0.4 + by_seed, draws, level=1 - p[2])
+    assert low == pytest.approx((0.4 + by_seed).min())  # the replicates reach no further
+    assert p_value(np.full(2000, 0.1), draws) > 0  # all alike
+
+
 def test_holm_is_monotone_and_at_most_one() -> None:
     assert holm([0.5, 0.001, 0.9]) == pytest.approx([1.0, 0.003, 1.0])
     assert holm([]) == []

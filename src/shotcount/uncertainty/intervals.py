@@ -137,11 +137,15 @@ def p_value(differences: np.ndarray, resamples: Resamples) -> float:
 
     It is 1 minus the level of the widest `interval` that excludes 0 (Efron and Tibshirani, "An
     introduction to the bootstrap", 1993, section 15.4). 1 is added to both counts, so p is never 0
-    (Davison and Hinkley, "Bootstrap methods and their application", 1997, section 4.2).
+    (Davison and Hinkley, "Bootstrap methods and their application", 1997, section 4.2). Where no
+    replicate lies beyond 0, how far beyond it would have to be is told by their standard deviation:
+    with few degrees of freedom, the number of replicates alone would keep p above 0.05.
     """
-    below, above = np.sum(differences <= 0), np.sum(differences >= 0)
-    tail = min((min(below, above) + 1) / (len(differences) + 1), 0.5)
-    return float(2 * stats.t.cdf(stats.norm.ppf(tail), degrees_of_freedom(differences, resamples)))
+    beyond = min(np.sum(differences <= 0), np.sum(differences >= 0))
+    z = stats.norm.ppf(min((beyond + 1) / (len(differences) + 1), 0.5))
+    if beyond == 0 and not np.allclose(differences, differences[0]):
+        z = min(z, -abs(differences.mean()) / differences.std())
+    return float(2 * stats.t.cdf(z, degrees_of_freedom(differences, resamples)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
