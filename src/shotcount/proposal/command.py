@@ -150,11 +150,11 @@ def _choose_size(
     larger = next((side for side in SIZES if size < side <= found.side), None)
     why = f"{size} px: the photos have {found.side} px"
     if larger:
-        most = f"the largest with which the study takes less than {LONGEST:g} minutes"
+        most = f"the largest that takes under {LONGEST:g} minutes"
         if minutes(size) > LONGEST:
             most = "the smallest that is proposed"
         longer = in_words(minutes(larger))
-        why = f"{size} px, {most} (with {larger} px, {longer}); --px sets another"
+        why = f"{size} px, {most} ({larger} px: {longer}); --px sets another"
     return size, why, speed(size)
 
 
