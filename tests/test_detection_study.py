@@ -7,12 +7,15 @@ from pathlib import Path
 import boxed
 import numpy as np
 import pytest
+import torchvision
 import yaml
 from conftest import QUICK, Clone
 from PIL import Image
+from safetensors.torch import save_file
 
 from shotcount.core import tables
 from shotcount.findings.tables import metrics_tables
+from shotcount.networks.devices import seeded
 from shotcount.scoring.detections import DETECTIONS, TESTED
 
 COLOURS = {"blue": (10, 10, 250), "red": (250, 10, 10)}
@@ -78,11 +81,9 @@ def detection(tmp_path_factory: pytest.TempPathFactory) -> Clone:
         model__weights="weights/resnet18.safetensors",
         train__frozen__detector=steps | {"learning_rate": 0.01, "epochs": 1, "min_steps": 60},
     )
-    make_weights = (
-        "import torch, torchvision, safetensors.torch as s; torch.manual_seed(0); "
-        "s.save_file(torchvision.models.resnet18().state_dict(), 'weights/resnet18.safetensors')"
-    )
-    clone.run("python", "-c", make_weights)
+    with seeded(0):
+        weights = torchvision.models.resnet18().state_dict()
+    save_file(weights, clone.folder / "weights/resnet18.safetensors")
     clone.repro()
     return clone
 
