@@ -68,8 +68,9 @@ settings.register_profile(
 settings.load_profile("shotcount")
 
 
-# One worker begins with the study that others need later.
-FIRST = ["pipeline", "export", "training", "cluster", "faults", "ranks", "experiments", "backbones"]
+# One worker begins with the study that others need later, the other with what does without it.
+FIRST = ["pipeline", "real_photos", "detection_study", "calibration"]
+FIRST += ["experiments", "cluster", "faults", "command_line", "ranks", "intervals"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
