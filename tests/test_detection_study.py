@@ -67,6 +67,7 @@ def detection(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     ready = (clone.folder / "studies/detect.yaml").read_text(encoding="utf-8")
     (clone.folder / "params.yaml").write_text(ready, encoding="utf-8")
     steps = yaml.safe_load(ready)["train"]["frozen"]["detector"]
+    small = {"learning_rate": 0.01, "epochs": 1, "min_steps": 60, "batch_size": 8}
     clone.set_params(
         **QUICK,
         data__path="photos",
@@ -79,7 +80,7 @@ def detection(tmp_path_factory: pytest.TempPathFactory) -> Clone:
         study__frozen_grid={"samples": [1.0], "angles": [1]},
         model__name="resnet18",
         model__weights="weights/resnet18.safetensors",
-        train__frozen__detector=steps | {"learning_rate": 0.01, "epochs": 1, "min_steps": 60},
+        train__frozen__detector=steps | small,
     )
     with seeded(0):
         weights = torchvision.models.resnet18().state_dict()
