@@ -68,8 +68,9 @@ settings.register_profile(
 settings.load_profile("shotcount")
 
 
-# One worker begins with the study that others need later.
-FIRST = ["pipeline", "export", "training", "cluster", "faults", "ranks", "experiments", "backbones"]
+# One worker begins with the study that others need later, the other with what does without it.
+FIRST = ["pipeline", "real_photos", "detection_study", "calibration"]
+FIRST += ["experiments", "cluster", "faults", "command_line", "ranks", "intervals"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -186,11 +187,22 @@ def make_cell(
     )
 
 
+def fork_from_a_server() -> Any:
+    """The way to start processes as forks of one that has imported the libraries, no more.
+
+    A fork of this process can't train where other tests have trained before; to start Python anew
+    takes seconds each time.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["timm", "torchvision", "shotcount.training.cells"])
+    return context
+
+
 @pytest.fixture
-def spawned(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Start processes anew: a fork can't train where other tests have trained before."""
-    spawn = multiprocessing.get_context("spawn")
-    monkeypatch.setattr(side_by_side, "_context", lambda threads, device: spawn)
+def forkserver(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks side by side are trained by forks of the server."""
+    context = fork_from_a_server()
+    monkeypatch.setattr(side_by_side, "_context", lambda threads, device: context)
 
 
 @pytest.fixture

@@ -36,9 +36,9 @@ def norms(name: str) -> set[str]:
     return {type(layer).__name__ for layer in network.modules() if "Norm" in type(layer).__name__}
 
 
-def fail_in_the_second(error: Exception, begun: Path) -> None:
+def fail_in(failing: int, error: Exception, begun: Path) -> None:
     with begun.open("a") as file:
         file.write(f"{rank()}\n")
-    if rank() == 1:
+    if rank() == failing:
         raise error
     ranks.gather(np.zeros(1))  # waits for the other

@@ -1,6 +1,7 @@
 """The shape that the project promises: packages as cache borders, one-way imports, small rooms."""
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -43,7 +44,8 @@ def script(stage: str) -> str:
     return name.removeprefix("../")
 
 
-def imports(path: Path) -> set[str]:
+@functools.cache
+def imports(path: Path) -> frozenset[str]:
     """Our modules that the file imports, anywhere in it: "core.files", "params"."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -55,7 +57,7 @@ def imports(path: Path) -> set[str]:
             for alias in node.names:
                 name = f"{base}.{alias.name}".removeprefix(".")
                 names.add(name if module(name).exists() else base)
-    return names
+    return frozenset(names)
 
 
 def module(name: str) -> Path:
@@ -64,7 +66,7 @@ def module(name: str) -> Path:
 
 def closure(path: Path) -> set[str]:
     found: set[str] = set()
-    todo = imports(path)
+    todo = set(imports(path))
     while todo:
         name = todo.pop()
         found.add(name)

@@ -99,7 +99,7 @@ def test_the_grids_folder_is_never_empty(
     assert {path.name for path in grid.iterdir()} == {"cells.json", *listed}
 
 
-@pytest.mark.usefixtures("spawned")
+@pytest.mark.usefixtures("forkserver")
 @pytest.mark.parametrize("strategy", ["frozen", "scratch"])
 def test_seeds_side_by_side_give_the_same_bytes(strategy: str, tmp_path: Path, capsys) -> None:
     for networks in (1, 2):
@@ -109,7 +109,7 @@ def test_seeds_side_by_side_give_the_same_bytes(strategy: str, tmp_path: Path, c
     assert capsys.readouterr().out.count("seed 2: 8 photos") == 2 * (strategy == "scratch")
 
 
-@pytest.mark.usefixtures("spawned")
+@pytest.mark.usefixtures("forkserver")
 def test_a_failure_of_one_seed_stops_the_cell(tmp_path: Path) -> None:
     cell = small_cell(networks=2)
     cell = replace(cell, rates=cell.rates._replace(learning_rate=1e30))

@@ -7,13 +7,16 @@ from pathlib import Path
 import boxed
 import numpy as np
 import pytest
+import torchvision
 import yaml
 from conftest import QUICK, Clone
 from PIL import Image
+from safetensors.torch import save_file
 from test_experiments import lines, specs
 
 from shotcount.core import tables
 from shotcount.findings.tables import metrics_tables
+from shotcount.networks.devices import seeded
 from shotcount.scoring.detections import DETECTIONS, TESTED
 
 COLOURS = {"blue": (10, 10, 250), "red": (250, 10, 10)}
@@ -65,6 +68,7 @@ def detection(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     ready = (clone.folder / "studies/detect.yaml").read_text(encoding="utf-8")
     (clone.folder / "params.yaml").write_text(ready, encoding="utf-8")
     steps = yaml.safe_load(ready)["train"]["frozen"]["detector"]
+    small = {"learning_rate": 0.01, "epochs": 1, "min_steps": 60, "batch_size": 8}
     clone.set_params(
         **QUICK,
         data__path="photos",
@@ -77,13 +81,11 @@ def detection(tmp_path_factory: pytest.TempPathFactory) -> Clone:
         study__frozen_grid={"samples": [1.0], "angles": [1]},
         model__name="resnet18",
         model__weights="weights/resnet18.safetensors",
-        train__frozen__detector=steps | {"learning_rate": 0.01, "epochs": 1, "min_steps": 60},
+        train__frozen__detector=steps | small,
     )
-    make_weights = (
-        "import torch, torchvision, safetensors.torch as s; torch.manual_seed(0); "
-        "s.save_file(torchvision.models.resnet18().state_dict(), 'weights/resnet18.safetensors')"
-    )
-    clone.run("python", "-c", make_weights)
+    with seeded(0):
+        weights = torchvision.models.resnet18().state_dict()
+    save_file(weights, clone.folder / "weights/resnet18.safetensors")
     clone.repro()
     return clone
 

@@ -94,7 +94,7 @@ class Workbench(Clone):
     def undisturbed(self, stage: str) -> Undisturbed:
         """Run the stage without any fault, once."""
         if stage not in self.known:
-            process = self.launch(stage)
+            process = self.launch(stage, **self.warm)
             self.wait_for_work(stage, process)
             began = time.perf_counter()
             made = self.finish(stage, process)

@@ -168,7 +168,9 @@ def test_bad_params_stop_with_one_message_and_lose_nothing(
 # ---- the blog's study, on one's own photos ------------------------------------------
 
 
-def test_the_blogs_study_runs_on_own_photos(tmp_path: Path) -> None:
+# Python itself starts the stages only where there is time for their imports.
+@pytest.mark.parametrize("warm", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_the_blogs_study_runs_on_own_photos(tmp_path: Path, warm: bool) -> None:
     clone = Clone(tmp_path / "the blog")
     make_collection(clone.folder / "photos", samples=10, angles=2)
     torch.manual_seed(0)
@@ -184,7 +186,7 @@ def test_the_blogs_study_runs_on_own_photos(tmp_path: Path) -> None:
         train__finetune__seeds=1,
         train__finetune__epochs=2,
     )
-    ran = clone.stages(clone.run("dvc", "exp", "run", warm=False))
+    ran = clone.stages(clone.run("dvc", "exp", "run", warm=warm))
     assert "data/dvc.yaml:demo" not in ran
     assert not (clone.folder / "data/demo").exists()
     curve = clone.table("metrics/curve.csv", METRICS["curve"])

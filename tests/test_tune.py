@@ -123,7 +123,7 @@ def test_rates_with_which_training_diverges_lose(monkeypatch, tmp_path: Path) ->
     assert rates.learning_rate <= 2e-4
 
 
-@pytest.mark.usefixtures("spawned")
+@pytest.mark.usefixtures("forkserver")
 def test_trials_are_short_and_the_same_side_by_side(tmp_path: Path) -> None:
     found = []
     for networks in (1, 2):
