@@ -37,6 +37,8 @@ class Resamples:
     # power of 2, and totals are exact, in whatever order a processor adds.
     of_samples: float = 1.0
     of_seeds: float = 1.0
+    # The share of the samples' variance that the replicates have apart from what seeds explain
+    apart: float = 1.0
 
     @classmethod
     def once(cls, samples: int, seeds: int) -> "Resamples":
@@ -94,9 +96,11 @@ def resample(
     drawn = []
     for count in seeds:
         own = tuple(partitions[: count // folds])
-        # The seeds' draws have this share of the samples' variance, the less, the more partitions.
-        missing = 1 - SEEDS_IN_FOLDS**2 / len(own)
-        drawn.append(Resamples(shared, own, round(16 * missing**0.5) / 16, SEEDS_IN_FOLDS))
+        # The seeds' draws have a share of the samples' variance, the less, the more partitions.
+        of_seeds = SEEDS_IN_FOLDS**2 / len(own)
+        of_samples = round(16 * (1 - of_seeds) ** 0.5) / 16
+        apart = of_samples**2 * (1 + of_seeds)  # samples vary more where seeds weigh unequally
+        drawn.append(Resamples(shared, own, of_samples, SEEDS_IN_FOLDS, apart))
     return drawn
 
 
@@ -191,4 +195,4 @@ def _pieces(samples: np.ndarray) -> list[slice]:
 def difference(one: Resamples, other: Resamples) -> Resamples:
     """Return the resamples behind a difference between two strategies."""
     more = (times for times in other.seeds if not any(times is own for own in one.seeds))
-    return replace(one, seeds=(*one.seeds, *more))
+    return replace(one, seeds=(*one.seeds, *more), apart=max(one.apart, other.apart))

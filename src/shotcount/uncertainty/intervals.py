@@ -28,23 +28,50 @@ def degrees_of_freedom(
     """Return the degrees of freedom of the replicates' variance.
 
     There are few where seeds matter more than samples. Welch and Satterthwaite's approximation
-    (Satterthwaite, Biometrics Bulletin 1946). The seeds' share of the variance is the part of the
-    replicates' ranks that their weights explain (ranks, since a replicate may be infinite).
-    `trials` is how many samples the number rests on, if not on all.
+    (Satterthwaite, Biometrics Bulletin 1946). `trials` is how many samples the number rests on, if
+    not on all.
+    """
+    *of_seeds, rest = _shares(replicates, resamples)
+    inverse = rest**2 / _of_samples(resamples, trials)
+    for share, times in zip(of_seeds, resamples.seeds, strict=True):
+        inverse += share**2 / max(times.shape[1] - 1, 1)
+    return float(1 / inverse)
+
+
+def _of_samples(resamples: Resamples, trials: int | None) -> int:
+    """Return the degrees of freedom of what varies with the samples alone."""
+    return max((trials or resamples.samples.shape[1]) - 1, 1)
+
+
+def _narrower(replicates: np.ndarray, resamples: Resamples) -> float:
+    """Return the replicates' spread, as a part of what all of the samples' spread would give them.
+
+    With folds, a part of the samples' variance is left to the seeds (`bootstrap.resample`). Few
+    seeds may happen to vary less than this part; but the variance can't be less than that of the
+    samples alone.
+    """
+    rest = _shares(replicates, resamples)[-1]
+    return float((resamples.apart / rest) ** 0.5) if rest > 0 else 1.0
+
+
+def _shares(replicates: np.ndarray, resamples: Resamples) -> list[float]:
+    """Return the shares of the replicates' variance: of each group of seeds, and of the samples.
+
+    The seeds' share is the part of the replicates' ranks that their draws explain (ranks, since a
+    replicate may be infinite).
     """
     rank = stats.rankdata(replicates)
     rank -= rank.mean()
-    total, rest, inverse = (rank**2).sum(), 1.0, 0.0
-    for weights in resamples.seeds:
-        seeds = weights.shape[1]
-        if total > 0 and seeds > 1:
-            centred = weights - weights.mean(axis=0)
+    total, rest, found = (rank**2).sum(), 1.0, []
+    for times in resamples.seeds:
+        share = 0.0
+        if total > 0 and times.shape[1] > 1:
+            centred = times - times.mean(axis=0)
             explained = centred @ np.linalg.lstsq(centred, rank, rcond=None)[0]
-            share = min((explained**2).sum() / total, rest)
-            rest -= share
-            inverse += share**2 / (seeds - 1)
-    inverse += rest**2 / max((trials or resamples.samples.shape[1]) - 1, 1)
-    return float(1 / inverse)
+            share = min(float((explained**2).sum() / total), rest)
+        rest -= share
+        found.append(share)
+    return [*found, rest]
 
 
 def interval(
@@ -65,7 +92,11 @@ def interval(
     trials : int, optional
         How many samples the number rests on, if not on all.
     """
-    t = stats.t.ppf((1 - level) / 2, degrees_of_freedom(replicates, resamples, trials))
+    tail = (1 - level) / 2
+    t = min(
+        stats.t.ppf(tail, degrees_of_freedom(replicates, resamples, trials)),
+        stats.t.ppf(tail, _of_samples(resamples, trials)) / _narrower(replicates, resamples),
+    )
     ordered = np.sort(replicates)
     # The outer of two order statistics: infinities can't be interpolated.
     place = int(stats.norm.cdf(t) * (len(ordered) - 1))
@@ -145,7 +176,11 @@ def p_value(differences: np.ndarray, resamples: Resamples) -> float:
     z = stats.norm.ppf(min((beyond + 1) / (len(differences) + 1), 0.5))
     if beyond == 0 and not np.allclose(differences, differences[0]):
         z = min(z, -abs(differences.mean()) / differences.std())
-    return float(2 * stats.t.cdf(z, degrees_of_freedom(differences, resamples)))
+    tails = (
+        stats.t.cdf(z, degrees_of_freedom(differences, resamples)),
+        stats.t.cdf(z * _narrower(differences, resamples), _of_samples(resamples, None)),
+    )
+    return float(2 * max(tails))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
