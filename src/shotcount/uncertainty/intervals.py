@@ -31,27 +31,26 @@ def degrees_of_freedom(
     (Satterthwaite, Biometrics Bulletin 1946). `trials` is how many samples the number rests on, if
     not on all.
     """
+    return _varying(replicates, resamples, trials)[0]
+
+
+def _varying(
+    replicates: np.ndarray, resamples: Resamples, trials: int | None = None
+) -> tuple[float, int, float]:
+    """Return degrees of freedom, those of the samples alone, and how narrow the replicates are.
+
+    The last is their spread, as a part of what all of the samples' spread would give them. With
+    folds, a part of the samples' variance is left to the seeds (`bootstrap.resample`). Few seeds
+    may happen to vary less than this part; but the variance can't be less than that of the samples
+    alone.
+    """
     *of_seeds, rest = _shares(replicates, resamples)
-    inverse = rest**2 / _of_samples(resamples, trials)
+    of_samples = max((trials or resamples.samples.shape[1]) - 1, 1)
+    inverse = rest**2 / of_samples
     for share, times in zip(of_seeds, resamples.seeds, strict=True):
         inverse += share**2 / max(times.shape[1] - 1, 1)
-    return float(1 / inverse)
-
-
-def _of_samples(resamples: Resamples, trials: int | None) -> int:
-    """Return the degrees of freedom of what varies with the samples alone."""
-    return max((trials or resamples.samples.shape[1]) - 1, 1)
-
-
-def _narrower(replicates: np.ndarray, resamples: Resamples) -> float:
-    """Return the replicates' spread, as a part of what all of the samples' spread would give them.
-
-    With folds, a part of the samples' variance is left to the seeds (`bootstrap.resample`). Few
-    seeds may happen to vary less than this part; but the variance can't be less than that of the
-    samples alone.
-    """
-    rest = _shares(replicates, resamples)[-1]
-    return float((resamples.apart / rest) ** 0.5) if rest > 0 else 1.0
+    narrow = float((resamples.apart / rest) ** 0.5) if rest > 0 else 1.0
+    return float(1 / inverse), of_samples, narrow
 
 
 def _shares(replicates: np.ndarray, resamples: Resamples) -> list[float]:
@@ -92,11 +91,9 @@ def interval(
     trials : int, optional
         How many samples the number rests on, if not on all.
     """
+    freedom, of_samples, narrow = _varying(replicates, resamples, trials)
     tail = (1 - level) / 2
-    t = min(
-        stats.t.ppf(tail, degrees_of_freedom(replicates, resamples, trials)),
-        stats.t.ppf(tail, _of_samples(resamples, trials)) / _narrower(replicates, resamples),
-    )
+    t = min(stats.t.ppf(tail, freedom), stats.t.ppf(tail, of_samples) / narrow)
     ordered = np.sort(replicates)
     # The outer of two order statistics: infinities can't be interpolated.
     place = int(stats.norm.cdf(t) * (len(ordered) - 1))
@@ -176,11 +173,8 @@ def p_value(differences: np.ndarray, resamples: Resamples) -> float:
     z = stats.norm.ppf(min((beyond + 1) / (len(differences) + 1), 0.5))
     if beyond == 0 and not np.allclose(differences, differences[0]):
         z = min(z, -abs(differences.mean()) / differences.std())
-    tails = (
-        stats.t.cdf(z, degrees_of_freedom(differences, resamples)),
-        stats.t.cdf(z * _narrower(differences, resamples), _of_samples(resamples, None)),
-    )
-    return float(2 * max(tails))
+    freedom, of_samples, narrow = _varying(differences, resamples)
+    return float(2 * max(stats.t.cdf(z, freedom), stats.t.cdf(z * narrow, of_samples)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
