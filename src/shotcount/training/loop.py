@@ -15,7 +15,7 @@ from torch import nn
 from shotcount.core import tables
 from shotcount.core.errors import UserError
 from shotcount.core.seeds import seed_for
-from shotcount.networks.depthwise import FastDepthwise
+from shotcount.networks.convolutions import FastConvolutions
 from shotcount.networks.devices import reseed
 from shotcount.parallel import ranks
 from shotcount.tasks.classes import ClassTask
@@ -209,7 +209,7 @@ def _step(
     pieces = math.ceil(len(x) / (run.piece or len(x)))
     for part, true in zip(x.tensor_split(pieces), target.tensor_split(pieces), strict=True):
         mixed = torch.autocast(x.device.type, run.precision, enabled=run.precision != torch.float32)
-        with FastDepthwise(), mixed:
+        with FastConvolutions(), mixed:
             outputs = forward(part)
         loss = run.task.loss(network, outputs, true) / len(x)
         loss.backward()
