@@ -111,14 +111,26 @@ def test_each_row_uses_the_family_that_predicts_its_largest_cells_best() -> None
     assert curves.photos_for(0.2)[1] == pytest.approx(np.exp(0.4 / 0.07), rel=0.02)
 
 
+def test_where_errors_are_flat_twice_the_photos_bring_nothing() -> None:
+    photos = np.array([10, 20, 30, 45, 70, 150, 300, 600, 1200])
+    errors = 0.2 + 0.1 * np.maximum(np.log(60 / photos), 0)[None]
+    curves = fit_families(errors, photos, np.ones(len(photos)))
+    assert curves is not None
+    assert [list(curves.fits)[place] for place in curves.chosen] == ["plateau"]
+    loss = curves.error(np.array([60, 1200, 2400]), np.ones(3))[0]
+    assert loss == pytest.approx(np.full(3, 0.2), abs=1e-3)
+    assert loss[1] == loss[2]
+    assert curves.photos_for(0.25)[0] == pytest.approx(60 * np.exp(-0.5), rel=0.02)
+
+
 @pytest.mark.parametrize(
     ("samples", "angles", "families"),
     [
         ((10, 20, 40), (1,), 0),  # two below half of the largest
-        ((5, 10, 20, 40, 60, 100), (1,), 3),
-        ((10, 20, 41, 82, 163), (1,), 3),  # 82 is half of 163, rounded
-        ((60, 120), (1, 2, 10), 3),
-        ((15, 30, 60, 120), (1, 2, 5), 4),
+        ((5, 10, 20, 40, 60, 100), (1,), 4),
+        ((10, 20, 41, 82, 163), (1,), 4),  # 82 is half of 163, rounded
+        ((60, 120), (1, 2, 10), 4),
+        ((15, 30, 60, 120), (1, 2, 5), 5),
     ],
 )
 def test_families_need_more_cells_than_they_have_parameters(

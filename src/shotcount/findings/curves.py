@@ -41,7 +41,9 @@ class Family:
     ceiling: bool = True  # g falls to 0, so c is the error with endless photos and c ≥ 0
 
 
-# Mahmood et al., "How much more data do I need?", CVPR 2022, table 1, in terms of the error.
+# Mahmood et al., "How much more data do I need?", CVPR 2022, table 1, in terms of the error. Those
+# fall for ever. The plateau is for studies that have photos enough (linear-plateau models: Anderson
+# and Nelson, "A family of models involving intersecting straight lines", Biometrics 1975).
 FAMILIES = {
     "power law": Family(
         basis=lambda x, s: x ** -s[..., 0],
@@ -65,6 +67,11 @@ FAMILIES = {
             ((1 - np.clip(g, 0, 1)) ** -s[..., 1] - 1) ** (-1 / s[..., 1]) / s[..., 0]
         ),
         shapes={"slope": (0.1, 100.0), "sharpness": (0.3, 3.0)},
+    ),
+    "plateau": Family(
+        basis=lambda x, s: np.maximum(np.log(s[..., 0] / x), 0),
+        inverse=lambda g, s: s[..., 0] * np.exp(-g),
+        shapes={"start": (0.1, 10.0)},
     ),
 }
 
@@ -180,7 +187,7 @@ def _project(
     a = np.maximum((gy - g_mean * y_mean) / variance, 0)
     c = y_mean - a * g_mean
     if ceiling:
-        a = np.where(c < 0, gy / gg, a)
+        a = np.where(c < 0, gy / np.maximum(gg, 1e-15), a)
         c = np.maximum(c, 0)
     squares = (
         (y * y).mean(axis=-1) - 2 * (a * gy + c * y_mean) + a * a * gg + 2 * a * c * g_mean + c * c
