@@ -39,6 +39,7 @@ class Family:
     inverse: Callable[[np.ndarray, np.ndarray], np.ndarray]  # x at a value of g
     shapes: dict[str, tuple[float, float]]  # range of each shape parameter, searched in logs
     ceiling: bool = True  # g falls to 0, so c is the error with endless photos and c ≥ 0
+    reached: bool = False  # g is 0 from some x on, and a fit must have a size there
 
 
 # Mahmood et al., "How much more data do I need?", CVPR 2022, table 1, in terms of the error. Those
@@ -72,6 +73,7 @@ FAMILIES = {
         basis=lambda x, s: np.maximum(np.log(s[..., 0] / x), 0),
         inverse=lambda g, s: s[..., 0] * np.exp(-g),
         shapes={"start": (0.1, 10.0)},
+        reached=True,
     ),
 }
 
@@ -151,19 +153,20 @@ def fit_curve(errors: np.ndarray, samples: np.ndarray, angles: np.ndarray, famil
         x = effective_photos(samples, angles, place[..., :1]) / unit
         return kind.basis(x, np.exp(place[..., None, 1:]))
 
+    def best_of(g: np.ndarray, errors: np.ndarray) -> np.ndarray:  # (rows, places) → (rows,)
+        squares = _project(g, errors[:, None], kind.ceiling)[2]
+        return np.where(kind.reached & (g > 0).all(axis=-1), np.inf, squares).argmin(axis=1)
+
     axes = [np.linspace(a, b, COARSE if b > a else 1) for a, b in zip(low, high, strict=True)]
     coarse = np.array(list(product(*axes)))
     g = basis(coarse)
-    best = np.concatenate(
-        [_project(g, some[:, None], kind.ceiling)[2].argmin(axis=1) for some in _chunks(errors)]
-    )
+    best = np.concatenate([best_of(g, some) for some in _chunks(errors)])
     place, step = coarse[best], (high - low) / (COARSE - 1)
     around = np.array(list(product((-1, 0, 1), repeat=len(low))))
     for _ in range(HALVINGS):
         step = step / 2
         near = np.clip(place[:, None] + around * step, low, high)
-        squares = _project(basis(near), errors[:, None], kind.ceiling)[2]
-        place = near[np.arange(len(near)), squares.argmin(axis=1)]
+        place = near[np.arange(len(near)), best_of(basis(near), errors)]
     amplitude, asymptote, squares = _project(basis(place), errors, kind.ceiling)
     return Curve(
         family, unit, np.exp(place[:, 1:]), place[:, 0], amplitude, asymptote,
