@@ -231,6 +231,12 @@ def test_training_ends_when_the_validation_loss_has_stopped_improving() -> None:
     assert 1.5 * budgets.LEAST < steps[-1] < 1000
 
 
+def test_random_weights_are_trained_for_longer() -> None:
+    assert not has_settled(499, best_step=10, least=budgets.LEAST_FROM_SCRATCH)
+    assert has_settled(500, best_step=10, least=budgets.LEAST_FROM_SCRATCH)
+    assert has_settled(150, best_step=10)
+
+
 @pytest.mark.parametrize("most", [7, 25])
 def test_training_never_goes_beyond_its_maximum(most: int) -> None:
     _, history = train_head(schedule="auto", epochs=0.01, min_steps=most)

@@ -10,7 +10,8 @@ from shotcount.training.settings import StepDecay, TrainingSettings
 
 WARM_UP = 20  # steps over which the rate of `schedule: auto` rises; its moments settle meanwhile
 PATIENCE = 2.0  # it trains on to this many times the step of the lowest validation loss ...
-LEAST = 150  # ... and for at least so many steps
+LEAST = 150  # ... and for at least so many steps;
+LEAST_FROM_SCRATCH = 500  # with random weights, whose validation loss goes up and down at first
 AVERAGED = 8.0  # the larger, the fewer of the last steps `averaging_weight` averages over
 
 
@@ -48,8 +49,10 @@ def next_look(step: int) -> int:
     return step + max(10, step // 5)
 
 
-def has_settled(step: int, best_step: int) -> bool:
+def has_settled(step: int, best_step: int, least: int = LEAST) -> bool:
     """Return whether the validation loss, lowest at `best_step`, has stopped improving.
+
+    Never before `least` steps.
 
     How long to wait grows with what the last improvement took, since a slowly trained network
     improves at longer intervals (Bengio, "Practical recommendations for gradient-based training of
@@ -58,7 +61,7 @@ def has_settled(step: int, best_step: int) -> bool:
     >>> has_settled(400, best_step=100), has_settled(400, best_step=210), has_settled(40, 0)
     (True, False, False)
     """
-    return step >= max(LEAST, PATIENCE * best_step)
+    return step >= max(least, PATIENCE * best_step)
 
 
 def averaging_weight(step: int) -> float:

@@ -58,6 +58,7 @@ class Run:
     # (Micikevicius et al., "Mixed Precision Training", ICLR 2018), and so does validation.
     precision: torch.dtype = torch.float32
     compiled: bool = False  # whether torch.compile compiles the training step
+    least: int = budgets.LEAST  # steps before validation may end it
     on_the_way: bool = True  # validate on the way; False: only before the first and after the last
 
     @property
@@ -140,7 +141,8 @@ def train_network(
         _look(average, load, run, state)
     on_step(state, run.steps)
     while state.step < run.steps and not (
-        run.ends_by_itself and budgets.has_settled(state.last["step"], state.best["step"])
+        run.ends_by_itself
+        and budgets.has_settled(state.last["step"], state.best["step"], run.least)
     ):
         x, target, factor = _draw(load, run, state.step)
         for group in optimizer.param_groups:
