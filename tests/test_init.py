@@ -27,7 +27,7 @@ from shotcount.sampling.splits import split_samples
 
 COLLECTIONS = Path(os.environ.get("SHOTCOUNT_TEST_PHOTOS", ROOT.parent / "shared" / "data"))
 CLASSES = ("natural", "plastic")
-QUIET = Speed(step=0.095, photo=0.31 / 360)  # of one quiet core, at 40 px
+QUIET = Speed(step=0.060, photo=0.20 / 360)  # of one quiet core, at 32 px
 
 
 @pytest.fixture
@@ -296,7 +296,7 @@ def amounts_of(photos: pd.DataFrame, params: Params) -> Amounts:
 def test_the_default_study_is_estimated_within_half_of_what_it_takes(params: Params) -> None:
     photos = make_manifest({"natural": 120, "plastic": 120}, angles=10)
     minutes = estimate(params, amounts_of(photos, params), QUIET, at_once=2)
-    assert 26 / 1.5 < sum(minutes.values()) < 26 * 1.5
+    assert 23 / 1.5 < sum(minutes.values()) < 23 * 1.5
     assert minutes["scratch"] > minutes["finetune"] > minutes["frozen"]
 
 
@@ -334,7 +334,7 @@ def test_speed_is_measured(params: Params) -> None:
 
 
 def test_an_edit_changes_values_and_nothing_else(params_text: str) -> None:
-    assert writing.edit(params_text, {"data.size": 40, "split.test": None}) == params_text
+    assert writing.edit(params_text, {"data.size": 32, "split.test": None}) == params_text
     changes = {"data.pattern": r"^(?P<label>it's)\.\w+$", "study.frozen_grid.angles": [1, 2]}
     edited = writing.edit(params_text, changes | {"split.test": "val", "split.folds": None})
     assert writing.load_text(edited).data.pattern == changes["data.pattern"]
