@@ -206,7 +206,7 @@ def blog_study(setting: Setting, rates: Rates) -> str:
                 rates.training_seconds((name, whose), steps, own.batch_size, BLOG_JUDGED)
                 for steps in tune.STEPS
             )
-            most = tune.TRIALS * short + (tune.PROMOTED + tune.FURTHER) * long
+            most = tune.SEEDS * (tune.TRIALS * short + (tune.PROMOTED + tune.FURTHER) * long)
             times[f"learning rates of {name}, once", ""] = [math.nan] * 3 + [most]
     times["all", ""] = list(np.nansum(list(times.values()), axis=0))
     rows = [

@@ -47,6 +47,8 @@ def main() -> None:
             pairs = predict_cell(folder, model, task, arrays, splits, device, scoring.join)
             path = predictions_of(out, model["samples"], model["angles"])
             tables.write(path, pairs[0][0], scoring.predictions)
+            # Intervals are computed from the table, whose numbers have fewer digits.
+            pairs[0] = tables.read(path, scoring.predictions), pairs[0][1]
             scored, confused = scoring.score(*pairs)
             cell = {column: model[column] for column in tables.CELL}
             scores.append(cell | scored)

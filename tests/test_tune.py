@@ -30,18 +30,30 @@ def small_cell(strategy: str, networks: int = 1, **changes: object) -> Setup:
 
 
 def search(
-    monkeypatch: pytest.MonkeyPatch, loss: Callable[[Rates, int], float], strategy: str = "scratch"
+    monkeypatch: pytest.MonkeyPatch,
+    loss: Callable[[Rates, int], float],
+    luck: Callable[[Rates, int], float] = lambda rates, seed: 0.0,
+    **changes: object,
 ) -> tuple[Rates, pd.DataFrame]:
-    """Tune where a trial of these rates for these steps would end with this loss."""
+    """Tune where a trial of these rates for these steps would end with this loss.
+
+    A seed with `luck` ends that far below it.
+    """
 
     def trial(
-        setup: Setup, study: StudySettings, steps: int, folder: Path, rates: Rates, report: object
+        setup: Setup,
+        study: StudySettings,
+        steps: int,
+        folder: Path,
+        job: tuple[Rates, int],
+        report: object,
     ) -> dict[str, float]:
-        row = {"steps": steps, "val_loss": loss(rates, steps), "val_accuracy": 0.5}
-        return rates._asdict() | row
+        rates, seed = job
+        own = loss(rates, steps) - luck(rates, seed)
+        return {"steps": steps, "val_loss": own, "val_accuracy": 0.5 + 0.2 * seed}
 
     monkeypatch.setattr(tune, "_trial", trial)
-    return tune.tune(small_cell(strategy), STUDY, Path())
+    return tune.tune(small_cell("scratch", **changes), STUDY, Path())
 
 
 def distance(best: float) -> Callable[[Rates, int], float]:
@@ -105,6 +117,19 @@ def test_the_search_ends_even_if_each_further_rate_is_better(monkeypatch) -> Non
     rates, trials = search(monkeypatch, distance(1e9))
     assert rates.learning_rate == trials["learning_rate"].max()
     assert len(trials) == tune.TRIALS + tune.PROMOTED + tune.FURTHER
+
+
+def test_a_rate_is_judged_by_the_mean_of_two_seeds(monkeypatch) -> None:
+    best = distance(1e-3)
+    bad = tune.first_rates(settings("scratch"))[-1]
+
+    def luck(rates: Rates, seed: int) -> float:
+        return 1.5 * best(rates, 1) if (rates, seed) == (bad, 0) else 0.0
+
+    rates, trials = search(monkeypatch, best, luck, seeds=3)
+    assert rates.learning_rate == 1e-3
+    assert (trials["val_accuracy"] == 0.6).all()  # 0.5 and 0.7
+    assert search(monkeypatch, best, luck, seeds=1)[0] == bad
 
 
 def test_rates_with_which_training_diverges_lose(monkeypatch, tmp_path: Path) -> None:

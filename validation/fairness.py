@@ -33,6 +33,7 @@ import torch
 from scipy import stats
 
 from shotcount.boxes.preparing import choose, open_source, to_table
+from shotcount.core import tables
 from shotcount.core.params import load_params
 from shotcount.core.pixels import Pixels
 from shotcount.networks.backbones import build_backbone
@@ -48,13 +49,13 @@ from shotcount.sampling.subsets import nested_subsets
 from shotcount.scoring.scores import scoring_for
 from shotcount.tasks.opening import open_task
 from shotcount.tasks.strategies import STRATEGIES, Arrays
+from shotcount.training import tune
 from shotcount.training.budgets import Rates
-from shotcount.training.cells import build_run, fit
+from shotcount.training.cells import build_run, fit, training_photos, validation_photos
 from shotcount.training.frozen import solve
 from shotcount.training.loop import DivergedError
 from shotcount.training.settings import FrozenSettings, TrainingSettings, settings_for
 from shotcount.training.setup import Compute, Setup
-from shotcount.training.tune import tune
 from shotcount.uncertainty.writing import markdown_table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -106,10 +107,13 @@ def read_collection(text: str, params: Params, work: Path) -> Collection:
 
 
 def set_up(job: Job, params: Params) -> tuple[Setup, dict[str, pd.DataFrame]]:
-    """Return the setup of a strategy on one split, and the split."""
+    """Return the setup of a strategy on one split, and the split.
+
+    The test samples are the same for all seeds. All but the trials of rates use the first seed.
+    """
     strategy = STRATEGIES[job.strategy]
     held_out = SplitSettings(folds=None, val=0.15, test=0.35, seed=job.split)
-    parts = split_samples(job.collection.manifest, held_out, 1)
+    parts = split_samples(job.collection.manifest, held_out, tune.SEEDS)
     task = open_task(
         job.collection.boxes, job.collection.px, sorted(parts["val"]["label"].unique())
     )
@@ -130,21 +134,22 @@ def set_up(job: Job, params: Params) -> tuple[Setup, dict[str, pd.DataFrame]]:
         subsets=nested_subsets(parts["train"], params.study.angle_order, params.study.seed),
         val=parts["val"],
     )
-    return setup, parts
+    return setup, {part: tables.of_seed(rows, 0) for part, rows in parts.items()}
 
 
 def size_of(setup: Setup) -> dict[str, int]:
     """Return samples and angles of the largest cell."""
-    own = setup.subsets
+    own = tables.of_seed(setup.subsets, 0)
     return {"samples": own["sample"].nunique(), "angles": int(own["angle_position"].max()) + 1}
 
 
 def train_as_shipped(setup: Setup, params: Params, work: Path) -> Trained:
     if isinstance(setup.settings, FrozenSettings):
-        solved = solve(setup, *(setup.task.examples(t) for t in (setup.subsets, setup.val)))
+        photos = training_photos(setup, setup.subsets, 0), validation_photos(setup, 0)
+        solved = solve(setup, *photos)
         return {"steps": 0, "rate": 0.0, "val_loss": solved.val_loss}, solved.state
     largest = {"samples": [1.0], "angles": [size_of(setup)["angles"]]}
-    rates, _ = tune(setup, params.study.model_copy(update=largest), work)
+    rates, _ = tune.tune(setup, params.study.model_copy(update=largest), work)
     return train(replace(setup, rates=rates), work)
 
 

@@ -17,7 +17,7 @@ from shotcount.params import Params
 from shotcount.training.budgets import next_look, training_steps
 from shotcount.training.frozen import STEPS as HEAD_STEPS
 from shotcount.training.settings import FrozenSettings, TrainingSettings, settings_for
-from shotcount.training.tune import PROMOTED, STEPS, TRIALS
+from shotcount.training.tune import PROMOTED, SEEDS, STEPS, TRIALS
 
 # Mean steps after which `schedule: auto` ends, in the default study: 1,480 from scratch (522 to
 # 4,000 a run) and 290 for fine-tuning (176 to 751). On 700 photos of one view each, fine-tuning
@@ -146,7 +146,8 @@ def _strategy(
         photos = amounts.in_cell(size, angles)
         total += rounds * (start + _run(settings, photos, expected, step, look))
     if settings.learning_rate == "auto":
-        trials = math.ceil(TRIALS / at_once), math.ceil(PROMOTED / at_once)
+        seeds = min(SEEDS, settings.seeds)
+        trials = [math.ceil(seeds * tried / at_once) for tried in (TRIALS, PROMOTED)]
         for count, steps in zip(trials, STEPS, strict=True):
             total += count * (start + steps * step + 2 * look)
     return total

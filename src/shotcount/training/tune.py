@@ -11,7 +11,6 @@ from dataclasses import replace
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -26,6 +25,7 @@ from shotcount.training.settings import FineTuningSettings, TrainingSettings
 from shotcount.training.setup import Setup
 
 TRIALS = 6
+SEEDS = 2  # that train in each trial; one alone may do well by luck with a rate that is bad
 STEPS = 60, 240  # of the trials in the two rounds
 PROMOTED = 3  # trials of the first round that enter the second
 FURTHER = 4  # trials beyond the lowest or highest rate, at most
@@ -48,7 +48,7 @@ def first_rates(settings: TrainingSettings) -> list[Rates]:
 
 
 def tune(setup: Setup, study: StudySettings, checkpoints: Path) -> tuple[Rates, pd.DataFrame]:
-    """Choose the rates with which the largest cell's first seed has the lowest validation loss.
+    """Choose the rates with which the largest cell's first seeds have the lowest validation loss.
 
     If the best learning rate is the lowest or the highest one tried, those beyond it are tried.
 
@@ -70,17 +70,18 @@ def tune(setup: Setup, study: StudySettings, checkpoints: Path) -> tuple[Rates, 
     rates = first_rates(setup.settings)
     if len(rates) == 1:
         return rates[0], pd.DataFrame(columns=list(tables.TRIALS))
-    most = TRIALS * STEPS[0] + (PROMOTED + FURTHER) * STEPS[1]
+    short, long = (min(SEEDS, setup.settings.seeds) * steps for steps in STEPS)
+    most = TRIALS * short + (PROMOTED + FURTHER) * long
     with Meter(f"tune {setup.strategy}", most, "step", at_most=True) as meter:
-        short = _try(setup, study, rates, STEPS[0], checkpoints, meter, 0)
-        promoted = [_rates(row) for _, row in short.nsmallest(PROMOTED, "val_loss").iterrows()]
-        long = _try(setup, study, promoted, STEPS[1], checkpoints, meter, TRIALS * STEPS[0])
-        trials = pd.concat([short, long], ignore_index=True)
+        early = _try(setup, study, rates, STEPS[0], checkpoints, meter, 0)
+        promoted = [_rates(row) for _, row in early.nsmallest(PROMOTED, "val_loss").iterrows()]
+        late = _try(setup, study, promoted, STEPS[1], checkpoints, meter, TRIALS * short)
+        trials = pd.concat([early, late], ignore_index=True)
         for further in range(FURTHER):
             beyond = _beyond(trials, setup.settings)
             if beyond is None:
                 break
-            gone = TRIALS * STEPS[0] + (PROMOTED + further) * STEPS[1]
+            gone = TRIALS * short + (PROMOTED + further) * long
             one = _try(setup, study, [beyond], STEPS[1], checkpoints, meter, gone)
             trials = pd.concat([trials, one], ignore_index=True)
         meter.show(most)
@@ -106,49 +107,62 @@ def _try(
     meter: Meter,
     gone: int,
 ) -> pd.DataFrame:
-    """Train with each of `rates` for `steps` steps; return the rows of `tables.TRIALS`."""
+    """Train with each of `rates` for `steps` steps; return the rows of `tables.TRIALS`.
+
+    A row is the mean over the seeds.
+    """
     compute = setup.compute
-    shares, rows = [0.0] * len(rates), []
+    jobs = list(product(rates, range(min(SEEDS, setup.settings.seeds))))
+    shares, looks = [0.0] * len(jobs), {}
 
     def show(job: int, share: float) -> None:
         shares[job] = share
         meter.show(gone + steps * sum(shares))
 
-    for job, row in run_side_by_side(
+    for job, look in run_side_by_side(
         partial(_trial, setup, study, steps, checkpoints),
-        rates,
+        jobs,
         network_count(compute.parallel, compute.device),
         compute.parallel.threads,
         compute.device,
         show,
     ):
         show(job, 1.0)
-        rows.append((job, row))
-    return pd.DataFrame([row for _, row in sorted(rows, key=lambda each: each[0])])
+        looks[jobs[job]] = look
+    trials = pd.DataFrame([each._asdict() | looks[each, seed] for each, seed in jobs])
+    means = trials.groupby(list(Rates._fields), sort=False, as_index=False).mean()
+    return means.astype({"steps": "int64"})
 
 
 def _trial(
-    setup: Setup, study: StudySettings, steps: int, checkpoints: Path, rates: Rates, report: Report
-) -> dict[str, Any]:
+    setup: Setup,
+    study: StudySettings,
+    steps: int,
+    checkpoints: Path,
+    job: tuple[Rates, int],
+    report: Report,
+) -> dict[str, float]:
+    """Train one seed; return its last look at validation."""
     assert isinstance(setup.settings, TrainingSettings)
+    rates, seed = job
     samples, angles = largest_size(study, available_samples(setup.subsets))
     subset = take_subset(setup.subsets, samples, angles)
     own = setup.settings
-    photos = int((subset["seed"] == 0).sum())
+    photos = len(tables.of_seed(subset, 0))
     most = training_steps(photos, own.batch_size, own.epochs, own.min_steps)
     short = {"epochs": 1e-9, "min_steps": min(steps, most), "schedule": "auto"}
     trial = replace(setup, settings=own.model_copy(update=short), rates=rates)
-    run = build_run(trial, {"samples": samples, "angles": angles}, subset, 0)
+    run = build_run(trial, {"samples": samples, "angles": angles}, subset, seed)
     # Only the last look counts. The first one, before any training, is the same for all rates.
     run = replace(run, key=(*run.key, "tune", str(rates), steps), on_the_way=False)
-    row = {**rates._asdict(), "steps": min(steps, most)}
+    look = {"steps": min(steps, most)}
     try:
         _, history = fit(
             trial, run, checkpoints, 1, lambda state, total: report(state.step / total)
         )
     except DivergedError:
-        return row | {"val_loss": math.inf, "val_accuracy": 0.0}
-    return row | history.iloc[-1][["val_loss", "val_accuracy"]].to_dict()
+        return look | {"val_loss": math.inf, "val_accuracy": 0.0}
+    return look | history.iloc[-1][["val_loss", "val_accuracy"]].to_dict()
 
 
 def _rates(row: pd.Series) -> Rates:
