@@ -30,8 +30,7 @@ class Params(NetworkParams, StudyParams):
 
 
 def main() -> None:
-    strategy = sys.argv[1]
-    params = load_params(Path("params.yaml"), Params)
+    strategy, params = sys.argv[1], load_params(Path("params.yaml"), Params)
     device = pick_device(params.device)
     arrays = Arrays(Pixels.open(Path("data/pixels")), np.load("data/features.npy", mmap_mode="r"))
     boxes = tables.read(Path("data/boxes"), tables.BOXES)
@@ -45,17 +44,16 @@ def main() -> None:
             task = open_task(boxes, arrays.pixels.shape[1], model["classes"])
             scoring = scoring_for(model["classes"], boxes)
             pairs = predict_cell(folder, model, task, arrays, splits, device, scoring.join)
-            path = predictions_of(out, model["samples"], model["angles"])
+            path, tested = predictions_of(out, model["samples"], model["angles"]), pairs[0][1]
             tables.write(path, pairs[0][0], scoring.predictions)
-            # Intervals are computed from the table, whose numbers have fewer digits.
-            pairs[0] = tables.read(path, scoring.predictions), pairs[0][1]
+            pairs[0] = tables.read(path, scoring.predictions), tested  # the digits that are kept
             scored, confused = scoring.score(*pairs)
             cell = {column: model[column] for column in tables.CELL}
             scores.append(cell | scored)
             confusions.append(confused.assign(**cell))
         tables.write(out / "scores.csv", pd.DataFrame(scores), scoring.scores)
         tables.write(out / "confusion.csv", pd.concat(confusions), scoring.confusion)
-        tables.write(out / "tested", pairs[0][1][list(TESTED)], TESTED)
+        tables.write(out / "tested", tested[list(TESTED)], TESTED)
 
 
 if __name__ == "__main__":

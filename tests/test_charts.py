@@ -59,7 +59,8 @@ def answer(strategy: str = "frozen", angles: int = 2, shown: bool = True, **give
     """Of a study of 60 samples x 10 angles, of which `angles` are enough."""
     enough = Enough(
         samples=60, angles=angles, photos=Estimate(60 * angles, 60, 600), largest=600, shown=shown,
-        at_all_samples=Estimate(angles, 1, 10), loss=Estimate(0.005, 0, 0.009), to_show=40.0,
+        at_all_samples=Estimate(angles, 1, 10), loss=Estimate(0.005, 0, 0.009), tested=60,
+        to_show=40.0,
     )  # fmt: skip
     same: dict[str, Any] = {
         "metric": METRICS["accuracy"], "strategy": strategy, "score": Estimate(0.9, 0.85, 0.95),

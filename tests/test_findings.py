@@ -421,6 +421,8 @@ def test_a_subset_is_called_enough_only_if_its_loss_is_shown_to_be_within_the_to
     assert headline(a)[0].startswith("360 photos are the best guess for enough: 120 samples from")
     assert headline(a)[0].endswith("to show that it is less takes tests of about 800 samples.")
     assert " are the best guess for enough: with all 1,200" in sentences(a)[0]
+    a = answer({"frozen": FROZEN}, tolerance=loss.value + (loss.high - loss.value) / 3)
+    assert headline(a)[0].endswith("it is less takes far more samples than the 200 tested.")
     a = answer({"frozen": FROZEN}, tolerance=loss.high)
     assert a.enough.shown
     assert headline(a)[0].startswith("360 photos are enough: 120 samples from 3 angles each lose")

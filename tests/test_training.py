@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import PARAMS
+from conftest import PARAMS, make_cell
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,9 +24,11 @@ from shotcount.networks.devices import (
 from shotcount.networks.features import write_features
 from shotcount.networks.heads import Network, build_head, photo_losses
 from shotcount.tasks import strategies
+from shotcount.tasks.classes import ClassTask
 from shotcount.tasks.strategies import STRATEGIES, Arrays, Examples, assemble, predict
 from shotcount.training import batches, budgets
 from shotcount.training.budgets import Rates, build_optimizer, has_settled, schedule_factor
+from shotcount.training.cells import build_run
 from shotcount.training.checkpoints import Checkpoint
 from shotcount.training.loop import DivergedError, Run, RunState, train_network
 from shotcount.training.settings import StepDecay
@@ -80,6 +82,13 @@ def validation_loss(head: torch.nn.Module) -> float:
     """The loss that `train_head` should have reported of the weights that it left."""
     rows = np.arange(100, 200)
     return float(photo_losses(predict(head, load_separable(), rows), rows % 2).mean())
+
+
+class Unscaled(ClassTask):
+    """For networks whose logits validation can't scale."""
+
+    def scale(self, network: torch.nn.Module, factor: float) -> None:
+        pass
 
 
 # ---- what goes in -------------------------------------------------------------------
@@ -231,10 +240,27 @@ def test_training_ends_when_the_validation_loss_has_stopped_improving() -> None:
     assert 1.5 * budgets.LEAST < steps[-1] < 1000
 
 
-def test_random_weights_are_trained_for_longer() -> None:
-    assert not has_settled(499, best_step=10, least=budgets.LEAST_FROM_SCRATCH)
-    assert has_settled(500, best_step=10, least=budgets.LEAST_FROM_SCRATCH)
-    assert has_settled(150, best_step=10)
+def test_early_looks_at_random_weights_do_not_count() -> None:
+    small = {"schedule": "auto", "epochs": 1000, "batch_size": 16, "min_steps": 4000}
+    run = odd_or_even(range(16), range(100, 200), rate=0.3, **small)
+    ends = []
+    for early in (0, 500):
+        history = train_network(build_head(8, 2), load_separable(), replace(run, early=early))
+        assert history["val_loss"].idxmin() < 10  # soon it has learned its few photos by heart
+        counted = history[history["step"] >= early]
+        assert history["kept"].idxmax() in (counted["val_loss"].idxmin(), history.index[-1])
+        ends.append(int(history["step"].iloc[-1]))
+    assert ends[0] < 500
+    assert ends[1] >= 1000
+    one = replace(run, early=500, settings=run.settings.model_copy(update={"schedule": "cosine"}))
+    history = train_network(build_head(8, 2), load_separable(), one)
+    assert history["step"][history["kept"]].item() < 500  # a fixed number of steps: any look
+
+
+@pytest.mark.parametrize(("strategy", "early"), [("scratch", 500), ("finetune", 0)])
+def test_only_random_weights_have_early_looks(strategy: str, early: int) -> None:
+    cell = replace(make_cell(strategy, PARAMS.parallel, "test_resnet"), rates=Rates(0.01, 1.0))
+    assert build_run(cell, {"samples": 4, "angles": 2}, cell.subsets, 0).early == early
 
 
 @pytest.mark.parametrize("most", [7, 25])
@@ -295,6 +321,41 @@ def test_auto_keeps_an_average_of_the_networks_so_far(schedule: str) -> None:
         assert not torch.allclose(expected, networks[-1], rtol=0.01)
     kept = head.weight.detach()  # calibrated, and so of another length
     assert torch.allclose(kept / kept.norm(), expected / expected.norm(), atol=1e-5)
+
+
+@pytest.mark.parametrize("photos", [100, 700])
+def test_the_average_has_statistics_of_its_own(photos: int) -> None:
+    norm = torch.nn.BatchNorm1d(4, momentum=0.3)
+    network = torch.nn.Sequential(torch.nn.Linear(8, 4), norm, build_head(4, 2))
+    before = norm.running_mean.clone(), norm.running_var.clone()
+    small = {"schedule": "auto", "epochs": 0.01, "min_steps": 30, "batch_size": 20}
+    run = odd_or_even(range(photos), range(photos, photos + 50), **small)
+    drawn = np.concatenate(list(batches.some_batches(photos, 20, ("statistics", "test"))))
+    assert len(drawn) == {100: 100, 700: 520}[photos]
+    kept: list[np.ndarray] = []
+
+    def load(rows: np.ndarray, seed: int | None, part: slice = slice(None)) -> torch.Tensor:
+        kept.append(rows) if seed is None and rows.max() < photos else None
+        return torch.from_numpy(separable(800)[rows[part]])
+
+    with seeded(0):
+        train_network(network, load, replace(run, task=Unscaled()))
+    assert np.array_equal(np.concatenate(kept)[-len(drawn) :], drawn)
+    inner = network[0](torch.from_numpy(separable(800)[drawn])).detach().view(-1, 20, 4)
+    assert torch.allclose(norm.running_mean, inner.mean(dim=(0, 1)), atol=1e-5)
+    assert torch.allclose(norm.running_var, inner.var(dim=1).mean(dim=0), atol=1e-5)
+    assert not torch.allclose(norm.running_mean, before[0], atol=0.01)
+    assert norm.momentum == 0.3
+
+
+def test_pretrained_statistics_are_left_alone() -> None:
+    backbone = torch.nn.Sequential(torch.nn.Linear(8, 4), torch.nn.BatchNorm1d(4))
+    small = {"schedule": "auto", "epochs": 0.01, "min_steps": 10, "batch_size": 20}
+    for keeps in (True, False):
+        network = Network(backbone, 4, 2, keeps_statistics=keeps)
+        before = backbone[1].running_mean.clone()
+        train_network(network, load_separable(), odd_or_even(range(100), range(100, 200), **small))
+        assert torch.equal(backbone[1].running_mean, before) == keeps
 
 
 def test_same_seed_same_weights_and_another_seed_others() -> None:

@@ -20,6 +20,7 @@ class Enough:
     at_all_samples: Estimate  # angles that are enough if all samples are used
     loss: Estimate  # expected score of the largest subset minus that of this one
     largest: int  # photos
+    tested: int  # samples
     shown: bool  # whether the loss's whole interval is within the tolerance; if not, a best guess
     # Samples to test for that, if the loss is as expected; may be infinite. It rests on an estimate
     # of the loss, so it has two digits.
@@ -59,6 +60,7 @@ def find_enough(learning: Learning, tolerance: float) -> Enough:
         at_all_samples=measured(angles, learning.resamples),
         loss=lost,
         largest=int(learning.photos[learning.largest]),
+        tested=tested,
         shown=lost.high <= tolerance + 1e-12,
         to_show=float(f"{to_show:.2g}"),
     )

@@ -1,6 +1,7 @@
 """The linear head, on cached features alone or on a backbone."""
 
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -218,3 +219,36 @@ class Network(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.head(self.backbone(x))
+
+
+@torch.no_grad()
+def add_to_average(average: nn.Module, network: nn.Module, weight: float) -> None:
+    """Move the weights of `average` towards those of `network` by `weight`."""
+    torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), weight)
+
+
+@torch.no_grad()
+def recompute_statistics(network: nn.Module, batches: Iterable[torch.Tensor]) -> None:
+    """Compute BatchNorm's statistics anew, as the mean over `batches`, and leave `network` in eval.
+
+    An average of several networks' weights needs statistics of its own: the average of theirs
+    describes no network (Izmailov et al., "Averaging Weights Leads to Wider Optima and Better
+    Generalization", UAI 2018). Layers that keep their statistics in training keep them here, too.
+    """
+    network.train()
+    norms = [
+        each for each in network.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)
+    ]
+    changing = {norm: norm.momentum for norm in norms if norm.training}
+    network.eval()
+    if not changing:
+        return
+    for norm in changing:
+        norm.reset_running_stats()
+        norm.momentum = None  # torch's word for a mean over all batches
+        norm.train()
+    for x in batches:
+        network(x)
+    for norm, momentum in changing.items():
+        norm.momentum = momentum
+    network.eval()

@@ -9,7 +9,7 @@ from shotcount.uncertainty.intervals import Estimate
 from shotcount.uncertainty.writing import capitalised, counted, percent, range_in_percent
 
 NOTED = 0.001  # a choice of strategy that makes its score higher by more than this is noted
-FORESEEABLE = 4  # times the study's samples: a plan for more is too uncertain
+FORESEEABLE = 4  # times the study's samples: plans for more are too uncertain
 
 
 def sentences(answer: Answer) -> list[str]:
@@ -141,10 +141,10 @@ def _not_shown(a: Answer) -> str:
     """Say how much may be lost, and what it takes to show that the subset is enough."""
     enough, lost = a.enough, points(a.enough.loss.high)
     said = f"Up to {lost} may be lost, more than the {points(a.tolerance)} asked for"
-    if math.isfinite(enough.to_show):
-        count = f"{enough.to_show:,.0f} {a.metric.terms.sample}s"
-        return f"{said}; to show that it is less takes tests of about {count}."
-    return f"{said}."
+    said, things = f"{said}; to show that it is less takes", f"{a.metric.terms.sample}s"
+    if enough.to_show > FORESEEABLE * enough.tested:
+        return f"{said} far more {things} than the {enough.tested:,} tested."
+    return f"{said} tests of about {enough.to_show:,.0f} {things}."
 
 
 def _against(a: Answer) -> str:

@@ -1,6 +1,7 @@
 """Choose the photos in the batch of each step."""
 
 import math
+from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from shotcount.core.seeds import seed_for
 
 WINDOW = 2**14  # photos that are shuffled together: 2.5 GB at 224 px
+SOME = 512  # photos that tell BatchNorm's statistics
 BLOCK = 64  # neighbours that are put into a window together: 10 MB at 224 px
 
 
@@ -26,6 +28,14 @@ def draw_batch(
     return np.concatenate(
         [_shuffled(photos, int(r), seed_key)[places[rounds == r]] for r in np.unique(rounds)]
     )
+
+
+def some_batches(
+    photos: int, batch_size: int, seed_key: tuple[str | int, ...]
+) -> Iterator[np.ndarray]:
+    """Yield the positions of SOME photos, or of all if there are fewer, in batches."""
+    count = math.ceil(min(SOME, photos) / min(batch_size, photos))
+    return (draw_batch(batch, photos, batch_size, seed_key) for batch in range(count))
 
 
 @lru_cache(maxsize=2)  # a batch touches two rounds at most

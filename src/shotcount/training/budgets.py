@@ -10,8 +10,10 @@ from shotcount.training.settings import StepDecay, TrainingSettings
 
 WARM_UP = 20  # steps over which the rate of `schedule: auto` rises; its moments settle meanwhile
 PATIENCE = 2.0  # it trains on to this many times the step of the lowest validation loss ...
-LEAST = 150  # ... and for at least so many steps;
-LEAST_FROM_SCRATCH = 500  # with random weights, whose validation loss goes up and down at first
+LEAST = 150  # ... and for at least so many steps
+# Steps of a network with random weights whose looks at validation don't count: it goes up and down
+# at first, and a few validation samples can be named by luck.
+EARLY = 500
 AVERAGED = 8.0  # the larger, the fewer of the last steps `averaging_weight` averages over
 
 
@@ -49,10 +51,8 @@ def next_look(step: int) -> int:
     return step + max(10, step // 5)
 
 
-def has_settled(step: int, best_step: int, least: int = LEAST) -> bool:
+def has_settled(step: int, best_step: int) -> bool:
     """Return whether the validation loss, lowest at `best_step`, has stopped improving.
-
-    Never before `least` steps.
 
     How long to wait grows with what the last improvement took, since a slowly trained network
     improves at longer intervals (Bengio, "Practical recommendations for gradient-based training of
@@ -61,7 +61,7 @@ def has_settled(step: int, best_step: int, least: int = LEAST) -> bool:
     >>> has_settled(400, best_step=100), has_settled(400, best_step=210), has_settled(40, 0)
     (True, False, False)
     """
-    return step >= max(least, PATIENCE * best_step)
+    return step >= max(LEAST, PATIENCE * best_step)
 
 
 def averaging_weight(step: int) -> float:

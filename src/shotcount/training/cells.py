@@ -27,7 +27,7 @@ from shotcount.parallel import ranks
 from shotcount.parallel.side_by_side import Report, network_count, run_side_by_side
 from shotcount.tasks.strategies import STRATEGIES, Examples
 from shotcount.training.batches import WINDOW
-from shotcount.training.budgets import LEAST, LEAST_FROM_SCRATCH, training_steps
+from shotcount.training.budgets import EARLY, training_steps
 from shotcount.training.checkpoints import Checkpoint
 from shotcount.training.frozen import frozen_head, solve
 from shotcount.training.loop import Run, RunState, train_network
@@ -115,7 +115,7 @@ def build_run(setup: Setup, cell: Mapping[str, Any], subset: pd.DataFrame, seed:
         rates=setup.rates,
         precision=setup.compute.precision,
         compiled=setup.compute.compiled,
-        least=LEAST if STRATEGIES[setup.strategy].pretrained else LEAST_FROM_SCRATCH,
+        early=0 if STRATEGIES[setup.strategy].pretrained else EARLY,
     )
 
 

@@ -17,12 +17,13 @@ from shotcount.core.errors import UserError
 from shotcount.core.seeds import seed_for
 from shotcount.networks.convolutions import FastConvolutions
 from shotcount.networks.devices import reseed
+from shotcount.networks.heads import add_to_average, recompute_statistics
 from shotcount.parallel import ranks
 from shotcount.tasks.classes import ClassTask
 from shotcount.tasks.strategies import Examples, Load
 from shotcount.tasks.task import Task, Validated
 from shotcount.training import budgets
-from shotcount.training.batches import draw_batch
+from shotcount.training.batches import draw_batch, some_batches
 from shotcount.training.checkpoints import Checkpoint
 from shotcount.training.settings import TrainingSettings
 
@@ -58,7 +59,7 @@ class Run:
     # (Micikevicius et al., "Mixed Precision Training", ICLR 2018), and so does validation.
     precision: torch.dtype = torch.float32
     compiled: bool = False  # whether torch.compile compiles the training step
-    least: int = budgets.LEAST  # steps before validation may end it
+    early: int = 0  # steps whose looks don't count, if it ends by itself
     on_the_way: bool = True  # validate on the way; False: only before the first and after the last
 
     @property
@@ -89,7 +90,7 @@ class RunState:
     losses: list[torch.Tensor] = field(default_factory=list)  # since the last look at validation
     history: list[dict[str, float]] = field(default_factory=list)  # rows of tables.LOOK
     # The look with the lowest validation loss, and the last one; each a dict of step, network,
-    # factor (see heads.calibrate) and losses (of each validation photo).
+    # factor (see heads.calibrate), loss and losses (of each validation photo).
     best: dict[str, Any] = field(default_factory=dict)
     last: dict[str, Any] = field(default_factory=dict)
 
@@ -141,8 +142,7 @@ def train_network(
         _look(average, load, run, state)
     on_step(state, run.steps)
     while state.step < run.steps and not (
-        run.ends_by_itself
-        and budgets.has_settled(state.last["step"], state.best["step"], run.least)
+        run.ends_by_itself and budgets.has_settled(state.last["step"], state.best["step"])
     ):
         x, target, factor = _draw(load, run, state.step)
         for group in optimizer.param_groups:
@@ -151,7 +151,7 @@ def train_network(
         state.losses.append(ranks.mean(_step(network, forward, optimizer, x, target, run)))
         state.step += 1
         if run.averages:
-            _add_to_average(average, network, budgets.averaging_weight(state.step))
+            add_to_average(average, network, budgets.averaging_weight(state.step))
         next_look = budgets.next_look(int(state.history[-1]["step"]))
         if state.step == run.steps or (run.on_the_way and state.step == next_look):
             _look(average, load, run, state)
@@ -220,20 +220,17 @@ def _step(
     return total
 
 
-@torch.no_grad()
-def _add_to_average(average: nn.Module, network: nn.Module, weight: float) -> None:
-    """Move `average` towards `network` by `weight`, statistics of BatchNorm included."""
-    averaged, current = (list(each.state_dict().values()) for each in (average, network))
-    floats = [i for i, value in enumerate(current) if value.is_floating_point()]
-    torch._foreach_lerp_([averaged[i] for i in floats], [current[i] for i in floats], weight)
-
-
 def _look(network: nn.Module, load: Load, run: Run, state: RunState) -> None:
     """Validate: add a row to the history, and keep the weights as the last and perhaps the best.
 
     A run that has nothing to validate with only adds the row and keeps the weights as the last.
     """
-    ranks.share_statistics(network)
+    if run.averages:
+        size = run.piece or run.settings.batch_size
+        some = some_batches(len(run.train.rows), size, ("statistics", *run.key))
+        recompute_statistics(network, (load(run.train.rows[chosen], None) for chosen in some))
+    else:
+        ranks.share_statistics(network)
     if run.decided:
         found = Validated(np.empty(0), math.nan, math.nan, run.decided.factor)
     else:
@@ -266,9 +263,11 @@ def _look(network: nn.Module, load: Load, run: Run, state: RunState) -> None:
         "step": state.step,
         "network": copy.deepcopy(network.state_dict()),
         "factor": found.factor,
+        "loss": found.loss,
         "losses": torch.from_numpy(found.losses),
     }
-    if len(state.history) == 1 or found.loss < min(look["val_loss"] for look in state.history[:-1]):
+    early = run.ends_by_itself and state.best and state.best["step"] < run.early
+    if early or not state.best or found.loss < state.best["loss"]:
         state.best = state.last
 
 
