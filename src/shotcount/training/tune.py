@@ -117,7 +117,7 @@ def _try(
 
     def show(job: int, share: float) -> None:
         shares[job] = share
-        meter.show(gone + steps * sum(shares))
+        meter.show(gone + round(steps * sum(shares)))
 
     for job, look in run_side_by_side(
         partial(_trial, setup, study, steps, checkpoints),
