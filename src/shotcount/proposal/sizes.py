@@ -10,19 +10,20 @@ from shotcount.params import Params
 from shotcount.sampling.settings import SplitSettings
 from shotcount.sampling.splits import split_samples
 
-FOLDS = 3, 4  # fewest and most; of boxes, whose networks take longer, always the fewest
+FOLDS = 3, 5  # fewest and most; of boxes, whose networks take longer, always the fewest
 LADDER = (1, 2, 3, 5, 10, 20, 50, 100)  # sizes of the frozen grid, in angles
 GRID = 5  # of them, at most
 SHARES = (0.0625, 0.125, 0.25, 0.5, 1.0)  # of the training samples
 FINEST, MANY = SHARES[0], 400  # the smallest share is for so many training samples or more
 BETWEEN = (0.18, 0.35, 0.7)  # more of them, where there is one angle
+FROZEN_SEEDS = 10  # or twice the folds, if that is no multiple of them
 
 
 def fold_count(samples_of_rarest: int) -> int:
-    """Return the number of folds: four, or three where the rarest class has fewer samples.
+    """Return the number of folds: five, or fewer where the rarest class has fewer samples.
 
     >>> fold_count(40), fold_count(4), fold_count(2)
-    (4, 4, 3)
+    (5, 4, 3)
     """
     return min(max(samples_of_rarest, FOLDS[0]), FOLDS[1])
 
@@ -57,7 +58,8 @@ def seed_settings(folds: int | None, params: Params, boxes: bool) -> dict[str, A
     A detector's frozen head is trained, not solved, so that it gets no more seeds than the others.
     """
     trained = folds or (FOLDS[0] if boxes else FOLDS[1])
-    frozen = trained if boxes else 2 * trained
+    solved = FROZEN_SEEDS if FROZEN_SEEDS % trained == 0 else 2 * trained
+    frozen = trained if boxes else solved
     seeds = {"scratch": trained, "frozen": frozen, "finetune": trained}
     draws = max(seeds[strategy] for strategy in params.study.strategies)
     return {f"train.{name}.seeds": count for name, count in seeds.items()} | {"study.draws": draws}
