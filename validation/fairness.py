@@ -23,6 +23,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -85,6 +86,7 @@ class Job:
     collection: Collection
     split: int
     strategy: str
+    ways: list[str]  # of WAYS, those that are missing in the record
 
 
 def read_collection(text: str, params: Params, work: Path) -> Collection:
@@ -185,6 +187,9 @@ def sweep(setup: Setup, params: Params, work: Path) -> Trained:
     return min(tried, key=lambda each: each[0]["val_loss"])
 
 
+WAYS = {"shipped": train_as_shipped, "sweep": sweep}
+
+
 def test(
     setup: Setup,
     state: dict[str, torch.Tensor],
@@ -207,10 +212,11 @@ def test(
 
 
 def compare(params: Params, job: Job, report: Report) -> pd.DataFrame:
-    """Train both networks of a job; return a row for each."""
+    """Train the networks of a job; return a row for each."""
     rows = []
     setup, parts = set_up(job, params)
-    for way, make in (("shipped", train_as_shipped), ("sweep", sweep)):
+    for way in job.ways:
+        make = WAYS[way]
         start = time.perf_counter()
         with TemporaryDirectory() as work:
             facts, state = make(setup, params, Path(work))
@@ -226,10 +232,9 @@ def compare(params: Params, job: Job, report: Report) -> pd.DataFrame:
 
 def summary(rows: pd.DataFrame) -> str:
     """Return the table of regrets, one row for each collection and strategy."""
-    lines = []
-    for (collection, px, metric, strategy), own in rows.groupby(
-        ["collection", "px", "metric", "strategy"]
-    ):
+    lines, key = [], ["collection", "px", "metric", "strategy"]
+    both = rows.groupby([*key, "split"])["way"].transform("nunique") == len(WAYS)
+    for (collection, px, metric, strategy), own in rows[both].groupby(key):
         ways = own.pivot(index="split", columns="way")
         score = 100 * ways["score"]
         means = ways[["steps", "seconds"]].mean()
@@ -270,20 +275,15 @@ def main() -> None:
     record, splits, *named = sys.argv[1:]
     params = load_params(ROOT / "params.yaml", Params)
     done = [pd.read_csv(record)] if Path(record).exists() else []
-    known = {
-        key
-        for rows in done
-        for key in zip(rows["collection"], rows["px"], rows["split"], rows["strategy"], strict=True)
-    }
+    key = ["collection", "px", "split", "strategy", "way"]
+    known = {row for rows in done for row in rows[key].itertuples(index=False, name=None)}
     with TemporaryDirectory() as work:
         collections = [read_collection(text, params, Path(work)) for text in named]
-        jobs = [
-            Job(collection, split, strategy)
-            for strategy in RATES
-            for split in range(int(splits))
-            for collection in collections
-            if (collection.name, collection.px, split, strategy) not in known
-        ]
+        jobs = []
+        for strategy, split, own in product(RATES, range(int(splits)), collections):
+            ways = [way for way in WAYS if (own.name, own.px, split, strategy, way) not in known]
+            if ways:
+                jobs.append(Job(own, split, strategy, ways))
         for _, rows in run_side_by_side(partial(compare, params), jobs, 2, 1, CPU):
             done.append(rows)
             pd.concat(done).to_csv(record, index=False, float_format="%.6g")
