@@ -98,7 +98,7 @@ def test_all_that_must_be_mended_is_told_at_once(tmp_path: Path) -> None:
 def test_classes_in_fewer_scenes_than_folds_are_named(tmp_path: Path) -> None:
     root = make(tmp_path, "voc", SOUND | {"6": [Drawn("owl", 1, 1, 30, 30)]})
     (problem,) = told(root)[1]
-    assert problem.startswith("1 class in fewer than 5 scenes, too few to train and to test on")
+    assert problem.startswith("1 class in fewer than 4 scenes, too few to train and to test on")
     assert problem.endswith("leave the class out: owl (1)")
 
 
@@ -222,7 +222,7 @@ def test_the_folder_and_the_settings_of_params_are_used_by_default(
     assert status == 0
     assert "my photos: 12 photos, 24 boxes" in shown
     assert "median size in photos of 64 × 64 px (stretch)" in shown
-    assert "  test: 2 samples (Dog é 2), 2 photos" in shown
+    assert "  test: 3 samples (Dog é 3), 3 photos" in shown
     params["data"]["task"] = "classify"
     write(Path("params.yaml"), yaml.safe_dump(params))
     assert "none of the 12 photos below my photos" in run()[2]

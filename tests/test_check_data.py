@@ -49,7 +49,7 @@ def test_a_sound_collection_is_counted_and_has_no_problems(params: Any, tmp_path
     assert "blue/00/0.png → class blue, sample 00, angle 0" in text
     assert "  red: 12, 48, 4" in text
     assert "sizes: 40 × 36 px (96)" in text
-    assert re.search(r"test: 4 samples \(blue 2, red 2\), 16 photos", text)
+    assert re.search(r"test: 6 samples \(blue 3, red 3\), 24 photos", text)
 
 
 def test_of_many_classes_a_part_of_the_split_shows_the_first() -> None:

@@ -35,7 +35,7 @@ STAGES = {
 TIMED = "report.html"  # tells how long the stages took
 # Long enough to be killed in the midst of it.
 LONGER = {"train__scratch__min_steps": 30, "train__finetune__min_steps": 30}
-LONGER |= {"train__frozen__seeds": 9, "parallel__networks": 2}
+LONGER |= {"train__frozen__seeds": 6, "parallel__networks": 2}
 
 
 @dataclass

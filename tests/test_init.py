@@ -247,8 +247,15 @@ def fitted(photos: pd.DataFrame, params: Params, text: str) -> Params:
 
 
 def test_the_shipped_sizes_are_those_of_the_demo(params: Params, params_text: str) -> None:
-    made = fitted(make_manifest({"natural": 120, "plastic": 120}, angles=10), params, params_text)
-    assert made == params
+    photos = make_manifest({"natural": 120, "plastic": 120}, angles=10)
+    changes, _ = fit_sizes(photos, {}, params)
+    more = {  # the demo has fewer, to end sooner
+        "split.folds": 5, "study.draws": 10,
+        "train.scratch.seeds": 5, "train.frozen.seeds": 10, "train.finetune.seeds": 5,
+    }  # fmt: skip
+    assert changes.items() >= more.items()
+    others = {key: value for key, value in changes.items() if key not in more}
+    assert writing.load_text(writing.edit(params_text, others)) == params
 
 
 def test_with_one_angle_the_study_has_several_sizes_of_samples(
@@ -296,7 +303,7 @@ def amounts_of(photos: pd.DataFrame, params: Params) -> Amounts:
 def test_the_default_study_is_estimated_within_half_of_what_it_takes(params: Params) -> None:
     photos = make_manifest({"natural": 120, "plastic": 120}, angles=10)
     minutes = estimate(params, amounts_of(photos, params), QUIET, at_once=2)
-    assert 23 / 1.5 < sum(minutes.values()) < 23 * 1.5
+    assert 31 / 1.5 < sum(minutes.values()) < 31 * 1.5
     assert minutes["scratch"] > minutes["finetune"] > minutes["frozen"]
 
 

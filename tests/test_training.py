@@ -234,14 +234,10 @@ def test_validation_comes_at_growing_distances() -> None:
 def test_training_ends_when_the_validation_loss_has_stopped_improving() -> None:
     _, history = train_head(schedule="auto", epochs=1000)
     losses, steps = history["val_loss"].to_numpy(), history["step"].to_numpy()
-    lowest, best = [], 0
-    for look, loss in enumerate(losses):
-        best = look if loss < losses[best] - budgets.MATTERS else best
-        lowest.append(steps[best])
+    lowest = [steps[losses[: look + 1].argmin()] for look in range(len(steps))]
     settled = [has_settled(*both) for both in zip(steps, lowest, strict=True)]
     assert settled == (len(steps) - 1) * [False] + [True]
-    assert losses.argmin() > best  # a little lower, but that was not worth waiting for
-    assert budgets.LEAST < steps[-1] < 1000
+    assert 1.5 * budgets.LEAST < steps[-1] < 1000
 
 
 def test_early_looks_at_random_weights_do_not_count() -> None:
@@ -256,15 +252,14 @@ def test_early_looks_at_random_weights_do_not_count() -> None:
         ends.append(int(history["step"].iloc[-1]))
     assert ends[0] < 500
     assert ends[1] >= 1000
+    one = replace(run, early=500, settings=run.settings.model_copy(update={"schedule": "cosine"}))
+    history = train_network(build_head(8, 2), load_separable(), one)
+    assert history["step"][history["kept"]].item() < 500  # a fixed number of steps: any look
 
 
-@pytest.mark.parametrize(
-    ("strategy", "schedule", "early"),
-    [("scratch", "auto", 500), ("scratch", "cosine", 0), ("finetune", "auto", 0)],
-)
-def test_only_random_weights_have_early_looks(strategy: str, schedule: str, early: int) -> None:
-    cell = make_cell(strategy, PARAMS.parallel, "test_resnet", schedule=schedule)
-    cell = replace(cell, rates=Rates(0.01, 1.0))
+@pytest.mark.parametrize(("strategy", "early"), [("scratch", 500), ("finetune", 0)])
+def test_only_random_weights_have_early_looks(strategy: str, early: int) -> None:
+    cell = replace(make_cell(strategy, PARAMS.parallel, "test_resnet"), rates=Rates(0.01, 1.0))
     assert build_run(cell, {"samples": 4, "angles": 2}, cell.subsets, 0).early == early
 
 

@@ -18,7 +18,7 @@ from shotcount.photos.settings import DataSettings
 from shotcount.sampling import sizes, splits
 
 PX = 256  # px of the square photo at which the sizes of boxes are given, where nothing says it
-FOLDS = 5  # a class needs a scene for each; split.folds of the default study
+FOLDS = 4  # a class needs a scene for each; split.folds of the default study
 ABOUT = "note: read as photos with boxes; --task classify shows how a study of classes reads them"
 
 

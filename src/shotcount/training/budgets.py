@@ -14,7 +14,6 @@ LEAST = 150  # ... and for at least so many steps
 # Steps of a network with random weights whose looks at validation don't count: it goes up and down
 # at first, and a few validation samples can be named by luck.
 EARLY = 500
-MATTERS = 0.01  # of the validation loss: what improves it by less is not worth waiting for
 AVERAGED = 8.0  # the larger, the fewer of the last steps `averaging_weight` averages over
 
 
@@ -40,20 +39,20 @@ def training_steps(photos: int, batch_size: int, epochs: float, min_steps: int) 
     return max(math.ceil(epochs * photos / min(batch_size, photos)), min_steps, 1)
 
 
-def next_look(step: int, early: int = 0) -> int:
+def next_look(step: int) -> int:
     """Return the step of the look at validation after that at `step`.
 
     The distance grows with the steps, so that looks take a constant share of the time and a short
-    run has enough of them. Before the step `early`, looks don't count, and are few.
+    run has enough of them.
 
-    >>> next_look(0), next_look(10), next_look(1000), next_look(0, early=500)
-    (10, 20, 1200, 100)
+    >>> next_look(0), next_look(10), next_look(1000)
+    (10, 20, 1200)
     """
-    return step + max(10, max(step, early) // 5)
+    return step + max(10, step // 5)
 
 
 def has_settled(step: int, best_step: int) -> bool:
-    """Return whether the validation loss, lowest (within MATTERS) at `best_step`, has settled.
+    """Return whether the validation loss, lowest at `best_step`, has stopped improving.
 
     How long to wait grows with what the last improvement took, since a slowly trained network
     improves at longer intervals (Bengio, "Practical recommendations for gradient-based training of

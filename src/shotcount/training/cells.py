@@ -106,7 +106,6 @@ def facts(setup: Setup, processes: int) -> dict[str, Any]:
 def build_run(setup: Setup, cell: Mapping[str, Any], subset: pd.DataFrame, seed: int) -> Run:
     """Return the run of one seed of a cell: `subset` has the photos of every seed."""
     assert isinstance(setup.settings, TrainingSettings) and setup.rates is not None
-    ends_by_itself = setup.settings.schedule == "auto"
     return Run(
         key=_key(setup, cell, seed),
         task=setup.task,
@@ -116,7 +115,7 @@ def build_run(setup: Setup, cell: Mapping[str, Any], subset: pd.DataFrame, seed:
         rates=setup.rates,
         precision=setup.compute.precision,
         compiled=setup.compute.compiled,
-        early=EARLY if ends_by_itself and not STRATEGIES[setup.strategy].pretrained else 0,
+        early=0 if STRATEGIES[setup.strategy].pretrained else EARLY,
     )
 
 
