@@ -12,13 +12,14 @@ ifneq ($(shell test -w "$$HOME" || echo no),)
 export MPLCONFIGDIR ?= $(CURDIR)/data/unfinished/matplotlib
 endif
 
-.PHONY: help check-data study cluster test test-faults bench lint pictures requirements clean
+.PHONY: help check-data study cluster test coverage test-faults bench lint pictures requirements clean
 
 help:
 	@echo "make study          set up, run what is out of date, print the answer"
 	@echo "make check-data     show how your photos are read and what would stop the study"
 	@echo "make cluster        set up, train and evaluate cells side by side; OPTIONS='--gpus 0.25'"
 	@echo "make test           set up, run linters and tests"
+	@echo "make coverage       the same tests, and which lines of the code they reach"
 	@echo "make test-faults    kill every stage many times, fuzz every parser: some 20 minutes"
 	@echo "make bench          set up, compare Shotcount's speed with the recipe's: some 10 minutes"
 	@echo "make lint           set up, check style and types"
@@ -38,14 +39,19 @@ check-data: $(ready)
 	$(run) shotcount check-data $(OPTIONS)
 
 # Freed memory is kept: to get it back from the system takes a third of a bootstrap's time.
-test: export MALLOC_TRIM_THRESHOLD_ = 1000000000
-test: export MALLOC_MMAP_THRESHOLD_ = 33554432
+test coverage: export MALLOC_TRIM_THRESHOLD_ = 1000000000
+test coverage: export MALLOC_MMAP_THRESHOLD_ = 33554432
+tests := OMP_NUM_THREADS=1 pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 test: lint
-	$(run) OMP_NUM_THREADS=1 pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+	$(run) $(tests)
+
+# To record which lines the tests reach takes them half as long again.
+coverage: $(ready)
+	$(run) $(tests) --cov=shotcount --cov-report=term
 
 test-faults: $(ready)
-	$(run) pytest --no-cov -s -m slow
-	$(run) pytest --no-cov -k any --hypothesis-profile=thorough --hypothesis-show-statistics tests/test_bad_input.py
+	$(run) pytest -s -m slow
+	$(run) pytest -k any --hypothesis-profile=thorough --hypothesis-show-statistics tests/test_bad_input.py
 
 bench: $(ready)
 	@$(run) dvc repro prepare >&2
