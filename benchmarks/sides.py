@@ -225,7 +225,7 @@ def shotcount_rate(setup: Setup, settings: TrainingSettings, timed: int) -> Rate
         key=("bench",), train=train, val=Examples(train.rows[:2], train.targets[:2], np.arange(2)),
         settings=settings.model_copy(update=few), rates=RATES, precision=setup.compute.precision,
     )  # fmt: skip
-    with seeded(0), patch.object(budgets, "next_look", lambda step: sys.maxsize):
+    with seeded(0), patch.object(budgets, "next_look", lambda *_: sys.maxsize):
         loop.train_network(network, watched, run)
     return watch.rate(batch_size)
 

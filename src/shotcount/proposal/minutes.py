@@ -17,7 +17,7 @@ from shotcount.params import Params
 from shotcount.training.budgets import next_look, training_steps
 from shotcount.training.frozen import STEPS as HEAD_STEPS
 from shotcount.training.settings import FrozenSettings, TrainingSettings, settings_for
-from shotcount.training.tune import PROMOTED, SEEDS, STEPS, TRIALS
+from shotcount.training.tune import PROMOTED, STEPS, TRIALS, trial_seeds
 
 # Mean steps after which `schedule: auto` ends, in the default study: 2,310 from scratch (1,081 to
 # 4,500 a run) and 680 for fine-tuning (176 to 2,000).
@@ -145,8 +145,9 @@ def _strategy(
         photos = amounts.in_cell(size, angles)
         total += rounds * (start + _run(settings, photos, expected, step, look))
     if settings.learning_rate == "auto":
-        seeds = min(SEEDS, settings.seeds)
-        trials = [math.ceil(seeds * tried / at_once) for tried in (TRIALS, PROMOTED)]
+        trials = [
+            math.ceil(trial_seeds(settings) * tried / at_once) for tried in (TRIALS, PROMOTED)
+        ]
         for count, steps in zip(trials, STEPS, strict=True):
             total += count * (start + steps * step + 2 * look)
     return total

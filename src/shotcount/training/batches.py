@@ -9,7 +9,7 @@ import numpy as np
 from shotcount.core.seeds import seed_for
 
 WINDOW = 2**14  # photos that are shuffled together: 2.5 GB at 224 px
-SOME = 512  # photos that tell BatchNorm's statistics
+FOR_STATISTICS = 512  # photos that tell BatchNorm's statistics
 BLOCK = 64  # neighbours that are put into a window together: 10 MB at 224 px
 
 
@@ -33,8 +33,8 @@ def draw_batch(
 def some_batches(
     photos: int, batch_size: int, seed_key: tuple[str | int, ...]
 ) -> Iterator[np.ndarray]:
-    """Yield the positions of SOME photos, or of all if there are fewer, in batches."""
-    count = math.ceil(min(SOME, photos) / min(batch_size, photos))
+    """Yield the positions of `FOR_STATISTICS` photos, or of all if there are fewer, in batches."""
+    count = math.ceil(min(FOR_STATISTICS, photos) / min(batch_size, photos))
     return (draw_batch(batch, photos, batch_size, seed_key) for batch in range(count))
 
 

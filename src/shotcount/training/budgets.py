@@ -39,16 +39,16 @@ def training_steps(photos: int, batch_size: int, epochs: float, min_steps: int) 
     return max(math.ceil(epochs * photos / min(batch_size, photos)), min_steps, 1)
 
 
-def next_look(step: int) -> int:
+def next_look(step: int, early: int = 0) -> int:
     """Return the step of the look at validation after that at `step`.
 
     The distance grows with the steps, so that looks take a constant share of the time and a short
-    run has enough of them.
+    run has enough of them. Before the step `early`, looks don't count, and are few.
 
-    >>> next_look(0), next_look(10), next_look(1000)
-    (10, 20, 1200)
+    >>> next_look(0), next_look(10), next_look(1000), next_look(0, early=500)
+    (10, 20, 1200, 100)
     """
-    return step + max(10, step // 5)
+    return step + max(10, max(step, early) // 5)
 
 
 def has_settled(step: int, best_step: int) -> bool:

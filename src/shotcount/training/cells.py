@@ -106,6 +106,7 @@ def facts(setup: Setup, processes: int) -> dict[str, Any]:
 def build_run(setup: Setup, cell: Mapping[str, Any], subset: pd.DataFrame, seed: int) -> Run:
     """Return the run of one seed of a cell: `subset` has the photos of every seed."""
     assert isinstance(setup.settings, TrainingSettings) and setup.rates is not None
+    pretrained = STRATEGIES[setup.strategy].pretrained
     return Run(
         key=_key(setup, cell, seed),
         task=setup.task,
@@ -115,7 +116,7 @@ def build_run(setup: Setup, cell: Mapping[str, Any], subset: pd.DataFrame, seed:
         rates=setup.rates,
         precision=setup.compute.precision,
         compiled=setup.compute.compiled,
-        early=0 if STRATEGIES[setup.strategy].pretrained else EARLY,
+        early=EARLY if setup.settings.schedule == "auto" and not pretrained else 0,
     )
 
 

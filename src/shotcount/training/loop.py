@@ -59,7 +59,7 @@ class Run:
     # (Micikevicius et al., "Mixed Precision Training", ICLR 2018), and so does validation.
     precision: torch.dtype = torch.float32
     compiled: bool = False  # whether torch.compile compiles the training step
-    early: int = 0  # steps whose looks don't count, if it ends by itself
+    early: int = 0  # steps whose looks don't count
     on_the_way: bool = True  # validate on the way; False: only before the first and after the last
 
     @property
@@ -152,7 +152,7 @@ def train_network(
         state.step += 1
         if run.averages:
             add_to_average(average, network, budgets.averaging_weight(state.step))
-        next_look = budgets.next_look(int(state.history[-1]["step"]))
+        next_look = budgets.next_look(int(state.history[-1]["step"]), run.early)
         if state.step == run.steps or (run.on_the_way and state.step == next_look):
             _look(average, load, run, state)
         on_step(state, run.steps)
@@ -266,8 +266,7 @@ def _look(network: nn.Module, load: Load, run: Run, state: RunState) -> None:
         "loss": found.loss,
         "losses": torch.from_numpy(found.losses),
     }
-    early = run.ends_by_itself and state.best and state.best["step"] < run.early
-    if early or not state.best or found.loss < state.best["loss"]:
+    if not state.best or state.best["step"] < run.early or found.loss < state.best["loss"]:
         state.best = state.last
 
 

@@ -21,11 +21,11 @@ from shotcount.parallel.side_by_side import Report, network_count, run_side_by_s
 from shotcount.training.budgets import Rates, training_steps
 from shotcount.training.cells import build_run, fit
 from shotcount.training.loop import DivergedError
-from shotcount.training.settings import FineTuningSettings, TrainingSettings
+from shotcount.training.settings import FineTuningSettings, FrozenSettings, TrainingSettings
 from shotcount.training.setup import Setup
 
 TRIALS = 6
-SEEDS = 2  # that train in each trial; one alone may do well by luck with a rate that is bad
+SEEDS = 2  # of each trial, at most; one alone may do well by luck with a rate that is bad
 STEPS = 60, 240  # of the trials in the two rounds
 PROMOTED = 3  # trials of the first round that enter the second
 FURTHER = 4  # trials beyond the lowest or highest rate, at most
@@ -45,6 +45,11 @@ def first_rates(settings: TrainingSettings) -> list[Rates]:
     count, middle = TRIALS // len(backbone), MIDDLE[settings.optimizer]
     rates = [_rounded(middle * FACTOR ** (i - (count - 1) // 2)) for i in range(count)]
     return [Rates(*pair) for pair in product(rates, backbone)]
+
+
+def trial_seeds(settings: TrainingSettings | FrozenSettings) -> int:
+    """Return how many seeds train in each trial."""
+    return min(SEEDS, settings.seeds)
 
 
 def tune(setup: Setup, study: StudySettings, checkpoints: Path) -> tuple[Rates, pd.DataFrame]:
@@ -70,7 +75,7 @@ def tune(setup: Setup, study: StudySettings, checkpoints: Path) -> tuple[Rates, 
     rates = first_rates(setup.settings)
     if len(rates) == 1:
         return rates[0], pd.DataFrame(columns=list(tables.TRIALS))
-    short, long = (min(SEEDS, setup.settings.seeds) * steps for steps in STEPS)
+    short, long = (trial_seeds(setup.settings) * steps for steps in STEPS)
     most = TRIALS * short + (PROMOTED + FURTHER) * long
     with Meter(f"tune {setup.strategy}", most, "step", at_most=True) as meter:
         early = _try(setup, study, rates, STEPS[0], checkpoints, meter, 0)
@@ -112,7 +117,7 @@ def _try(
     A row is the mean over the seeds.
     """
     compute = setup.compute
-    jobs = list(product(rates, range(min(SEEDS, setup.settings.seeds))))
+    jobs = list(product(rates, range(trial_seeds(setup.settings))))
     shares, looks = [0.0] * len(jobs), {}
 
     def show(job: int, share: float) -> None:
