@@ -11,6 +11,7 @@ from calibration import tally_hits
 from shotcount.findings import tables
 from shotcount.findings.answer import Answer, answer_study
 from shotcount.findings.compare import (
+    Comparison,
     common_largest,
     equal_budgets,
     score_by_views,
@@ -30,6 +31,7 @@ from shotcount.report.numbers import summary
 from shotcount.report.sections import markdown
 from shotcount.report.words import caution, headline, sentences, title, worth_of_angles
 from shotcount.scoring.tallies import Tally
+from shotcount.uncertainty.intervals import Estimate
 from shotcount.uncertainty.metrics import METRICS
 
 TEST_SAMPLES = 200
@@ -426,6 +428,21 @@ def test_a_subset_is_called_enough_only_if_its_loss_is_shown_to_be_within_the_to
     a = answer({"frozen": FROZEN}, tolerance=loss.high)
     assert a.enough.shown
     assert headline(a)[0].startswith("360 photos are enough: 120 samples from 3 angles each lose")
+
+
+def test_a_strategy_is_recommended_only_if_it_is_shown_to_be_the_best() -> None:
+    a = answer({"frozen": FROZEN})
+    beaten = Comparison("frozen", "scratch", Estimate(0.1, 0.05, 0.15), 0.01, settled=True)
+    for own, said in (
+        ([], "Use frozen features"),
+        ([beaten], "Use frozen features"),
+        ([dataclasses.replace(beaten, p_holm=0.05)], "Frozen features did best"),
+        ([dataclasses.replace(beaten, settled=False)], "Frozen features did best"),
+        ([dataclasses.replace(beaten, better="finetune", p_holm=0.05)], "Use frozen features"),
+    ):
+        compared = dataclasses.replace(a, comparisons=own)
+        assert title(compared) == f"{said}; 360 photos are enough"
+        assert headline(compared)[1].startswith(f"{said}: with all 1,200 photos it got 89.1 %")
 
 
 def test_titles_answer_in_one_sentence() -> None:

@@ -218,7 +218,7 @@ def read(html: str) -> Reader:
 def test_answer_comes_first_and_the_rest_below(html: str, read: Reader) -> None:
     first, second, third = re.findall(r'<p class="headline">(.*?)</p>', html)
     assert "photos" in first
-    assert "Use frozen features: with all 128 photos" in second
+    assert "Frozen features did best: with all 128 photos" in second
     assert "Not settled: training from scratch" in third
     assert html.index(third) < html.index("<img") < html.index("redundan")
 

@@ -54,6 +54,16 @@ class Answer:
     objects_a_photo: float  # to draw a box round, on average; 0 in a study of classes
     balanced: "Answer | None" = None  # by balanced accuracy, where that may be another answer
 
+    @property
+    def beats_guessing(self) -> bool:
+        """Whether the best strategy is shown to be better than guessing."""
+        return self.score.low > self.guessing
+
+    @property
+    def has_enough(self) -> bool:
+        """Whether fewer than all photos are enough, shown or by the best guess."""
+        return self.beats_guessing and self.enough.photos.value < self.enough.largest
+
     def in_all(self, training: int) -> int:
         """Return how many samples to photograph so that so many are left for training."""
         return math.ceil(training / self.trained_share - 1e-9)

@@ -7,7 +7,6 @@ import pandas as pd
 
 from shotcount.findings.answer import Answer
 from shotcount.findings.plan import Rule
-from shotcount.report.words import plain_points
 from shotcount.uncertainty.intervals import Estimate
 from shotcount.uncertainty.metrics import Metric
 from shotcount.uncertainty.writing import (
@@ -16,6 +15,7 @@ from shotcount.uncertainty.writing import (
     in_points,
     listed,
     percent,
+    plain_points,
     range_in_percent,
 )
 
@@ -97,7 +97,7 @@ def angle_table(angles: pd.DataFrame, write: Write) -> tuple[list[str], list[lis
 
 
 def _which_classes(gains: pd.DataFrame, answer: Answer, write: Write) -> str:
-    if answer.score.low <= answer.guessing:
+    if not answer.beats_guessing:
         reason = answer.metric.terms.nothing_learned
         return f"No class to photograph next can be named, since {reason}."
     if not len(gains):

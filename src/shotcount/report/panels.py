@@ -63,7 +63,7 @@ def samples_and_angles(curve: pd.DataFrame, fitted: pd.DataFrame, answer: Answer
             places = own["samples"], own["photos"] / own["samples"]
             _draw_discs(axes, places, own[metric], curve[metric], room)
             taken = np.stack(places, axis=1)
-            if strategy == answer.strategy and words.has_enough(answer):
+            if strategy == answer.strategy and answer.has_enough:
                 n, side = answer.enough.samples, _freer(curve["angles"], answer)
                 k = answer.enough.photos.value / n
                 _circle_enough(axes, (n, k), answer, room, side)
@@ -113,7 +113,7 @@ def _rows_of_sizes(curve: pd.DataFrame, answer: Answer) -> Figure:
         for shown, room in ((~numbered, 0), (numbered, DISC)):
             places = curve.loc[shown, along], rows[shown]
             _draw_discs(axes, places, curve.loc[shown, metric], curve[metric], room)
-        if words.has_enough(answer):
+        if answer.has_enough:
             place = getattr(answer.enough, along), strategies.index(answer.strategy)
             _circle_enough(axes, place, answer, DISC, 1)
         axes.set_xlabel(

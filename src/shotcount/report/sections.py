@@ -9,7 +9,7 @@ import pandas as pd
 from shotcount.core.tables import largest_cell
 from shotcount.findings.answer import Answer
 from shotcount.report.next import Write, angle_table, class_table, what_next
-from shotcount.report.words import caution, plain_points, sentences
+from shotcount.report.words import caution, sentences
 from shotcount.uncertainty.writing import (
     capitalised,
     cell_in_percent,
@@ -17,6 +17,7 @@ from shotcount.uncertainty.writing import (
     escaped,
     in_points,
     markdown_table,
+    plain_points,
 )
 
 ENDS = ("", "_low", "_high")

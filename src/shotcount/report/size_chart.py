@@ -24,7 +24,7 @@ from shotcount.report.style import (
     spread,
     write,
 )
-from shotcount.uncertainty.writing import capitalised, counted, percent
+from shotcount.uncertainty.writing import capitalised, counted, percent, points
 
 LABEL = 0.1  # width of a label on the axis of photos, as a share of the axis
 FOOT = 0.27  # room below the scores, for the count of photos that is enough
@@ -75,9 +75,9 @@ def accuracy_vs_size(
         if across == "samples":
             best = full[full["strategy"] == answer.strategy]
             _write_angles(axes, best, answer, shifts[answer.strategy])
-        if _answered(answer):
+        if answer.beats_guessing:
             _mark_enough(axes, curve, answer)
-        if words.has_enough(answer):
+        if answer.has_enough:
             _shade_flat(axes, traced if answer.curve_of == answer.strategy else full, answer)
         verdict = words.verdict(answer, LOOKS[answer.strategy].method)
         caption = _caption(full, fewer, traced, answer)
@@ -107,12 +107,8 @@ def _scale_scores(
     """Set the metric in percent, with room for all of it and for the count that is enough."""
     metric, ahead = answer.metric.key, (more.score.value for more, *_ in _forecasts(answer))
     drawn = [*full[f"{metric}_low"], *full[f"{metric}_high"], *curve[metric], *others, *ahead]
-    set_metric_axis(axes, min(drawn), max(drawn), FOOT if _answered(answer) else 0.1)
+    set_metric_axis(axes, min(drawn), max(drawn), FOOT if answer.beats_guessing else 0.1)
     axes.set_ylabel(f"test {answer.metric.name} (photos of unseen {answer.metric.terms.sample}s)")
-
-
-def _answered(answer: Answer) -> bool:
-    return answer.score.low > answer.guessing
 
 
 def _draw_reference(axes: Axes, reference: Mapping[Any, float]) -> None:
@@ -241,7 +237,7 @@ def _mark_enough(axes: Axes, curve: pd.DataFrame, answer: Answer) -> None:
     """
     enough, count = answer.enough, answer.enough.photos
     (bottom, top), (left, right) = axes.get_ylim(), axes.get_xlim()
-    place, ink, fewer = bottom + 0.05 * (top - bottom), "#222222", words.has_enough(answer)
+    place, ink, fewer = bottom + 0.05 * (top - bottom), "#222222", answer.has_enough
     axes.plot([count.low, count.high], [place] * 2, color="#bbbbbb", linewidth=4, zorder=2)
     axes.plot(
         count.value, place, marker="D" if fewer else ">", markersize=8, color=ink,
@@ -276,7 +272,7 @@ def _enough_label(answer: Answer) -> tuple[str, str]:
     """Say how many photos are enough, and what they are or within which limits the count lies."""
     enough, terms = answer.enough, answer.metric.terms
     count = enough.photos
-    if not words.has_enough(answer):
+    if not answer.has_enough:
         limits = f"enough: {count.low:,.0f} to {count.high:,.0f} (95 % interval)"
         return f"all {enough.largest:,} photos may not be enough", limits * (count.low < count.high)
     called = "shown to be enough" if enough.shown else "best guess"
@@ -294,7 +290,7 @@ def _caption(full: pd.DataFrame, fewer: pd.DataFrame, fitted: pd.DataFrame, answ
     if len(fitted):
         joined = fitted["strategy"].nunique() < full["strategy"].nunique()
         said.append(f"Lines: fitted curves{', or joined marks' if joined else ''}.")
-    if words.has_enough(answer):
-        within = f"{words.points(answer.tolerance)} of all {answer.enough.largest:,} photos"
+    if answer.has_enough:
+        within = f"{points(answer.tolerance)} of all {answer.enough.largest:,} photos"
         said.append(f"Shaded: within {within}.")
     return " ".join([*said, *(text for *_, text in _forecasts(answer))])

@@ -3,10 +3,17 @@
 import math
 
 from shotcount.findings.answer import Answer
-from shotcount.findings.plan import More, Plan
+from shotcount.findings.plan import Enough, More, Plan
 from shotcount.report.style import LOOKS
 from shotcount.uncertainty.intervals import Estimate
-from shotcount.uncertainty.writing import capitalised, counted, percent, range_in_percent
+from shotcount.uncertainty.writing import (
+    capitalised,
+    counted,
+    percent,
+    plain_points,
+    points,
+    range_in_percent,
+)
 
 NOTED = 0.001  # a choice of strategy that makes its score higher by more than this is noted
 FORESEEABLE = 4  # times the study's samples: plans for more are too uncertain
@@ -14,7 +21,7 @@ FORESEEABLE = 4  # times the study's samples: plans for more are too uncertain
 
 def sentences(answer: Answer) -> list[str]:
     """Return the answer in sentences, which also say what the data can't show."""
-    if answer.score.low <= answer.guessing:
+    if not answer.beats_guessing:
         unbeaten = answer.metric.terms.unbeaten.format(guessing=percent(answer.guessing))
         return [f"No answer: {_at_largest(answer)}, not shown to {unbeaten}."]
     said = [_enough(answer), _redundancy(answer), _more(answer), _plan(answer)]
@@ -25,19 +32,14 @@ def sentences(answer: Answer) -> list[str]:
 
 def title(a: Answer) -> str:
     """Answer both questions in one short sentence."""
-    if a.score.low <= a.guessing:
+    if not a.beats_guessing:
         return f"No answer: {a.metric.terms.nothing_learned}"
-    return f"Use {LOOKS[a.strategy].method}; {_count(a)}"
-
-
-def has_enough(a: Answer) -> bool:
-    """Tell whether fewer than all photos are enough, shown or by the best guess."""
-    return a.score.low > a.guessing and a.enough.photos.value < a.enough.largest
+    return f"{_advice(a)}; {_count(a)}"
 
 
 def headline(answer: Answer) -> list[str]:
     """Answer the two questions in a sentence each: how many photos, which strategy."""
-    if answer.score.low <= answer.guessing:
+    if not answer.beats_guessing:
         return sentences(answer)
     a, enough = answer, answer.enough
     size = _size(a, enough.samples, enough.angles)
@@ -49,53 +51,57 @@ def headline(answer: Answer) -> list[str]:
         why = f"{size}. {_not_shown(a)}"
     return [
         f"{capitalised(_count(a))}: {why}",
-        f"Use {LOOKS[a.strategy].method}: {verdict(a)}.",
+        f"{_advice(a)}: {verdict(a)}.",
         *unsettled(a),
     ]
 
 
+def _advice(a: Answer) -> str:
+    """Recommend the best strategy if it is shown to be the best; if not, say that it did best."""
+    method = LOOKS[a.strategy].method
+    own = [c for c in a.comparisons if a.strategy in (c.better, c.worse)]
+    shown = all(c.settled and c.p_holm < 0.05 for c in own)
+    return f"Use {method}" if shown else f"{capitalised(method)} did best"
+
+
 def verdict(a: Answer, it: str = "it") -> str:
-    """Say what the strategy to use reached, and how it compares with the others."""
+    """Say what the best strategy reached, and how it compares with the others."""
     got = a.metric.got.format(percent(a.score.value))
     return f"with all {a.enough.largest:,} photos {it} {got} ({_range(a.score)}){_against(a)}"
 
 
-def caution(answer: Answer) -> list[str]:
+def caution(a: Answer) -> list[str]:
     """Warn of a flattering choice, unfinished training, and unequal classes."""
-    return [*_choice(answer), *unsettled(answer), *_unequal(answer)]
+    said = [*unsettled(a), *_unequal(a)]
+    if a.optimism <= NOTED:
+        return said
+    flattering = (
+        f"{capitalised(LOOKS[a.strategy].method)} was chosen as the best on these test "
+        f"{a.metric.terms.sample}s, so its {a.metric.name} is some {plain_points(a.optimism)} too "
+        "high on average; the interval given with the choice is moved down by that."
+    )
+    return [flattering, *said]
 
 
 def _unequal(a: Answer) -> list[str]:
     """Say what balanced accuracy would answer, where it may be something else."""
-    other = a.balanced
-    if other is None:
+    if (other := a.balanced) is None:
         return []
     enough, own = other.enough, a.enough
     best = "still" if other.strategy == a.strategy else "instead"
     facts = [(e.samples, e.angles, e.shown) for e in (enough, own)]
     size = "still" if facts[0] == facts[1] else "instead"
-    if other.score.low <= other.guessing:
+    if not other.beats_guessing:
         many = f"not shown to beat guessing ({percent(other.guessing)})"
     elif enough.photos.value == enough.largest:
         many = f"all {enough.largest:,} photos would {size} be needed"
     else:
-        called = "enough" if enough.shown else "the best guess for enough"
-        many = f"{_size(a, enough.samples, enough.angles)} would {size} be {called}"
+        many = f"{_size(a, enough.samples, enough.angles)} would {size} be {_called(enough)}"
     return [
         f"The commonest class has {a.imbalance:.3g} times the samples of the rarest: by balanced "
         f"accuracy, where every class counts the same, the best strategy would {best} be "
         f"{LOOKS[other.strategy].method}, with {percent(other.score.value)} "
         f"({_range(other.score)}), and {many}."
-    ]
-
-
-def _choice(a: Answer) -> list[str]:
-    if a.optimism <= NOTED:
-        return []
-    return [
-        f"{capitalised(LOOKS[a.strategy].method)} was chosen as the best on these test "
-        f"{a.metric.terms.sample}s, so its {a.metric.name} is some {plain_points(a.optimism)} too "
-        "high on average; the interval given with the choice is moved down by that."
     ]
 
 
@@ -110,8 +116,11 @@ def _count(a: Answer) -> str:
     enough = a.enough
     if enough.photos.value == enough.largest:
         return f"more than {enough.largest:,} photos may well help"
-    called = "enough" if enough.shown else "the best guess for enough"
-    return f"{enough.photos.value:,.0f} photos are {called}"
+    return f"{enough.photos.value:,.0f} photos are {_called(enough)}"
+
+
+def _called(enough: Enough) -> str:
+    return "enough" if enough.shown else "the best guess for enough"
 
 
 def _enough(a: Answer) -> str:
@@ -129,9 +138,9 @@ def _enough(a: Answer) -> str:
             f"{points(a.tolerance)} of that, so more photos may well help.{count}"
         )
     loss = f"{plain_points(enough.loss.value)} ({_range(enough.loss)})"
-    called = "enough" if enough.shown else "the best guess for enough"
+    size = _size(a, enough.samples, enough.angles)
     text = (
-        f"{photos.value:,.0f} photos ({_size(a, enough.samples, enough.angles)}) are {called}: "
+        f"{photos.value:,.0f} photos ({size}) are {_called(enough)}: "
         f"{verdict}, and {photos.value:,.0f} are expected to lose {loss} of it.{count}"
     )
     return text if enough.shown else f"{text} {_not_shown(a)}"
@@ -285,14 +294,6 @@ def _boxes(a: Answer, plan: Plan) -> str:
 
 def _size(a: Answer, samples: int, angles: int) -> str:
     return f"{samples:,} {a.metric.terms.sample}s from {counted(angles, a.metric.terms.angle)} each"
-
-
-def points(fraction: float) -> str:
-    return counted(f"{round(100 * fraction, 1):g}", "point")
-
-
-def plain_points(fraction: float) -> str:
-    return f"{100 * fraction:.1f} points"
 
 
 def _range(e: Estimate) -> str:

@@ -77,6 +77,24 @@ def in_points(value: float, low: float, high: float) -> str:
     return f"{first} ({' to '.join(ends)})"
 
 
+def plain_points(fraction: float) -> str:
+    """Write a difference of fractions in points.
+
+    >>> plain_points(0.03)
+    '3.0 points'
+    """
+    return f"{100 * fraction:.1f} points"
+
+
+def points(fraction: float) -> str:
+    """Write a difference of fractions in points, with no more digits than it needs.
+
+    >>> points(0.03), points(0.01), points(0.0153)
+    ('3 points', '1 point', '1.5 points')
+    """
+    return counted(f"{round(100 * fraction, 1):g}", "point")
+
+
 def listed(names: Sequence[str], most: int = 3) -> str:
     """List names, at most so many of them.
 
