@@ -13,6 +13,7 @@ from conftest import QUICK, Clone
 from PIL import Image
 from safetensors.torch import save_file
 from test_experiments import lines, specs
+from test_faults import kill_often
 
 from shotcount.core import tables
 from shotcount.findings.tables import metrics_tables
@@ -147,3 +148,12 @@ def test_the_detector_to_keep_finds_the_objects_of_new_photos(detection: Clone) 
     header, *lines = printed.splitlines()
     assert header.split(",")[:3] == ["photo", "label", "score"]
     assert lines
+
+
+@pytest.mark.slow
+def test_a_killed_repro_ends_with_the_same_bytes(detection: Clone, tmp_path: Path) -> None:
+    clone = Clone(tmp_path / "killed")
+    for name in ("params.yaml", "weights/resnet18.safetensors"):
+        shutil.copy2(detection.folder / name, clone.folder / name)
+    shutil.copytree(detection.folder / "photos", clone.folder / "photos")
+    kill_often(clone, detection, "all")

@@ -145,6 +145,11 @@ def test_a_killed_stage_ends_with_the_same_bytes(workbench: Workbench, stage: st
 def test_a_killed_repro_ends_with_the_same_bytes(study: Clone, tmp_path: Path, whom: str) -> None:
     clone = Clone(tmp_path / "killed")
     (clone.folder / "params.yaml").write_bytes((study.folder / "params.yaml").read_bytes())
+    kill_often(clone, study, whom)
+
+
+def kill_often(clone: Clone, study: Clone, whom: str) -> None:
+    """Run a clone to its end, killed on the way; what it makes must be what `study` holds."""
     draw, kills = random.Random(whom), 0
     while True:
         process = clone.start("dvc", "repro")
@@ -157,6 +162,9 @@ def test_a_killed_repro_ends_with_the_same_bytes(study: Clone, tmp_path: Path, w
             continue
         if process.returncode == 0:
             break
+        if "Unable to read RWLock-file" in shown:  # docs/faults.md says to delete it
+            (clone.folder / ".dvc/tmp/rwlock").unlink()
+            continue
         assert "another process is at work" in shown  # the child of a killed dvc
         time.sleep(2)
     print(f"{whom}: {kills} kills")
