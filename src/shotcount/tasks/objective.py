@@ -16,13 +16,16 @@ FEWEST = 10  # such anchors of a photo, so that photos without objects teach, to
 class Losses(NamedTuple):
     """Of each photo of a batch; Tensors of shape (B,), float32."""
 
-    loss: torch.Tensor  # summed over the anchors that count
+    loss: torch.Tensor
     positives: torch.Tensor  # anchors that are to find an object
     named: torch.Tensor  # of these, how many name its class
+    weight: torch.Tensor  # a batch's mean loss is the sum of `loss` over the sum of this
 
 
 def losses(outputs: torch.Tensor, target: torch.Tensor, anchors: torch.Tensor) -> Losses:
     """Return SSD's loss: smooth L1 of the offsets and cross-entropy of the classes.
+
+    It is summed over the anchors that count; its weight are the anchors on objects.
 
     Parameters
     ----------
@@ -53,7 +56,8 @@ def losses(outputs: torch.Tensor, target: torch.Tensor, anchors: torch.Tensor) -
     counts = (kind > 0) | (negative & (kind == 0))
     total = (naming * counts).sum(dim=1).index_add(0, photo, placing)
     named = logits.transpose(1, 2)[photo, anchor].argmax(dim=1) == kind[photo, anchor]
-    return Losses(total, count, torch.zeros_like(count).index_add(0, photo, named.long()))
+    right = torch.zeros_like(count).index_add(0, photo, named.long())
+    return Losses(total, count, right, weight=count)
 
 
 @torch.no_grad()
