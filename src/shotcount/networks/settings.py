@@ -13,8 +13,8 @@ LISTED = (
     r"(\w+_Weights\.)?[A-Z][A-Z0-9_]+"  # in torchvision's lists: ResNet50_Weights.IMAGENET1K_V2
 )
 
-# Torchvision's own detectors. Those of masks and keypoints need more than boxes; FCOS works in another
-# way; the first versions of those on ResNet-50 have weights for a BatchNorm without its epsilon.
+# Torchvision's own detectors. Those of masks and keypoints need more than boxes, FCOS works in
+# another way, and the first ones on ResNet-50 have weights for a BatchNorm without its epsilon.
 DETECTORS = (
     "ssdlite320_mobilenet_v3_large",
     "ssd300_vgg16",

@@ -18,6 +18,7 @@ from shotcount.tasks.strategies import (
     Load,
     Strategy,
     assemble,
+    check_classifies,
     predict,
 )
 from shotcount.tasks.task import Validated
@@ -58,7 +59,7 @@ class ClassTask:
         )
 
     def cached(self, backbone: "Backbone") -> nn.Module:
-        return backbone
+        return check_classifies(backbone)
 
     def targets(
         self,

@@ -33,6 +33,7 @@ class Head(nn.Module):
     """
 
     anchors: torch.Tensor  # (anchors, 4): centre (x, y), width and height in px
+    first_rate = 5e-3  # AdamW's learning rate on cached maps, before the backbone is trained, too
 
     def __init__(self, maps: list[tuple[int, int]], size: int) -> None:
         """Take the maps, channels and side of each, of photos of `size` px."""
@@ -154,9 +155,7 @@ def pack(maps: list[torch.Tensor]) -> torch.Tensor:
     return torch.cat([each.permute(0, 2, 3, 1).flatten(1) for each in maps], dim=1)
 
 
-def read_anchors(
-    outputs: torch.Tensor, anchors: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
+def read_anchors(outputs: torch.Tensor, anchors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the box at each anchor, and its scores, as in `Head.candidates`.
 
     Parameters

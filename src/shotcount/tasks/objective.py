@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from torchvision.ops import box_iou
 
 from shotcount.tasks.anchors import encode
 
@@ -103,3 +104,28 @@ def overlaps(boxes: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
     down = (bottom.minimum(y + height / 2) - top.maximum(y - height / 2)).clamp_(min=0)
     shared = across.mul_(down)
     return shared / ((right - left) * (bottom - top) + width * height - shared)
+
+
+class Marked(NamedTuple):
+    """What is marked in a photo."""
+
+    boxes: torch.Tensor  # (objects, 4): left, top, right, bottom in px
+    labels: torch.Tensor  # (objects,) int64: 1 + class
+    ignored: torch.Tensor  # (boxes, 4)
+
+
+def read_target(target: torch.Tensor) -> Marked:
+    """Take the target of one photo, of shape (boxes, 5) as for `losses`, apart."""
+    kind = target[:, 4].long()
+    there = kind >= 0
+    return Marked(target[there, :4], 1 + kind[there], target[kind == IGNORED, :4])
+
+
+def is_near(anchors: torch.Tensor, boxes: torch.Tensor, least: float) -> torch.Tensor:
+    """Tell which anchors (anchors, 4) have an IoU of `least` or more with one of the boxes (N, 4).
+
+    All are corners in px.
+    """
+    if not len(boxes):
+        return torch.zeros(len(anchors), dtype=torch.bool, device=anchors.device)
+    return (box_iou(boxes, anchors) >= least).any(dim=0)

@@ -21,8 +21,8 @@ from shotcount.core.errors import UserError
 from shotcount.networks.backbones import build_detector
 from shotcount.networks.devices import seeded
 from shotcount.networks.settings import is_detector
-from shotcount.tasks.detector import LEAST, MOST, OVERLAP, DetectionHead, Head, choose_objects
-from shotcount.tasks.objective import IGNORED, Losses
+from shotcount.tasks.detector import LEAST, MOST, OVERLAP, DetectionHead, Head
+from shotcount.tasks.objective import Losses, Marked, is_near, read_target
 
 
 def build_head(name: str, maps: list[tuple[int, int]], classes: int, size: int) -> Head:
@@ -70,6 +70,8 @@ class RetinaHead(Head):
     object has (as in torchvision) and of each class. Its anchors are corners in px.
     """
 
+    first_rate = 5e-4
+
     def __init__(self, detector: Any, maps: list[tuple[int, int]], size: int) -> None:
         super().__init__(maps, size)
         self.head = detector.head
@@ -108,7 +110,7 @@ class RetinaHead(Head):
         return Losses(sum(loss.values()), there.sum(), right.sum(), weight=one)
 
     def candidates(self, outputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        offsets, photos = outputs[..., :4].float(), len(outputs)
+        offsets, photos = outputs[..., :4].float(), outputs.shape[0]
         anchors = self.anchors.expand(photos, -1, -1).flatten(0, 1)
         boxes = self.box_coder.decode_single(offsets.flatten(0, 1), anchors)
         return boxes.view(photos, -1, 4), outputs[..., 5:].float().sigmoid()
@@ -122,6 +124,14 @@ class Proposals(NamedTuple):
     offsets: torch.Tensor  # (B, anchors, 4)
 
 
+class Sample(NamedTuple):
+    """Proposals of a photo that the second network of Faster R-CNN is trained on."""
+
+    boxes: torch.Tensor  # (proposals, 4)
+    labels: torch.Tensor  # (proposals,) int64: 1 + class, 0 for no object
+    wanted: torch.Tensor  # (proposals, 4): offsets of the objects' boxes
+
+
 class ProposalHead(Head):
     """What follows the maps in Faster R-CNN (Ren et al., NeurIPS 2015).
 
@@ -129,6 +139,8 @@ class ProposalHead(Head):
     proposals of each photo, drawn from torch's global generator; in validation, the same ones are
     drawn every time.
     """
+
+    first_rate = 5e-4
 
     def __init__(self, detector: Any, maps: list[tuple[int, int]], size: int) -> None:
         super().__init__(maps, size)
@@ -158,29 +170,14 @@ class ProposalHead(Head):
     def losses(self, outputs: Proposals, target: torch.Tensor) -> Losses:
         """Return torchvision's loss of each photo."""
         outputs = _in_float32(outputs)
-        first, chosen, labels, wanted = [], [], [], []
-        for own, boxes, *made in zip(
-            target, self._propose(outputs), outputs.objectness, outputs.offsets, strict=True
-        ):
-            marked = read_target(own)
-            with self._drawing():
-                first.append(self._proposing_loss(*made, marked))
-                one = self.roi_heads.select_training_samples([boxes], [marked.all_boxes()])
-            for parts, (part,) in zip((chosen, labels, wanted), (one[0], *one[2:]), strict=True):
-                parts.append(part)
-        logits, moves = self._name(outputs.maps, chosen)
-        counts = [len(each) for each in labels]
-        second = [
-            sum(fastrcnn_loss(*each[:2], [each[2]], [each[3]])) if len(each[2]) else each[0].sum()
-            for each in zip(logits.split(counts), moves.split(counts), labels, wanted, strict=True)
-        ]
-        right = [
-            ((own.argmax(dim=1) == label) & (label > 0)).sum()
-            for own, label in zip(logits.split(counts), labels, strict=True)
-        ]
-        loss = torch.stack(first) + torch.stack(second)
-        positives = torch.stack([(label > 0).sum() for label in labels])
-        return Losses(loss, positives, torch.stack(right), weight=torch.ones_like(loss))
+        proposals = self._propose(outputs)
+        each = zip(outputs.objectness, outputs.offsets, proposals, target, strict=True)
+        first, samples = zip(*(self._draw(*own) for own in each), strict=True)
+        logits, moves = self._name(outputs.maps, [sample.boxes for sample in samples])
+        counts = [len(sample.labels) for sample in samples]
+        parts = zip(logits.split(counts), moves.split(counts), samples, strict=True)
+        second = Losses(*map(torch.stack, zip(*(_naming_loss(*own) for own in parts), strict=True)))
+        return second._replace(loss=second.loss + torch.stack(first))
 
     def candidates(self, outputs: Proposals) -> tuple[torch.Tensor, torch.Tensor]:
         raise UserError(
@@ -200,6 +197,27 @@ class ProposalHead(Head):
             for boxes, scores, labels in zip(*found, strict=True)
         ]
 
+    def _draw(
+        self,
+        objectness: torch.Tensor,
+        offsets: torch.Tensor,
+        boxes: torch.Tensor,
+        target: torch.Tensor,
+    ) -> tuple[torch.Tensor, Sample]:
+        """Return the first network's loss of a photo, and what the second one is trained on."""
+        marked = read_target(target)
+        with self._drawing():
+            loss = self._proposing_loss(objectness, offsets, marked)
+            # No proposal is drawn whose label is -1.
+            ignored = marked.labels.new_full((len(marked.ignored),), -1)
+            every = {
+                "boxes": torch.cat([marked.boxes, marked.ignored]),
+                "labels": torch.cat([marked.labels, ignored]),
+            }
+            chosen = self.roi_heads.select_training_samples([boxes], [every])
+        (boxes,), _, (labels,), (wanted,) = chosen
+        return loss, Sample(boxes, labels, wanted)
+
     @contextmanager
     def _drawing(self) -> Iterator[None]:
         if self.training:
@@ -218,7 +236,7 @@ class ProposalHead(Head):
         )[0]
 
     def _proposing_loss(
-        self, objectness: torch.Tensor, offsets: torch.Tensor, marked: "Marked"
+        self, objectness: torch.Tensor, offsets: torch.Tensor, marked: Marked
     ) -> torch.Tensor:
         (label,), boxes = self.rpn.assign_targets_to_anchors(
             [self.anchors], [{"boxes": marked.boxes}]
@@ -254,34 +272,14 @@ HEADS: dict[type[nn.Module], type[SsdHead | RetinaHead | ProposalHead]] = {
 }
 
 
-class Marked(NamedTuple):
-    """What is marked in a photo."""
-
-    boxes: torch.Tensor  # (objects, 4): left, top, right, bottom in px
-    labels: torch.Tensor  # (objects,) int64: 1 + class
-    ignored: torch.Tensor  # (boxes, 4)
-
-    def all_boxes(self) -> dict[str, torch.Tensor]:
-        """Return torchvision's target; nothing is drawn from boxes of the label -1."""
-        none = self.labels.new_full((len(self.ignored),), -1)
-        return {
-            "boxes": torch.cat([self.boxes, self.ignored]),
-            "labels": torch.cat([self.labels, none]),
-        }
-
-
-def read_target(target: torch.Tensor) -> Marked:
-    """Take a photo's target (boxes, 5), as for `objective.losses`, apart."""
-    kind = target[:, 4].long()
-    there = kind >= 0
-    return Marked(target[there, :4], 1 + kind[there], target[kind == IGNORED, :4])
-
-
-def is_near(anchors: torch.Tensor, boxes: torch.Tensor, least: float) -> torch.Tensor:
-    """Tell which anchors (anchors, 4) have an IoU of `least` or more with any of the boxes."""
-    if not len(boxes):
-        return torch.zeros(len(anchors), dtype=torch.bool, device=anchors.device)
-    return (box_iou(boxes, anchors) >= least).any(dim=0)
+def _naming_loss(logits: torch.Tensor, moves: torch.Tensor, sample: Sample) -> Losses:
+    """Return the second network's loss of a photo."""
+    there = sample.labels > 0
+    right = (logits.argmax(dim=1) == sample.labels) & there
+    loss = logits.sum()  # 0 if nothing was drawn, since all that is proposed is ignored
+    if len(logits):
+        loss = sum(fastrcnn_loss(logits, moves, [sample.labels], [sample.wanted]))
+    return Losses(loss, there.sum(), right.sum(), weight=torch.ones_like(loss))
 
 
 def _in_float32(outputs: Proposals) -> Proposals:
