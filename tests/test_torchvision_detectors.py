@@ -177,8 +177,8 @@ def test_cached_maps_give_the_losses_and_detections_of_the_whole_detector(name: 
         assert set(own[:, 5].tolist()) <= {0, 1}
 
 
-def torchvisions_targets() -> list[dict[str, torch.Tensor]]:
-    return [{"boxes": TWO[0, :2, :4], "labels": torch.tensor([2, 1])}]
+def as_torchvision(target: torch.Tensor) -> list[dict[str, torch.Tensor]]:
+    return [{"boxes": target[0, :2, :4], "labels": 1 + target[0, :2, 4].long()}]
 
 
 @pytest.mark.parametrize("name", [RETINA, RCNN])
@@ -195,24 +195,24 @@ def test_the_loss_is_torchvisions(name: str) -> None:
     for network in (whole, ours.train()):
         network.backbone.eval()
     with seeded(7):
-        wanted = sum(whole([pixels()[0] / 255], torchvisions_targets()).values())
+        wanted = sum(whole([pixels()[0] / 255], as_torchvision(TWO)).values())
     with seeded(7):
         made = ours.head.losses(ours(pixels()[:1]), TWO).loss
-    assert made.tolist() == pytest.approx([float(wanted)], rel=1e-4)
+    assert made.tolist() == pytest.approx([wanted.item()], rel=1e-4)
 
 
 def test_the_loss_of_an_ssd_is_torchvisions() -> None:
     with seeded(0):
         whole = build_detector(SSD, 2).eval()
-    ours = small_detector(SSD)
+    ours, target = small_detector(SSD), target_of((16, 16, 48, 48, 1), (2, 2, 62, 62, 0))
     ours.head.head.load_state_dict(whole.head.state_dict())
     maps = choose_layers(ours.backbone, SIZE)[1]
     with torch.inference_mode():
         found = [torch.rand(1, c, side, side) for c, side in maps]
         corners = torchvision.ops.box_convert(ours.head.anchors, "cxcywh", "xyxy")
-        which = whole.proposal_matcher(torchvision.ops.box_iou(TWO[0, :2, :4], corners))
-        wanted = whole.compute_loss(torchvisions_targets(), whole.head(found), [corners], [which])
-        made = ours.head.losses(ours.head(found), TWO)
+        which = whole.proposal_matcher(torchvision.ops.box_iou(target[0, :2, :4], corners))
+        wanted = whole.compute_loss(as_torchvision(target), whole.head(found), [corners], [which])
+        made = ours.head.losses(ours.head(found), target)
     assert int(made.positives) >= 4  # so that our fewest negatives are not more than torchvision's
     assert float(made.loss / made.weight) == pytest.approx(float(sum(wanted.values())), rel=1e-4)
 
@@ -221,14 +221,13 @@ def test_the_loss_of_an_ssd_is_torchvisions() -> None:
 def test_what_is_ignored_is_not_trained_as_background(name: str) -> None:
     """The first photo has a crowd, the second the same content and no box."""
     head = small_detector(name).head
-    crowd, none = target_of((5, 5, 40, 40, IGNORED)), target_of((0, 0, 0, 0, PADDING))
+    crowd, none = target_of((14, 14, 50, 50, IGNORED)), target_of((0, 0, 0, 0, PADDING))
     maps = [torch.zeros(2, c, side, side) for c, side in head.maps]
     with torch.inference_mode():
         outputs = head(maps)
         if name == RCNN:
             outputs.objectness.fill_(-20.0)
-            corners = head.anchors
-            outputs.objectness[:, near(corners, crowd, 0.3)] = 20.0
+            outputs.objectness[:, near(head.anchors, crowd, 0.3)] = 20.0
         elif name == RETINA:
             outputs[..., 4:] = -20.0
             outputs[:, near(head.anchors, crowd, 0.4), 5] = 20.0
