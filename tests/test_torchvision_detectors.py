@@ -129,7 +129,7 @@ def test_weights_from_an_older_file_have_other_names(tmp_path: Path) -> None:
 def test_no_weights_are_shipped_and_none_are_of_imagenet() -> None:
     with pytest.raises(UserError, match="'shipped' is only for .* not for ssdlite320"):
         fetch_weights(SSD, "shipped", Path())
-    with pytest.raises(UserError, match="no weights IMAGENET1K_V1 .* use COCO_V1, 'default' or"):
+    with pytest.raises(UserError, match="no weights IMAGENET1K_V1 in torchvision: use COCO_V1"):
         fetch_weights(SSD, "IMAGENET1K_V1", Path())
 
 
