@@ -154,22 +154,21 @@ def test_a_study_of_classes_refuses_a_detector(tmp_path: Path, params_text: str)
 
 
 @pytest.mark.parametrize("name", [SSD, RETINA, RCNN, RCNN_V2])
-def test_cached_maps_give_the_losses_and_detections_of_the_whole_detector(name: str) -> None:
+def test_cached_maps_give_the_outputs_of_the_whole_detector(name: str) -> None:
     network, x = small_detector(name), pixels()[:2, :, :50, :50]  # padded to 64, but for SSD
+    recompute_statistics(network.backbone, [pixels()])  # without them, maps are all but zero
     layers, shapes = choose_layers(network.backbone, 50)
     head = build_head(name, shapes, 2, 50).eval()
     network = Detector(network.backbone, layers, head).eval()
-    target = TWO.expand(2, -1, -1)
     with torch.inference_mode():
         cached = BoxTask(scenes()[1], 50).cached(network.backbone)(x)
-        one, other = (
-            head.losses(network(x), target),
-            head.losses(head(cached[:, 0].float()), target),
-        )
-        found = head.find(network(x))
-    assert torch.allclose(one.loss, other.loss, rtol=0.02)
-    assert one.loss.shape == one.weight.shape == (2,)
-    assert (one.positives > 0).all()
+        whole, alone = network(x), head(cached[:, 0].float())
+        found, losses = head.find(whole), head.losses(whole, TWO.clamp(max=50).expand(2, -1, -1))
+    if name in (RCNN, RCNN_V2):
+        whole, alone = whole.objectness, alone.objectness
+    assert torch.allclose(whole, alone, atol=0.02)
+    assert losses.loss.shape == losses.weight.shape == (2,)
+    assert (losses.positives > 0).all()
     for own in found:
         assert own.shape[1] == 6 and 0 < len(own) <= 100
         assert own[:, :4].min() >= 0 and own[:, :4].max() <= 50
@@ -259,16 +258,17 @@ def test_a_photos_loss_is_the_same_in_every_look_and_every_batch() -> None:
 # ---- training ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "steps"), [(SSD, 40), (RCNN, 12)])
+@pytest.mark.parametrize(("name", "steps"), [(SSD, 60), (RCNN, 12)])
 def test_the_loss_of_a_head_on_cached_maps_falls(name: str, steps: int) -> None:
     own, (arrays, _) = task(), collection(name)
     settings = SETTINGS.model_copy(update={"min_steps": steps, "batch_size": 4})
     with seeded(0):
         head, load = own.assemble(STRATEGIES["frozen"], name, arrays, CPU, settings)
-        run = replace(RUN, settings=settings, decided=None, on_the_way=False)
-        history = train_network(head, load, run)
-    assert isinstance(head, Head)  # the backbone is no part of it, so it can't change
-    assert history["val_loss"].iloc[-1] < 0.9 * history["val_loss"].iloc[0]
+        assert isinstance(head, Head)  # the backbone is no part of it, so it can't change
+        rates = Rates(head.first_rate, 1.0)
+        run = replace(RUN, settings=settings, rates=rates, decided=None, on_the_way=False)
+        first, mean = train_network(head, load, run)["train_loss"]
+    assert mean < 0.8 * first
 
 
 @pytest.mark.parametrize("name", [SSD, RCNN])
@@ -283,7 +283,9 @@ def test_fine_tuning_trains_the_backbone_and_keeps_its_statistics(name: str) -> 
     after = network.backbone.state_dict()
     moved = {key for key in after if not torch.equal(after[key], pretrained[key])}
     assert not any("running" in key or "tracked" in key for key in moved)
-    assert {key for key, _ in network.backbone.named_parameters()} <= moved
+    own_weights = {key for key, _ in network.backbone.named_parameters()}
+    # At 64 px, no object is large enough for the last maps of SSD, of 1 x 1.
+    assert {key for key in own_weights if ".extra." not in key} <= moved
 
 
 class StopError(Exception):
