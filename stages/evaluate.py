@@ -20,7 +20,7 @@ from shotcount.networks.settings import NetworkParams
 from shotcount.scoring.detections import TESTED
 from shotcount.scoring.predictions import predictions_of
 from shotcount.scoring.scores import scoring_for
-from shotcount.tasks.opening import open_task
+from shotcount.tasks.classes import open_task
 from shotcount.tasks.strategies import Arrays
 from shotcount.tasks.task import predict_cell
 

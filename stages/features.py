@@ -13,7 +13,7 @@ from shotcount.networks.backbones import build_backbone
 from shotcount.networks.devices import pick_device
 from shotcount.networks.features import write_features
 from shotcount.networks.settings import NetworkParams
-from shotcount.tasks.opening import open_task
+from shotcount.tasks.classes import open_task
 
 PIXELS, WEIGHTS = Path("data/pixels"), Path("data/backbone.safetensors")
 BOXES = Path("data/boxes")

@@ -48,7 +48,7 @@ from shotcount.sampling.settings import SplitSettings
 from shotcount.sampling.splits import split_samples
 from shotcount.sampling.subsets import nested_subsets
 from shotcount.scoring.scores import scoring_for
-from shotcount.tasks.opening import open_task
+from shotcount.tasks.classes import open_task
 from shotcount.tasks.strategies import STRATEGIES, Arrays
 from shotcount.training import tune
 from shotcount.training.budgets import Rates

@@ -8,6 +8,7 @@ import pandas as pd
 
 from shotcount.classifier import card
 from shotcount.classifier.detector_figures import DetectorFigures, Found
+from shotcount.networks.settings import is_detector
 from shotcount.uncertainty.writing import cell_in_percent, escaped, markdown_table
 
 
@@ -17,13 +18,14 @@ def write(model: Mapping[str, Any], figures: DetectorFigures, choice: pd.DataFra
         escaped(label): found for label, found in figures.classes.items()
     }
     heads = ["objects of", "AP50", "AP", "precision", "recall"]
+    head = "its own head" if is_detector(model["network"]) else "a head of SSDLite"
     return card.render(
         Path(__file__).with_suffix(".md"),
         model,
         choice,
         figures=figures,
         claim=card.in_percent(figures.every.ap50),
-        facts=card.facts(model, "a head of SSDLite", "scenes"),
+        facts=card.facts(model, head, "scenes"),
         counts=markdown_table(
             ["class", "trained on", "tested"], _counts(model, figures), numbers=False
         ),

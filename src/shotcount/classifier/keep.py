@@ -24,8 +24,9 @@ from shotcount.networks.backbones import Backbone, build_backbone
 from shotcount.networks.heads import Network
 from shotcount.scoring.detections import DETECTION_SCORES, DETECTIONS, TESTED
 from shotcount.scoring.predictions import prediction_columns, predictions_of
-from shotcount.tasks.detector import DetectionHead, Detector
+from shotcount.tasks.detector import Detector
 from shotcount.tasks.maps import choose_layers
+from shotcount.tasks.torchvision_heads import build_head
 
 
 class AnswerPart(Part):
@@ -175,7 +176,7 @@ def load(folder: Path, device: torch.device) -> tuple[Network | Detector, dict[s
     -------
     network : Network or Detector
         In eval mode, on `device`: photos (B, 3, H, W), pixel values 0 to 255 → logits (B, classes),
-        or what `detector.find_objects` takes.
+        or what its head's `find` takes.
     model : dict
         The content of model.json; `classes` names the logits in order, `size` is H and W in pixels,
         `fit` is how photos are made square; of a detector (`finds`), `confidence` is the lowest
@@ -210,7 +211,8 @@ def build(
     network: Network | Detector
     if finds(model):
         layers, shapes = choose_layers(backbone, model["size"])
-        network = Detector(backbone, layers, DetectionHead(shapes, classes, model["size"]))
+        head = build_head(model["network"], shapes, classes, model["size"])
+        network = Detector(backbone, layers, head)
     else:
         network = Network(backbone, backbone.features, classes)
     network.load_state_dict(state)

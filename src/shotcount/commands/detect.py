@@ -115,7 +115,7 @@ def detect_files(
         found: Iterator[np.ndarray] = iter(())
         if pixels:
             load = load_pixels(np.stack(pixels), None, detector.anchors.device)
-            found = iter(detect(detector, load, np.arange(len(pixels)), size, batch_size))
+            found = iter(detect(detector, load, np.arange(len(pixels)), batch_size))
         for photo, made in batch:
             if isinstance(made, str):
                 yield photo, made

@@ -25,7 +25,6 @@ from shotcount.core.errors import UserError
 from shotcount.core.params import Fit
 from shotcount.networks.heads import Network
 from shotcount.photos import reading
-from shotcount.tasks.anchors import decode
 from shotcount.tasks.detector import Detector
 
 # Largest difference of a probability (or of a box, as a share of its photo): float32, summed in
@@ -66,10 +65,10 @@ class Deployed(nn.Module):
 
 
 class DeployedDetector(nn.Module):
-    """Photos (B, H, W, 3), uint8, of any size → all that `detector.find_objects` chooses from.
+    """Photos (B, H, W, 3), uint8, of any size → all that detections are chosen from.
 
-    Boxes (B, anchors, 4), float32: left, top, right, bottom in px of the photo; scores (B, anchors,
-    classes), float32.
+    Boxes (B, candidates, 4), float32: left, top, right, bottom in px of the photo; scores (B,
+    candidates, classes), float32.
     """
 
     outputs = ("boxes", "scores")
@@ -81,7 +80,7 @@ class DeployedDetector(nn.Module):
 
     def forward(self, photos: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         height, width, size = photos.shape[1], photos.shape[2], self.fit.size
-        boxes, scores = read_anchors(self.detector, self.fit(photos))
+        boxes, scores = self.detector.head.candidates(self.detector(self.fit(photos)))
         # As boxes.pixels.from_square.
         across, down = size, size
         if self.fit.fit == "pad":
@@ -91,16 +90,6 @@ class DeployedDetector(nn.Module):
         y = (boxes[..., 1::2] - (size - down) // 2) * height / down
         x, y = torch.clamp(x, min=0).clamp(max=width), torch.clamp(y, min=0).clamp(max=height)
         return torch.stack([x[..., 0], y[..., 0], x[..., 1], y[..., 1]], dim=-1), scores
-
-
-def read_anchors(detector: Detector, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the box at each anchor, in px of the square, and its scores, as in `DeployedDetector`.
-
-    `x` are squares (B, 3, size, size).
-    """
-    outputs = detector(x)  # (B, 4 + 1 + classes, anchors)
-    boxes = decode(outputs[:, :4].transpose(1, 2), detector.anchors)
-    return boxes, outputs[:, 4:].softmax(dim=1)[:, 1:].transpose(1, 2)
 
 
 def deploy(network: Network | Detector, size: int, fit: Fit) -> Deployed | DeployedDetector:
@@ -122,10 +111,17 @@ def to_onnx(network: Network | Detector, model: dict[str, Any]) -> bytes:
         In eval mode, on the CPU; for a detector, the outputs are those of `DeployedDetector`.
     model : dict
         The content of model.json, as from `classifier.keep.load`.
+
+    Raises
+    ------
+    UserError
+        If the detector is of a kind that can't be exported.
     """
     size, deployed = model["size"], deploy(network, model["size"], model["fit"])
     # All sizes differ from each other and from `size`, so that none is exported as a constant.
     example = torch.zeros(2, size + 3, size + 7, 3, dtype=torch.uint8)
+    with torch.inference_mode():
+        deployed(example)  # what can't be exported says so here, not within the exporter
     sizes = {axis: torch.export.Dim(name) for axis, name in enumerate(("batch", "height", "width"))}
     # Hide the exporter's log and warnings: they are not for users, and the result is checked.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -232,6 +228,7 @@ def _original(
     x = torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2)
     if not isinstance(network, Detector):
         return [network(x).double().softmax(dim=1).numpy()]
-    boxes, scores = (output.double().numpy() for output in read_anchors(network, x))
+    made = network.head.candidates(network(x))
+    boxes, scores = (output.double().numpy() for output in made)
     height, width = photos.shape[1:3]
     return [from_square(boxes, width, height, size, fit), scores]

@@ -6,10 +6,12 @@ from typing import Any, Literal
 
 import timm
 import torch
+import torch.nn.functional as F
 import torchvision
 from torch import nn
 
 from shotcount.core.errors import UserError
+from shotcount.networks.settings import DETECTORS, is_detector
 
 
 class Backbone(nn.Module):
@@ -41,10 +43,39 @@ class Backbone(nn.Module):
         return self.network(x.contiguous(memory_format=torch.channels_last))
 
 
+class DetectorBackbone(Backbone):
+    """Photos → the maps that the rest of one of torchvision's detectors looks at.
+
+    Takes what `Backbone` takes, returns a list of Tensors (B, C, side, side), the largest first. It
+    has no features of a whole photo.
+    """
+
+    def __init__(self, detector: nn.Module) -> None:
+        steps: Any = detector.transform
+        size = steps.fixed_size[0] if steps.fixed_size else steps.min_size[-1]
+        network: Any = detector.backbone
+        super().__init__(network, 0, tuple(steps.image_mean), tuple(steps.image_std), size)
+        self.multiple = steps.size_divisible  # px that the sides of photos are multiples of
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:  # type: ignore[override]
+        x = (x.float() - self.mean) / self.std
+        right, below = (-side % self.multiple for side in (x.shape[3], x.shape[2]))
+        x = F.pad(x, (0, right, 0, below))  # as torchvision: behind the normalisation
+        return list(self.network(x.contiguous(memory_format=torch.channels_last)).values())
+
+
+def build_detector(name: str, classes: int) -> nn.Module:
+    """Build one of torchvision's detectors with random weights; class 0 is no object."""
+    return torchvision.models.get_model(
+        name.strip().lower(), weights=None, weights_backbone=None, num_classes=1 + classes
+    )
+
+
 def build_backbone(name: str) -> Backbone:
     """Build a network, without its classifier, by its torchvision or timm name.
 
-    It is initialised from torch's global generator.
+    Of a detector, it is the part that makes the maps. It is initialised from torch's global
+    generator.
 
     Raises
     ------
@@ -52,7 +83,10 @@ def build_backbone(name: str) -> Backbone:
         If neither library knows the name.
     """
     library, own = find_network(name)
-    if library == "torchvision":
+    backbone: Backbone
+    if is_detector(own):
+        backbone = DetectorBackbone(build_detector(own, 1))
+    elif library == "torchvision":
         preset = torchvision.models.get_model_weights(own).DEFAULT.transforms()
         size = preset.crop_size[0]
         network: Any = torchvision.models.get_model(own, **_torchvision_options(own, size))
@@ -80,7 +114,7 @@ def find_network(name: str) -> tuple[str, str]:
         If neither library knows the name; the message has the nearest ones.
     """
     own = re.sub(r"^(hf[-_]hub:)?(timm/)?", "", name.strip()).lower()
-    torchvisions = torchvision.models.list_models(module=torchvision.models)
+    torchvisions = [*torchvision.models.list_models(module=torchvision.models), *DETECTORS]
     if own in torchvisions and own == name.strip().lower():
         return "torchvision", own
     if timm.is_model(own) and ("." not in own or own in timm.list_pretrained()):
@@ -90,7 +124,8 @@ def find_network(name: str) -> tuple[str, str]:
     hint = f"did you mean {' or '.join(nearest)}? All are in" if nearest else "see"
     raise UserError(
         f"model.name: neither torchvision nor timm has a network named {name!r}: {hint} "
-        "torchvision.models.list_models() and timm.list_models(pretrained=True)"
+        "torchvision.models.list_models() and timm.list_models(pretrained=True); detectors, for "
+        f"photos with boxes, are {', '.join(DETECTORS)}"
     )
 
 

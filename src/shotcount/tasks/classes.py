@@ -1,4 +1,4 @@
-"""Networks that name the class of a photo."""
+"""Networks that name the class of a photo, and the choice between them and detectors."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from shotcount.core.tables import is_detection
 from shotcount.networks.heads import calibrate, photo_losses, scale_logits
 from shotcount.parallel import ranks
 from shotcount.tasks.strategies import (
@@ -18,9 +19,10 @@ from shotcount.tasks.strategies import (
     Load,
     Strategy,
     assemble,
+    check_classifies,
     predict,
 )
-from shotcount.tasks.task import Validated
+from shotcount.tasks.task import Task, Validated
 
 if TYPE_CHECKING:
     from shotcount.networks.backbones import Backbone
@@ -58,7 +60,7 @@ class ClassTask:
         )
 
     def cached(self, backbone: "Backbone") -> nn.Module:
-        return backbone
+        return check_classifies(backbone)
 
     def targets(
         self,
@@ -86,3 +88,23 @@ class ClassTask:
 
     def predict(self, network: nn.Module, load: Load, rows: np.ndarray) -> np.ndarray:
         return predict(network, load, rows)
+
+
+def open_task(boxes: pd.DataFrame, size: int, classes: Sequence[str] = ()) -> Task:
+    """Return what the study is about: boxes if there are any, else classes.
+
+    Parameters
+    ----------
+    boxes : DataFrame
+        With the columns `BOXES` of core.tables.
+    size : int
+        Of the photos, in px.
+    classes : sequence of str
+        Of photos; those of boxes are in `boxes`.
+    """
+    if not is_detection(boxes):
+        return ClassTask(classes)
+    # Imported here: torchvision and timm take seconds to import, more than a head takes to solve.
+    from shotcount.tasks.boxes import BoxTask
+
+    return BoxTask(boxes, size)

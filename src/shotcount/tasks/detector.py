@@ -5,6 +5,7 @@ on cached maps in seconds.
 """
 
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,6 +14,7 @@ from torchvision.ops import Conv2dNormActivation, batched_nms
 from shotcount.networks.backbones import Backbone
 from shotcount.tasks.anchors import anchors_a_place, build_anchors, decode
 from shotcount.tasks.maps import find_maps
+from shotcount.tasks.objective import Losses, losses
 
 EXTRA = (256, 128)  # channels of two further maps, each half as large as the one before
 MOST = 100  # detections of a photo
@@ -23,13 +25,63 @@ OVERLAP = 0.5  # IoU from which two detections of a class are the same object
 norm = partial(nn.BatchNorm2d, eps=0.001, momentum=0.03)  # as in torchvision's SSDLite
 
 
-class DetectionHead(nn.Module):
-    """Maps → (B, 4 + 1 + classes, anchors): offsets, then logits of no object and each class."""
+class Head(nn.Module):
+    """What finds the objects in a backbone's maps, and what it is trained for: here as in SSD.
+
+    It returns a Tensor (B, 4 + 1 + classes, anchors): offsets, then logits of no object and of each
+    class. Heads that return something else have their own methods, too.
+    """
+
+    anchors: torch.Tensor  # (anchors, 4): centre (x, y), width and height in px
+    first_rate = 5e-3  # AdamW's learning rate on cached maps, before the backbone is trained, too
+
+    def __init__(self, maps: list[tuple[int, int]], size: int) -> None:
+        """Take the maps, channels and side of each, of photos of `size` px."""
+        super().__init__()
+        self.maps = maps
+        self.size = size
+
+    def unpacked(self, maps: list[torch.Tensor] | torch.Tensor) -> list[torch.Tensor]:
+        """Return a list of maps, also where cached ones come as one tensor (B, values)."""
+        if not isinstance(maps, torch.Tensor):
+            return list(maps)
+        parts = maps.split([c * side**2 for c, side in self.maps], dim=1)
+        return [
+            part.view(-1, side, side, c).permute(0, 3, 1, 2)  # channels last, as convolutions like
+            for part, (c, side) in zip(parts, self.maps, strict=True)
+        ]
+
+    def losses(self, outputs: Any, target: torch.Tensor) -> Losses:
+        """Return the loss of each photo, for targets as `objective.losses` takes them."""
+        return losses(outputs, target, self.anchors)
+
+    def candidates(self, outputs: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the boxes that detections are chosen from, not yet cut at the photo's edges.
+
+        Returns
+        -------
+        boxes : Tensor of shape (B, candidates, 4), float32
+            Left, top, right, bottom in px.
+        scores : Tensor of shape (B, candidates, classes), float32
+
+        Raises
+        ------
+        UserError
+            If the detector has no fixed number of them.
+        """
+        return read_anchors(outputs, self.anchors)
+
+    def find(self, outputs: Any) -> list[torch.Tensor]:
+        """Return the detections of each photo, as `choose_objects` does."""
+        return choose_objects(*self.candidates(outputs), self.size)
+
+
+class DetectionHead(Head):
+    """The head of a detector on any backbone."""
 
     def __init__(self, maps: list[tuple[int, int]], classes: int, size: int) -> None:
         """Build the head for `maps`, channels and side of each, of photos of `size` px."""
-        super().__init__()
-        self.maps = maps
+        super().__init__(maps, size)
         channels, sides = [c for c, _ in maps], [side for _, side in maps]
         self.extra = nn.ModuleList()
         for width in EXTRA:
@@ -43,36 +95,28 @@ class DetectionHead(nn.Module):
                 nn.init.normal_(layer.weight, std=0.03)
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
-        self.anchors: torch.Tensor
         # Computed from the photo's size, not learned: kept out of the state dict.
         self.register_buffer("anchors", build_anchors(size, sides), persistent=False)
 
     def forward(self, maps: list[torch.Tensor] | torch.Tensor) -> torch.Tensor:
-        """Take a list of maps, or cached ones as one tensor (B, values)."""
-        found = self._unpacked(maps) if isinstance(maps, torch.Tensor) else list(maps)
+        """Take what `unpacked` takes."""
+        found = self.unpacked(maps)
         for halving in self.extra:
             found.append(halving(found[-1]))
         return torch.cat([_by_anchor(self.offsets, found), _by_anchor(self.logits, found)], dim=1)
 
-    def _unpacked(self, cached: torch.Tensor) -> list[torch.Tensor]:
-        parts = cached.split([c * side**2 for c, side in self.maps], dim=1)
-        return [
-            part.view(-1, side, side, c).permute(0, 3, 1, 2)  # channels last, as convolutions like
-            for part, (c, side) in zip(parts, self.maps, strict=True)
-        ]
-
 
 class Detector(nn.Module):
-    """Photos (B, 3, H, H), pixel values 0 to 255 → the outputs of `DetectionHead`."""
+    """Photos (B, 3, H, H), pixel values 0 to 255 → the outputs of a `Head`."""
 
     def __init__(
         self,
         backbone: Backbone,
         layers: list[str],
-        head: DetectionHead,
+        head: Head,
         keeps_statistics: bool = False,
     ) -> None:
-        """Join a backbone, the layers whose outputs are its maps, and a head for these maps."""
+        """Join a backbone, the layers of `maps.choose_layers`, and a head for its maps."""
         super().__init__()
         self.backbone = backbone
         self.layers = layers
@@ -83,7 +127,7 @@ class Detector(nn.Module):
     def anchors(self) -> torch.Tensor:
         return self.head.anchors
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> Any:
         return self.head(find_maps(self.backbone, self.layers, x))
 
     def train(self, mode: bool = True) -> "Detector":
@@ -107,17 +151,34 @@ class MirroredMaps(nn.Module):
 
 
 def pack(maps: list[torch.Tensor]) -> torch.Tensor:
-    """Join maps (B, C, side, side) into one tensor (B, values), as `DetectionHead` takes it."""
+    """Join maps (B, C, side, side) into one tensor (B, values), as a `Head` takes it."""
     return torch.cat([each.permute(0, 2, 3, 1).flatten(1) for each in maps], dim=1)
 
 
-def find_objects(outputs: torch.Tensor, anchors: torch.Tensor, size: int) -> list[torch.Tensor]:
-    """Return the detections of each photo, the surest first.
+def read_anchors(outputs: torch.Tensor, anchors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the box at each anchor, and its scores, as in `Head.candidates`.
 
     Parameters
     ----------
     outputs : Tensor of shape (B, 4 + 1 + classes, anchors)
     anchors : Tensor of shape (anchors, 4)
+    """
+    boxes = decode(outputs[:, :4].float().transpose(1, 2), anchors)
+    return boxes, outputs[:, 4:].float().softmax(dim=1)[:, 1:].transpose(1, 2)
+
+
+def find_objects(outputs: torch.Tensor, anchors: torch.Tensor, size: int) -> list[torch.Tensor]:
+    """Return the detections of each photo by what an SSD's head returns; see `choose_objects`."""
+    return choose_objects(*read_anchors(outputs, anchors), size)
+
+
+def choose_objects(boxes: torch.Tensor, scores: torch.Tensor, size: int) -> list[torch.Tensor]:
+    """Return the detections of each photo, the surest first.
+
+    Parameters
+    ----------
+    boxes, scores : Tensor
+        As in `Head.candidates`.
     size : int
         Side of the photo, in px; boxes are cut at its edges.
 
@@ -126,10 +187,8 @@ def find_objects(outputs: torch.Tensor, anchors: torch.Tensor, size: int) -> lis
     list of Tensor of shape (detections, 6), float32
         Left, top, right, bottom, score, class of at most `MOST` detections.
     """
-    boxes = decode(outputs[:, :4].float().transpose(1, 2), anchors).clamp(0, size)
-    scores = outputs[:, 4:].float().softmax(dim=1)[:, 1:].transpose(1, 2)  # (B, anchors, classes)
     found = []
-    for own, sure in zip(boxes, scores, strict=True):
+    for own, sure in zip(boxes.clamp(0, size), scores, strict=True):
         score, place = sure.topk(min(CANDIDATES, len(sure)), dim=0)  # (candidates, classes)
         kind = torch.arange(sure.shape[1], device=sure.device).expand_as(score)
         known = score > LEAST

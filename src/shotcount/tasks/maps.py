@@ -14,7 +14,12 @@ STRIDES = (8, 16, 32)
 
 
 def find_maps(backbone: Backbone, layers: list[str], x: torch.Tensor) -> list[torch.Tensor]:
-    """Return the outputs of some layers for photos (B, 3, H, H): (B, C, H / stride, H / stride)."""
+    """Return the outputs of some layers for photos (B, 3, H, H): (B, C, H / stride, H / stride).
+
+    Without layers, the backbone is a detector's, which returns its maps itself.
+    """
+    if not layers:
+        return list(backbone(x))
     with _outputs(backbone.network, layers) as outputs:
         backbone(x)
     return [outputs[layer] for layer in layers]
@@ -24,7 +29,8 @@ def choose_layers(backbone: Backbone, size: int) -> tuple[list[str], list[tuple[
     """Choose the layers whose outputs are the maps; return them, and channels and side of each.
 
     For each stride, it is the last layer with a map of that size among those that timm lists as
-    features or, in torchvision's networks, among the parts of the network.
+    features or, in torchvision's networks, among the parts of the network. A detector's backbone
+    needs no layers: it returns its own maps.
 
     Raises
     ------
@@ -41,8 +47,10 @@ def choose_layers(backbone: Backbone, size: int) -> tuple[list[str], list[tuple[
         names += [name for name, _ in network.named_children()]
     was_training = backbone.training
     with torch.inference_mode(), _outputs(network, names) as outputs:
-        backbone.eval()(torch.zeros(1, 3, size, size))
+        seen: Any = backbone.eval()(torch.zeros(1, 3, size, size))
     backbone.train(was_training)
+    if isinstance(seen, list):
+        return [], [(each.shape[1], each.shape[2]) for each in seen]
     shapes = {
         name: (output.shape[1], output.shape[2], output.shape[3])
         for name, output in outputs.items()

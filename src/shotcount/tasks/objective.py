@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from torchvision.ops import box_iou
 
 from shotcount.tasks.anchors import encode
 
@@ -16,13 +17,16 @@ FEWEST = 10  # such anchors of a photo, so that photos without objects teach, to
 class Losses(NamedTuple):
     """Of each photo of a batch; Tensors of shape (B,), float32."""
 
-    loss: torch.Tensor  # summed over the anchors that count
+    loss: torch.Tensor
     positives: torch.Tensor  # anchors that are to find an object
     named: torch.Tensor  # of these, how many name its class
+    weight: torch.Tensor  # a batch's mean loss is the sum of `loss` over the sum of this
 
 
 def losses(outputs: torch.Tensor, target: torch.Tensor, anchors: torch.Tensor) -> Losses:
     """Return SSD's loss: smooth L1 of the offsets and cross-entropy of the classes.
+
+    It is summed over the anchors that count; its weight are the anchors on objects.
 
     Parameters
     ----------
@@ -53,7 +57,8 @@ def losses(outputs: torch.Tensor, target: torch.Tensor, anchors: torch.Tensor) -
     counts = (kind > 0) | (negative & (kind == 0))
     total = (naming * counts).sum(dim=1).index_add(0, photo, placing)
     named = logits.transpose(1, 2)[photo, anchor].argmax(dim=1) == kind[photo, anchor]
-    return Losses(total, count, torch.zeros_like(count).index_add(0, photo, named.long()))
+    right = torch.zeros_like(count).index_add(0, photo, named.long())
+    return Losses(total, count, right, weight=count)
 
 
 @torch.no_grad()
@@ -99,3 +104,28 @@ def overlaps(boxes: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
     down = (bottom.minimum(y + height / 2) - top.maximum(y - height / 2)).clamp_(min=0)
     shared = across.mul_(down)
     return shared / ((right - left) * (bottom - top) + width * height - shared)
+
+
+class Marked(NamedTuple):
+    """What is marked in a photo."""
+
+    boxes: torch.Tensor  # (objects, 4): left, top, right, bottom in px
+    labels: torch.Tensor  # (objects,) int64: 1 + class
+    ignored: torch.Tensor  # (boxes, 4)
+
+
+def read_target(target: torch.Tensor) -> Marked:
+    """Take the target of one photo, of shape (boxes, 5) as for `losses`, apart."""
+    kind = target[:, 4].long()
+    there = kind >= 0
+    return Marked(target[there, :4], 1 + kind[there], target[kind == IGNORED, :4])
+
+
+def is_near(anchors: torch.Tensor, boxes: torch.Tensor, least: float) -> torch.Tensor:
+    """Tell which anchors (anchors, 4) have an IoU of `least` or more with one of the boxes (N, 4).
+
+    All are corners in px.
+    """
+    if not len(boxes):
+        return torch.zeros(len(anchors), dtype=torch.bool, device=anchors.device)
+    return (box_iou(boxes, anchors) >= least).any(dim=0)

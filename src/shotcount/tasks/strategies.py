@@ -9,17 +9,21 @@ finetune   pretrained           augmented photos  backbone and head, step by ste
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import nn
 
+from shotcount.core.errors import UserError
 from shotcount.core.pixels import Pixels
 from shotcount.networks.augment import random_crop_flip
 from shotcount.networks.devices import in_pieces
 from shotcount.networks.heads import Network, build_head
+
+if TYPE_CHECKING:
+    from shotcount.networks.backbones import Backbone
 
 
 class Augmentation(Protocol):
@@ -146,11 +150,28 @@ def assemble(
     # Imported here: timm takes seconds to import, more than a head takes to train.
     from shotcount.networks.backbones import build_backbone
 
-    backbone = build_backbone(model_name)
+    backbone = check_classifies(build_backbone(model_name))
     if strategy.pretrained and pretrained is not None:
         backbone.load_state_dict(pretrained)
     network = Network(backbone, backbone.features, classes, keeps_statistics=strategy.pretrained)
     return network.to(device), load_pixels(arrays.pixels, settings, device)
+
+
+def check_classifies(backbone: "Backbone") -> "Backbone":
+    """Return the backbone, if it has features of whole photos.
+
+    Raises
+    ------
+    UserError
+        If it is a detector's.
+    """
+    if not backbone.features:
+        raise UserError(
+            "model.name: this network finds objects in photos, but the study is about the classes "
+            "of whole photos: name a classification network, for example tf_efficientnet_lite0, or "
+            "mark the objects with boxes (docs/boxes.md)"
+        )
+    return backbone
 
 
 @torch.inference_mode()

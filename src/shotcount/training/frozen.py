@@ -12,7 +12,7 @@ from shotcount.training.budgets import Rates
 from shotcount.training.loop import Decided, Run, train_network
 from shotcount.training.setup import Setup
 
-STEPS, RATE = 200, 5e-3  # of a detector's head, before the backbone is trained, too
+STEPS = 200  # of a detector's head, before the backbone is trained, too
 
 
 def solve(setup: Setup, train: Examples, val: Examples) -> Solved:
@@ -26,16 +26,18 @@ def frozen_head(setup: Setup, run: Run) -> dict[str, torch.Tensor]:
     """Return a head on the frozen backbone's features of the photos of `run`."""
     if setup.task.solves_heads:
         return solve(setup, run.train, run.val).state
+    from shotcount.tasks.detector import Head  # torchvision takes seconds to import
+
     whole = {"schedule": "cosine", "crop_scale": 1.0}  # cached maps are of whole photos
     short = replace(
         run,
         settings=run.settings.model_copy(update=whole),
-        rates=Rates(RATE, 1.0),
         decided=Decided(STEPS, 1.0),
     )
     with seeded(seed_for("initialisation", *run.key)):
         head, load = setup.task.assemble(
             STRATEGIES["frozen"], setup.network, setup.arrays, setup.compute.device, short.settings
         )
-        train_network(head, load, short)
+        assert isinstance(head, Head)
+        train_network(head, load, replace(short, rates=Rates(head.first_rate, 1.0)))
     return head.state_dict()

@@ -13,7 +13,7 @@ from shotcount.core import tables
 from shotcount.core.pixels import INDEX, Pixels
 from shotcount.networks.devices import pick_device, pick_precision
 from shotcount.parallel.settings import ParallelSettings
-from shotcount.tasks.opening import open_task
+from shotcount.tasks.classes import open_task
 from shotcount.tasks.strategies import STRATEGIES, Arrays
 from shotcount.tasks.task import Task
 from shotcount.training.budgets import Rates
