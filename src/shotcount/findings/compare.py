@@ -26,6 +26,11 @@ class Comparison:
     p_holm: float  # adjusted for the number of comparisons
     settled: bool  # False: the worse one's training had not converged, so it might catch up
 
+    @property
+    def shown(self) -> bool:
+        """Whether the lead is shown: not by chance, and not by training that was cut short."""
+        return self.settled and self.p_holm < 0.05
+
 
 def why_unsettled(
     model: Mapping[str, Any], history: pd.DataFrame, trials: pd.DataFrame

@@ -19,7 +19,7 @@ from shotcount.training.frozen import STEPS as HEAD_STEPS
 from shotcount.training.settings import FrozenSettings, TrainingSettings, settings_for
 from shotcount.training.tune import PROMOTED, STEPS, TRIALS, trial_seeds
 
-# Mean steps after which `schedule: auto` ends, in the default study: 2,310 from scratch (1,081 to
+# Mean steps after which `schedule: auto` ends, in the default study: 2,310 from scratch (1,036 to
 # 4,500 a run) and 680 for fine-tuning (176 to 2,000).
 EXPECTED = {"scratch": 2310, "finetune": 680}
 # Of detectors the steps were not counted. These give studies/detect.yaml 37 minutes on two cores,

@@ -59,8 +59,7 @@ def headline(answer: Answer) -> list[str]:
 def _advice(a: Answer) -> str:
     """Recommend the best strategy if it is shown to be the best; if not, say that it did best."""
     method = LOOKS[a.strategy].method
-    own = [c for c in a.comparisons if a.strategy in (c.better, c.worse)]
-    shown = all(c.settled and c.p_holm < 0.05 for c in own)
+    shown = all(c.shown for c in a.comparisons if a.strategy in (c.better, c.worse))
     return f"Use {method}" if shown else f"{capitalised(method)} did best"
 
 
@@ -138,9 +137,9 @@ def _enough(a: Answer) -> str:
             f"{points(a.tolerance)} of that, so more photos may well help.{count}"
         )
     loss = f"{plain_points(enough.loss.value)} ({_range(enough.loss)})"
-    size = _size(a, enough.samples, enough.angles)
     text = (
-        f"{photos.value:,.0f} photos ({size}) are {_called(enough)}: "
+        f"{photos.value:,.0f} photos ({_size(a, enough.samples, enough.angles)}) are "
+        f"{_called(enough)}: "
         f"{verdict}, and {photos.value:,.0f} are expected to lose {loss} of it.{count}"
     )
     return text if enough.shown else f"{text} {_not_shown(a)}"
@@ -161,9 +160,9 @@ def _against(a: Answer) -> str:
     against = [c for c in a.comparisons if a.strategy in (c.better, c.worse)]
     other = {c: c.worse if c.better == a.strategy else c.better for c in against}
     said = ""
-    if beaten := [other[c] for c in against if c.settled and c.p_holm < 0.05]:
+    if beaten := [other[c] for c in against if c.shown]:
         said += f", better than {' and '.join(beaten)}"
-    if rivals := [other[c] for c in against if c.settled and c.p_holm >= 0.05]:
+    if rivals := [other[c] for c in against if c.settled and not c.shown]:
         said += f"{'; ' if said else ', '}no detectable difference from {' and '.join(rivals)}"
     if open_ := [other[c] for c in against if not c.settled]:
         said += f"{'; ' if said else ', '}not settled against {' and '.join(open_)}"
