@@ -10,7 +10,7 @@ from safetensors.torch import save
 from shotcount.core import files
 from shotcount.core.params import Part, PhotoSize, load_params
 from shotcount.core.stage import run_stage
-from shotcount.networks.backbones import input_size
+from shotcount.networks.backbones import input_size, remarks
 from shotcount.networks.settings import NetworkParams
 from shotcount.networks.weights import fetch_weights
 
@@ -30,6 +30,8 @@ def main() -> None:
     weights = fetch_weights(model.name, model.weights, Path())
     files.write_bytes(Path("data/backbone.safetensors"), save(weights))
     files.write_json(Path("data/size.json"), size)
+    for remark in remarks(model.name, size):
+        print(f"note: {remark}")
 
 
 if __name__ == "__main__":

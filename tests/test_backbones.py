@@ -16,7 +16,7 @@ from conftest import Clone, make_classifier
 from torch import nn
 
 from shotcount.core.errors import UserError
-from shotcount.networks.backbones import build_backbone, find_network, input_size
+from shotcount.networks.backbones import build_backbone, find_network, input_size, remarks
 from shotcount.networks.weights import fetch_weights
 
 SMALL = ["resnet18", "squeezenet1_1", "mobilenet_v3_small", "densenet121", "tf_efficientnet_lite0"]
@@ -30,6 +30,66 @@ def test_backbone_returns_its_features_without_the_classifier(name: str, size: i
         features = backbone(torch.zeros(2, 3, size, size, dtype=torch.uint8))
     assert features.shape == (2, backbone.features)
     assert not any(1000 in value.shape for value in backbone.state_dict().values())
+
+
+@pytest.mark.parametrize(
+    ("name", "channels"),
+    [
+        ("resnet18@layer3", 256),
+        ("timm/resnet18@layer3", 256),
+        ("mobilenet_v3_small@features.8", 48),
+        ("tf_efficientnet_lite0@blocks.3", 80),
+        ("test_convnext@stages.1", 32),
+    ],
+)
+def test_a_network_can_end_at_a_layer(name: str, channels: int) -> None:
+    own, layer = name.split("@")
+    whole, part = build_backbone(own).eval(), build_backbone(name).eval()
+    weights = whole.state_dict()
+    kept = {key: weights[key] for key in part.state_dict()}  # under the same names
+    assert len(kept) < len(weights)
+    part.load_state_dict(kept)
+    seen = []
+    whole.network.get_submodule(layer).register_forward_hook(lambda _, __, maps: seen.append(maps))
+    photos = torch.randint(0, 256, (2, 3, 48, 48), dtype=torch.uint8)
+    with torch.inference_mode():
+        whole(photos)
+        features = part(photos)
+    assert features.shape == (2, part.features) == (2, channels)
+    assert torch.equal(features, seen[0].mean((2, 3)))
+
+
+def test_a_network_that_ends_at_a_layer_is_trained_up_to_it() -> None:
+    part = build_backbone("resnet18@layer1").train()
+    part(torch.rand(4, 3, 32, 32)).sum().backward()
+    assert all(parameter.grad is not None for parameter in part.parameters())
+    statistics = part.network.get_buffer("bn1.running_mean")
+    assert statistics.abs().max() > 0  # of the batch, which its layers have seen in training
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("resnet18@layer33", "resnet18 has no layer 'layer33': did you mean layer3 or layer"),
+        ("resnet18@", "resnet18 has no layer '': did you mean conv1"),
+        ("resnet18@fc", "resnet18 can't end at its layer fc: it has no maps there"),
+        ("swin_t@features.3", r"can't end at its layer features.3: .*shape \(28, 28, 192\)"),
+        ("resnet19@layer3", "named 'resnet19': did you mean"),
+        ("ssd300_vgg16@backbone", "ssd300_vgg16 finds objects, which takes all of its layers"),
+    ],
+)
+def test_a_layer_that_a_network_cannot_end_at_is_named(name: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        build_backbone(name)
+
+
+def test_a_network_that_ends_early_is_remarked_on_with_large_photos() -> None:
+    (remark,) = remarks("resnet18@layer3", 64)
+    assert remark == (
+        "model.name: layer3 has maps of 4 x 4 places for photos of 64 px. To end a network early is "
+        "for smaller photos; the whole network, resnet18, may do better"
+    )
+    assert remarks("resnet18@layer3", 32) == remarks("resnet18", 64) == []
 
 
 def test_pixels_are_normalised_as_the_weights_expect() -> None:

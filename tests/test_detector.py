@@ -249,7 +249,7 @@ def test_a_photo_without_objects_may_have_no_detection(arrays: Arrays) -> None:
     outputs = torch.zeros(2, 4 + 1 + 2, len(head.anchors))
     outputs[:, 4] = 20.0
     outputs[1, 4:, 5] = torch.tensor([0.0, 0.0, 9.0])
-    none, one = detector.find_objects(outputs, head.anchors, SIZE)
+    none, one = detector.choose_objects(*detector.read_anchors(outputs, head.anchors), SIZE)
     assert none.shape == (0, 6)
     assert one.shape == (1, 6) and one[0, 5] == 1 and one[0, 4] > 0.99
 
@@ -258,7 +258,7 @@ def test_two_detections_of_an_object_are_one_and_boxes_end_at_the_photo() -> Non
     grid = torch.tensor([[10.0, 10, 30, 30], [11, 11, 30, 30], [50, 50, 20, 20]])
     outputs = torch.zeros(1, 4 + 1 + 1, 3)
     outputs[0, 5] = torch.tensor([3.0, 4.0, 2.0])
-    (found,) = detector.find_objects(outputs, grid, SIZE)
+    (found,) = detector.choose_objects(*detector.read_anchors(outputs, grid), SIZE)
     assert found[:, :4].tolist() == [[0, 0, 26, 26], [40, 40, 60, 60]]
 
 

@@ -8,7 +8,8 @@ splits. Each further argument is a collection, of classes or with boxes: its nam
 size in px and, if it needs one, its pattern (`data.pattern`). Prints tables of everything in
 RECORD.
 
-For each collection, split and strategy, two networks are trained on all training photos:
+For each collection, split and strategy, two networks are trained on all training photos, of the
+kind that `shotcount init` proposes for photos of that size:
 
 - shipped: with params.yaml as it is: learning rates tuned, training ended by validation;
 - sweep: the best, by validation, of 5 learning rates and budgets of 1, 2, 4 and 8 times a base,
@@ -44,6 +45,7 @@ from shotcount.parallel.side_by_side import Report, run_side_by_side
 from shotcount.params import Params
 from shotcount.photos.decoding import decode
 from shotcount.photos.preparing import write_pixels
+from shotcount.proposal.measuring import network_for
 from shotcount.sampling.settings import SplitSettings
 from shotcount.sampling.splits import split_samples
 from shotcount.sampling.subsets import nested_subsets
@@ -76,6 +78,7 @@ Trained = tuple[dict[str, Any], Any]  # facts and state of a network
 class Collection:
     name: str
     px: int
+    network: str
     manifest: pd.DataFrame
     boxes: pd.DataFrame  # tables.BOXES; empty if the photos are of classes
     arrays: Arrays
@@ -101,11 +104,12 @@ def read_collection(text: str, params: Params, work: Path) -> Collection:
     chosen = choose(source, facts, "skip")
     manifest = write_pixels(chosen.photos, px, work / f"{name}-work", work / name)
     boxes = to_table(chosen, manifest, px, source.fit)
-    backbone = build_backbone(params.model.name)
-    backbone.load_state_dict(fetch_weights(params.model.name, params.model.weights, ROOT))
+    network = network_for(params, px, tables.is_detection(boxes))
+    backbone = build_backbone(network)
+    backbone.load_state_dict(fetch_weights(network, params.model.weights, ROOT))
     pixels = Pixels.open(work / name)
     features = np.concatenate(list(extract(open_task(boxes, px).cached(backbone), pixels, CPU)))
-    return Collection(name, px, manifest, boxes, Arrays(pixels, features))
+    return Collection(name, px, network, manifest, boxes, Arrays(pixels, features))
 
 
 def set_up(job: Job, params: Params) -> tuple[Setup, dict[str, pd.DataFrame]]:
@@ -121,7 +125,7 @@ def set_up(job: Job, params: Params) -> tuple[Setup, dict[str, pd.DataFrame]]:
     )
     pretrained = None
     if strategy.pretrained and not strategy.cached:
-        pretrained = fetch_weights(params.model.name, params.model.weights, ROOT)
+        pretrained = fetch_weights(job.collection.network, params.model.weights, ROOT)
     alone = params.parallel.model_copy(update={"networks": 1, "processes": 1})
     setup = Setup(
         strategy=job.strategy,
@@ -129,7 +133,7 @@ def set_up(job: Job, params: Params) -> tuple[Setup, dict[str, pd.DataFrame]]:
         settings=settings_for(params.train, job.strategy, task.solves_heads),
         rates=None,
         study_seed=params.study.seed,
-        network=params.model.name,
+        network=job.collection.network,
         compute=Compute.of(job.strategy, CPU, params.precision, False, alone),
         arrays=job.collection.arrays,
         pretrained=pretrained,

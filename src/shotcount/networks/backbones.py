@@ -2,16 +2,28 @@
 
 import difflib
 import re
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import timm
 import torch
 import torch.nn.functional as F
 import torchvision
+from timm.models import create_feature_extractor
 from torch import nn
 
 from shotcount.core.errors import UserError
 from shotcount.networks.settings import DETECTORS, is_detector
+
+MAPS = "maps"  # torchvision's name for what a first part returns
+FEW_PLACES = 2  # a side, of maps with which a first part does better than the whole network
+
+
+class Preset(NamedTuple):
+    """How the photos were prepared that a network was pretrained on; of pixel values 0 to 1."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    size: int  # px
 
 
 class Backbone(nn.Module):
@@ -20,27 +32,49 @@ class Backbone(nn.Module):
     Takes a Tensor (B, 3, H, W) of pixel values from 0 to 255, returns (B, features).
     """
 
-    def __init__(
-        self,
-        network: nn.Module,
-        features: int,
-        mean: tuple[float, ...],
-        std: tuple[float, ...],
-        size: int,
-    ) -> None:
+    def __init__(self, network: nn.Module, features: int, preset: Preset) -> None:
         super().__init__()
         self.network = network
         self.features = features
-        self.size = size  # px of the photos that its weights were trained on
+        self.size = preset.size
         self.mean: torch.Tensor
         self.std: torch.Tensor
         # Constants of the architecture, not weights: kept out of the state dict.
-        self.register_buffer("mean", 255 * torch.tensor(mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", 255 * torch.tensor(std).view(3, 1, 1), persistent=False)
+        mean, std = (255 * torch.tensor(each).view(3, 1, 1) for each in (preset.mean, preset.std))
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = (x.float() - self.mean) / self.std
-        return self.network(x.contiguous(memory_format=torch.channels_last))
+        return self.network(self.normalise(x).contiguous(memory_format=torch.channels_last))
+
+    def normalise(self, x: torch.Tensor) -> torch.Tensor:
+        return (x.float() - self.mean) / self.std
+
+
+class FirstPart(Backbone):
+    """A network up to one of its layers; its features are the means of that layer's maps.
+
+    The layers behind it, and their weights, are gone; the others keep their names.
+    """
+
+    def __init__(self, network: nn.Module, layer: str, preset: Preset) -> None:
+        super().__init__(create_feature_extractor(network, {layer: MAPS}), 0, preset)
+        maps = self.maps(self.size)
+        if maps.ndim != 4 or maps.shape[2] != maps.shape[3]:
+            raise ValueError(f"its output for a photo has the shape {tuple(maps.shape[1:])}")
+        self.features = maps.shape[1]
+
+    def maps(self, px: int) -> torch.Tensor:
+        """Return the last layer's maps of a black photo: Tensor (1, C, side, side)."""
+        was_training = self.training
+        with torch.inference_mode():
+            maps: torch.Tensor = self.eval().network(torch.zeros(1, 3, px, px))[MAPS]
+        self.train(was_training)
+        return maps
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found: Any = super().forward(x)
+        return found[MAPS].mean((2, 3))
 
 
 class DetectorBackbone(Backbone):
@@ -54,11 +88,11 @@ class DetectorBackbone(Backbone):
         steps: Any = detector.transform
         size = steps.fixed_size[0] if steps.fixed_size else steps.min_size[-1]
         network: Any = detector.backbone
-        super().__init__(network, 0, tuple(steps.image_mean), tuple(steps.image_std), size)
+        super().__init__(network, 0, Preset(steps.image_mean, steps.image_std, size))
         self.multiple = steps.size_divisible  # px that the sides of photos are multiples of
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:  # type: ignore[override]
-        x = (x.float() - self.mean) / self.std
+        x = self.normalise(x)
         right, below = (-side % self.multiple for side in (x.shape[3], x.shape[2]))
         x = F.pad(x, (0, right, 0, below))  # as torchvision: behind the normalisation
         return list(self.network(x.contiguous(memory_format=torch.channels_last)).values())
@@ -74,48 +108,56 @@ def build_detector(name: str, classes: int) -> nn.Module:
 def build_backbone(name: str) -> Backbone:
     """Build a network, without its classifier, by its torchvision or timm name.
 
-    Of a detector, it is the part that makes the maps. It is initialised from torch's global
-    generator.
+    Of a detector, it is the part that makes the maps; of a name with a layer, such as
+    resnet18@layer3, the part up to that layer. It is initialised from torch's global generator.
 
     Raises
     ------
     UserError
-        If neither library knows the name.
+        If neither library knows the name, or if the network has no such layer.
     """
     library, own = find_network(name)
-    backbone: Backbone
+    layer = split_name(name)[1]
     if is_detector(own):
-        backbone = DetectorBackbone(build_detector(own, 1))
-    elif library == "torchvision":
-        preset = torchvision.models.get_model_weights(own).DEFAULT.transforms()
-        size = preset.crop_size[0]
-        network: Any = torchvision.models.get_model(own, **_torchvision_options(own, size))
-        features = _take_off_classifier(network)
-        backbone = Backbone(network, features, tuple(preset.mean), tuple(preset.std), size)
+        if layer is not None:
+            raise UserError(f"model.name: {own} finds objects, which takes all of its layers")
+        detector: Backbone = DetectorBackbone(build_detector(own, 1))
+        return detector.to(memory_format=torch.channels_last)
+    build = _from_torchvision if library == "torchvision" else _from_timm
+    network, features, preset = build(own)
+    if layer is None:
+        backbone = Backbone(network, features, preset)
     else:
-        network = timm.create_model(own, num_classes=0)
-        config = network.pretrained_cfg
-        size = config["input_size"][-1]
-        # num_features ignores the layer that MobileNetV3 and others have between pooling and head.
-        features = getattr(network, "head_hidden_size", network.num_features)
-        backbone = Backbone(network, features, config["mean"], config["std"], size)
+        backbone = _first_part(network, own, layer, preset)
     return backbone.to(memory_format=torch.channels_last)
+
+
+def split_name(name: str) -> tuple[str, str | None]:
+    """Return the network's name and the layer that it ends at, if the name has one.
+
+    >>> split_name("resnet18@layer3"), split_name("resnet18")
+    (('resnet18', 'layer3'), ('resnet18', None))
+    """
+    whole, at, layer = name.strip().partition("@")
+    return whole, layer if at else None
 
 
 def find_network(name: str) -> tuple[str, str]:
     """Return the library of a network, "torchvision" or "timm", and its name there.
 
     If both libraries know the name, it is torchvision's. The name may be in any case, and timm's
-    as the Hugging Face hub writes it: timm/resnet50.a1_in1k, hf-hub:timm/resnet50.a1_in1k.
+    as the Hugging Face hub writes it: timm/resnet50.a1_in1k, hf-hub:timm/resnet50.a1_in1k. A layer
+    that the network ends at is not part of its name.
 
     Raises
     ------
     UserError
         If neither library knows the name; the message has the nearest ones.
     """
-    own = re.sub(r"^(hf[-_]hub:)?(timm/)?", "", name.strip()).lower()
+    whole = split_name(name)[0]
+    own = re.sub(r"^(hf[-_]hub:)?(timm/)?", "", whole).lower()
     torchvisions = [*torchvision.models.list_models(module=torchvision.models), *DETECTORS]
-    if own in torchvisions and own == name.strip().lower():
+    if own in torchvisions and own == whole.lower():
         return "torchvision", own
     if timm.is_model(own) and ("." not in own or own in timm.list_pretrained()):
         return "timm", own
@@ -123,7 +165,7 @@ def find_network(name: str) -> tuple[str, str]:
     nearest = difflib.get_close_matches(own.rpartition("/")[2], dict.fromkeys(known), n=3)
     hint = f"did you mean {' or '.join(nearest)}? All are in" if nearest else "see"
     raise UserError(
-        f"model.name: neither torchvision nor timm has a network named {name!r}: {hint} "
+        f"model.name: neither torchvision nor timm has a network named {whole!r}: {hint} "
         "torchvision.models.list_models() and timm.list_models(pretrained=True); detectors, for "
         f"photos with boxes, are {', '.join(DETECTORS)}"
     )
@@ -148,6 +190,52 @@ def input_size(name: str, size: int | Literal["auto"]) -> int:
             "name another network in model.name"
         ) from None
     return px
+
+
+def remarks(name: str, px: int) -> list[str]:
+    """Return what may be wrong with a network that is allowed for photos of `px` x `px`."""
+    backbone = build_backbone(name)
+    if not isinstance(backbone, FirstPart) or (side := backbone.maps(px).shape[2]) <= FEW_PLACES:
+        return []
+    whole, layer = split_name(name)
+    return [
+        f"model.name: {layer} has maps of {side} x {side} places for photos of {px} px. To end a "
+        f"network early is for smaller photos; the whole network, {whole}, may do better"
+    ]
+
+
+def _from_torchvision(own: str) -> tuple[nn.Module, int, Preset]:
+    """Return a network without its classifier, and the number of its features."""
+    preset = torchvision.models.get_model_weights(own).DEFAULT.transforms()
+    size = preset.crop_size[0]
+    network: Any = torchvision.models.get_model(own, **_torchvision_options(own, size))
+    features = _take_off_classifier(network)
+    return network, features, Preset(preset.mean, preset.std, size)
+
+
+def _from_timm(own: str) -> tuple[nn.Module, int, Preset]:
+    network: Any = timm.create_model(own, num_classes=0)
+    config = network.pretrained_cfg
+    # num_features ignores the layer that MobileNetV3 and others have between pooling and head.
+    features = getattr(network, "head_hidden_size", network.num_features)
+    preset = Preset(config["mean"], config["std"], config["input_size"][-1])
+    return network, features, preset
+
+
+def _first_part(network: nn.Module, own: str, layer: str, preset: Preset) -> Backbone:
+    layers = [name for name, _ in network.named_modules() if name]
+    if layer not in layers:
+        nearest = difflib.get_close_matches(layer, layers, n=3) or layers[:3]
+        raise UserError(
+            f"model.name: {own} has no layer {layer!r}: did you mean {' or '.join(nearest)}?"
+        )
+    try:
+        return FirstPart(network, layer, preset)
+    except Exception as error:  # torch.fx can't follow every network, and fails in many ways
+        raise UserError(
+            f"model.name: {own} can't end at its layer {layer}: it has no maps there, or can't be "
+            f"divided ({error}): name another layer, or the whole network"
+        ) from None
 
 
 def _torchvision_options(name: str, size: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import torch
 
 from shotcount.core.study import StrategyName
 from shotcount.core.tables import BOXES
-from shotcount.networks.backbones import build_backbone
+from shotcount.networks.backbones import build_backbone, remarks, split_name
 from shotcount.networks.devices import pick_device, pick_precision, seeded
 from shotcount.networks.features import extract
 from shotcount.parallel.side_by_side import Report, network_count, run_side_by_side
@@ -56,6 +56,23 @@ def networks_at_once(params: Params) -> int:
 def default_size(params: Params) -> int:
     """Return the size in px that `data.size: auto` means."""
     return build_backbone(params.model.name).size
+
+
+def network_for(params: Params, px: int | None, boxes: bool) -> str:
+    """Return model.name, without the layer that it ends at if that is for smaller photos.
+
+    Parameters
+    ----------
+    params : Params
+    px : int or None
+        Size of the photos; None: not chosen yet, so not small.
+    boxes : bool
+        Whether the network is a detector's, which needs all of its layers.
+    """
+    whole, layer = split_name(params.model.name)
+    if layer and (boxes or not px or remarks(params.model.name, px)):
+        return whole
+    return params.model.name
 
 
 def _measure(

@@ -167,11 +167,6 @@ def read_anchors(outputs: torch.Tensor, anchors: torch.Tensor) -> tuple[torch.Te
     return boxes, outputs[:, 4:].float().softmax(dim=1)[:, 1:].transpose(1, 2)
 
 
-def find_objects(outputs: torch.Tensor, anchors: torch.Tensor, size: int) -> list[torch.Tensor]:
-    """Return the detections of each photo by what an SSD's head returns; see `choose_objects`."""
-    return choose_objects(*read_anchors(outputs, anchors), size)
-
-
 def choose_objects(boxes: torch.Tensor, scores: torch.Tensor, size: int) -> list[torch.Tensor]:
     """Return the detections of each photo, the surest first.
 

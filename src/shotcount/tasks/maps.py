@@ -63,7 +63,7 @@ def choose_layers(backbone: Backbone, size: int) -> tuple[list[str], list[tuple[
         if not fitting:
             raise UserError(
                 f"model.name: this network has no map of one place for {stride} × {stride} px, "
-                "which a detector needs: name a convolutional network, for example "
+                "which a detector needs: name a convolutional network as a whole, for example "
                 "tf_efficientnet_lite0 or resnet18"
             )
         found.append(fitting[-1])
