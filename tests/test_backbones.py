@@ -38,7 +38,7 @@ def test_backbone_returns_its_features_without_the_classifier(name: str, size: i
         ("resnet18@layer3", 256),
         ("timm/resnet18@layer3", 256),
         ("mobilenet_v3_small@features.8", 48),
-        ("tf_efficientnet_lite0@blocks.3", 80),
+        ("tf_efficientnet_lite0@blocks.4", 112),
         ("test_convnext@stages.1", 32),
     ],
 )

@@ -57,6 +57,7 @@ def test_photos_become_squares_as_in_training(height: int, width: int, fit: Fit)
     [
         ("test_resnet", 32, "crop"),
         ("tf_efficientnet_lite0", 32, "pad"),
+        ("tf_efficientnet_lite0@blocks.4", 32, "crop"),
         *(
             pytest.param(*case, marks=pytest.mark.slow)
             for case in (

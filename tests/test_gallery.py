@@ -103,6 +103,7 @@ def noise(size: int) -> torch.Tensor:
         ("swin_t", 64, 8),
         ("efficientnet_b0", 80, 10),
         ("tf_efficientnet_lite0", 80, 10),
+        ("tf_efficientnet_lite0@blocks.4", 32, 8),
         ("swin_tiny_patch4_window7_224", 224, 7),  # channels last
         ("mobilevit_xxs", 64, 8),  # patches between its maps
     ],
