@@ -1,4 +1,5 @@
-"""Pretrained weights → data/backbone.safetensors; the photo size for them → data/size.json.
+"""Pretrained weights → data/backbone.safetensors; what `auto` means for this network: the photo
+size → data/size.json, the last layer with photos of that size → data/last_layer.json.
 
 The weights are fetched once, then DVC versions them with the data.
 """
@@ -10,7 +11,8 @@ from safetensors.torch import save
 from shotcount.core import files
 from shotcount.core.params import Part, PhotoSize, load_params
 from shotcount.core.stage import run_stage
-from shotcount.networks.backbones import input_size, remarks
+from shotcount.networks.backbones import input_size
+from shotcount.networks.features import last_layer
 from shotcount.networks.settings import NetworkParams
 from shotcount.networks.weights import fetch_weights
 
@@ -30,8 +32,7 @@ def main() -> None:
     weights = fetch_weights(model.name, model.weights, Path())
     files.write_bytes(Path("data/backbone.safetensors"), save(weights))
     files.write_json(Path("data/size.json"), size)
-    for remark in remarks(model.name, size):
-        print(f"note: {remark}")
+    files.write_json(Path("data/last_layer.json"), last_layer(model, size))
 
 
 if __name__ == "__main__":

@@ -12,22 +12,24 @@ from shotcount.core.stage import run_stage
 from shotcount.networks.backbones import build_backbone
 from shotcount.networks.devices import pick_device
 from shotcount.networks.features import write_features
-from shotcount.networks.settings import NetworkParams
+from shotcount.networks.settings import NetworkParams, full_name
 from shotcount.tasks.classes import open_task
 
 PIXELS, WEIGHTS = Path("data/pixels"), Path("data/backbone.safetensors")
-BOXES = Path("data/boxes")
+BOXES, LAST_LAYER = Path("data/boxes"), Path("data/last_layer.json")
 
 
 def main() -> None:
     params = load_params(Path("params.yaml"), NetworkParams)
     device = pick_device(params.device)
     pixels = Pixels.open(PIXELS)
-    backbone = build_backbone(params.model.name)
-    backbone.load_state_dict(load_file(WEIGHTS))
     boxes = tables.read(BOXES, tables.BOXES)
+    last_layer = files.read_json(LAST_LAYER)
+    name = full_name(params.model, last_layer, tables.is_detection(boxes))
+    backbone = build_backbone(name)
+    backbone.load_state_dict(load_file(WEIGHTS))
     network = open_task(boxes, pixels.shape[1]).cached(backbone)
-    key = (params.model.name, device, PIXELS / INDEX, WEIGHTS, tables.table_file(BOXES))
+    key = (name, device, PIXELS / INDEX, WEIGHTS, tables.table_file(BOXES))
     with (
         files.workspace("features", *key) as work,
         Meter("features", len(pixels), "photo") as meter,

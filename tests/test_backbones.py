@@ -16,7 +16,9 @@ from conftest import Clone, make_classifier
 from torch import nn
 
 from shotcount.core.errors import UserError
-from shotcount.networks.backbones import build_backbone, find_network, input_size, remarks
+from shotcount.networks.backbones import build_backbone, find_network, input_size
+from shotcount.networks.features import last_layer
+from shotcount.networks.settings import ModelSettings, full_name
 from shotcount.networks.weights import fetch_weights
 
 SMALL = ["resnet18", "squeezenet1_1", "mobilenet_v3_small", "densenet121", "tf_efficientnet_lite0"]
@@ -70,12 +72,12 @@ def test_a_network_that_ends_at_a_layer_is_trained_up_to_it() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("resnet18@layer33", "resnet18 has no layer 'layer33': did you mean layer3 or layer"),
+        ("resnet18@layer33", "last_layer: resnet18 has no layer 'layer33': did you mean layer3"),
         ("resnet18@", "resnet18 has no layer '': did you mean conv1"),
         ("resnet18@fc", "resnet18 can't end at its layer fc: it has no maps there"),
         ("swin_t@features.3", r"can't end at its layer features.3: .*shape \(28, 28, 192\)"),
         ("resnet19@layer3", "named 'resnet19': did you mean"),
-        ("ssd300_vgg16@backbone", "ssd300_vgg16 finds objects, which takes all of its layers"),
+        ("ssd300_vgg16@backbone", "ssd300_vgg16 finds objects, which takes all its layers"),
     ],
 )
 def test_a_layer_that_a_network_cannot_end_at_is_named(name: str, message: str) -> None:
@@ -83,13 +85,46 @@ def test_a_layer_that_a_network_cannot_end_at_is_named(name: str, message: str) 
         build_backbone(name)
 
 
-def test_a_network_that_ends_early_is_remarked_on_with_large_photos() -> None:
-    (remark,) = remarks("resnet18@layer3", 64)
-    assert remark == (
-        "model.name: layer3 has maps of 4 x 4 places for photos of 64 px. To end a network early is "
-        "for smaller photos; the whole network, resnet18, may do better"
+@pytest.mark.parametrize(
+    ("name", "px", "layer"),
+    [
+        ("tf_efficientnet_lite0", 16, "blocks.2"),
+        ("tf_efficientnet_lite0", 32, "blocks.4"),
+        ("tf_efficientnet_lite0", 33, None),  # the last maps have 2 x 2 places
+        ("tf_efficientnet_lite0", 224, None),
+        ("resnet18", 32, "layer3"),
+        ("resnet18", 64, None),
+        ("timm/resnet18", 32, "layer3"),
+        ("mobilenet_v3_small", 32, "features.8"),
+        ("densenet121", 32, "features.denseblock3"),
+        ("vgg11", 32, None),  # scales its last maps to 7 x 7
+        ("alexnet", 64, None),
+        ("vit_b_16", 224, None),  # has no maps
+        ("swin_t", 32, None),  # has its channels last
+        ("ssdlite320_mobilenet_v3_large", 32, None),  # finds objects
+    ],
+)
+def test_a_network_ends_by_itself_before_its_maps_have_one_place(
+    name: str, px: int, layer: str | None
+) -> None:
+    model = ModelSettings(name=name, last_layer="auto", weights="default")
+    assert last_layer(model, px) == layer
+
+
+def test_a_network_ends_where_it_is_asked_to() -> None:
+    own, early, wrong = (
+        ModelSettings(name="resnet18", last_layer=layer, weights="default")
+        for layer in (None, "layer2", "layer5")
     )
-    assert remarks("resnet18@layer3", 32) == remarks("resnet18", 64) == []
+    assert (last_layer(own, 32), last_layer(early, 224)) == (None, "layer2")
+    with pytest.raises(UserError, match="no layer 'layer5': did you mean layer"):
+        last_layer(wrong, 224)
+    assert full_name(early, "layer2", detects=False) == "resnet18@layer2"
+    assert full_name(own, None, detects=False) == full_name(own, None, detects=True) == "resnet18"
+    with pytest.raises(UserError, match="model.last_layer: to find objects takes all layers"):
+        full_name(early, "layer2", detects=True)
+    auto = own.model_copy(update={"last_layer": "auto"})
+    assert full_name(auto, "layer3", detects=True) == "resnet18"
 
 
 def test_pixels_are_normalised_as_the_weights_expect() -> None:

@@ -8,8 +8,7 @@ splits. Each further argument is a collection, of classes or with boxes: its nam
 size in px and, if it needs one, its pattern (`data.pattern`). Prints tables of everything in
 RECORD.
 
-For each collection, split and strategy, two networks are trained on all training photos, of the
-kind that `shotcount init` proposes for photos of that size:
+For each collection, split and strategy, two networks are trained on all training photos:
 
 - shipped: with params.yaml as it is: learning rates tuned, training ended by validation;
 - sweep: the best, by validation, of 5 learning rates and budgets of 1, 2, 4 and 8 times a base,
@@ -39,13 +38,13 @@ from shotcount.core import tables
 from shotcount.core.params import load_params
 from shotcount.core.pixels import Pixels
 from shotcount.networks.backbones import build_backbone
-from shotcount.networks.features import extract
+from shotcount.networks.features import extract, last_layer
+from shotcount.networks.settings import full_name
 from shotcount.networks.weights import fetch_weights
 from shotcount.parallel.side_by_side import Report, run_side_by_side
 from shotcount.params import Params
 from shotcount.photos.decoding import decode
 from shotcount.photos.preparing import write_pixels
-from shotcount.proposal.measuring import network_for
 from shotcount.sampling.settings import SplitSettings
 from shotcount.sampling.splits import split_samples
 from shotcount.sampling.subsets import nested_subsets
@@ -104,7 +103,7 @@ def read_collection(text: str, params: Params, work: Path) -> Collection:
     chosen = choose(source, facts, "skip")
     manifest = write_pixels(chosen.photos, px, work / f"{name}-work", work / name)
     boxes = to_table(chosen, manifest, px, source.fit)
-    network = network_for(params, px, tables.is_detection(boxes))
+    network = full_name(params.model, last_layer(params.model, px), tables.is_detection(boxes))
     backbone = build_backbone(network)
     backbone.load_state_dict(fetch_weights(network, params.model.weights, ROOT))
     pixels = Pixels.open(work / name)

@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 import timm
@@ -14,8 +15,7 @@ from torch import nn
 from shotcount.core.errors import UserError
 from shotcount.networks.settings import DETECTORS, is_detector
 
-MAPS = "maps"  # torchvision's name for what a first part returns
-FEW_PLACES = 2  # a side, of maps with which a first part does better than the whole network
+MAPS = "maps"  # what a first part returns
 
 
 class Preset(NamedTuple):
@@ -54,27 +54,28 @@ class Backbone(nn.Module):
 class FirstPart(Backbone):
     """A network up to one of its layers; its features are the means of that layer's maps.
 
-    The layers behind it, and their weights, are gone; the others keep their names.
+    The layers behind it are gone; the others keep their names.
     """
 
     def __init__(self, network: nn.Module, layer: str, preset: Preset) -> None:
         super().__init__(create_feature_extractor(network, {layer: MAPS}), 0, preset)
-        maps = self.maps(self.size)
+        with torch.inference_mode():
+            maps = self.eval().network(torch.zeros(1, 3, self.size, self.size))[MAPS]
+        self.train()
         if maps.ndim != 4 or maps.shape[2] != maps.shape[3]:
             raise ValueError(f"its output for a photo has the shape {tuple(maps.shape[1:])}")
         self.features = maps.shape[1]
 
-    def maps(self, px: int) -> torch.Tensor:
-        """Return the last layer's maps of a black photo: Tensor (1, C, side, side)."""
-        was_training = self.training
-        with torch.inference_mode():
-            maps: torch.Tensor = self.eval().network(torch.zeros(1, 3, px, px))[MAPS]
-        self.train(was_training)
-        return maps
-
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         found: Any = super().forward(x)
         return found[MAPS].mean((2, 3))
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Take the weights of these layers; those of the whole network may be given."""
+        own = {key: value for key, value in state_dict.items() if key in self.state_dict()}
+        return super().load_state_dict(own, strict, assign)
 
 
 class DetectorBackbone(Backbone):
@@ -120,7 +121,7 @@ def build_backbone(name: str) -> Backbone:
     layer = split_name(name)[1]
     if is_detector(own):
         if layer is not None:
-            raise UserError(f"model.name: {own} finds objects, which takes all of its layers")
+            raise UserError(f"model.last_layer: {own} finds objects, which takes all its layers")
         detector: Backbone = DetectorBackbone(build_detector(own, 1))
         return detector.to(memory_format=torch.channels_last)
     build = _from_torchvision if library == "torchvision" else _from_timm
@@ -192,18 +193,6 @@ def input_size(name: str, size: int | Literal["auto"]) -> int:
     return px
 
 
-def remarks(name: str, px: int) -> list[str]:
-    """Return what may be wrong with a network that is allowed for photos of `px` x `px`."""
-    backbone = build_backbone(name)
-    if not isinstance(backbone, FirstPart) or (side := backbone.maps(px).shape[2]) <= FEW_PLACES:
-        return []
-    whole, layer = split_name(name)
-    return [
-        f"model.name: {layer} has maps of {side} x {side} places for photos of {px} px. To end a "
-        f"network early is for smaller photos; the whole network, {whole}, may do better"
-    ]
-
-
 def _from_torchvision(own: str) -> tuple[nn.Module, int, Preset]:
     """Return a network without its classifier, and the number of its features."""
     preset = torchvision.models.get_model_weights(own).DEFAULT.transforms()
@@ -227,14 +216,14 @@ def _first_part(network: nn.Module, own: str, layer: str, preset: Preset) -> Bac
     if layer not in layers:
         nearest = difflib.get_close_matches(layer, layers, n=3) or layers[:3]
         raise UserError(
-            f"model.name: {own} has no layer {layer!r}: did you mean {' or '.join(nearest)}?"
+            f"model.last_layer: {own} has no layer {layer!r}: did you mean {' or '.join(nearest)}?"
         )
     try:
         return FirstPart(network, layer, preset)
     except Exception as error:  # torch.fx can't follow every network, and fails in many ways
         raise UserError(
-            f"model.name: {own} can't end at its layer {layer}: it has no maps there, or can't be "
-            f"divided ({error}): name another layer, or the whole network"
+            f"model.last_layer: {own} can't end at its layer {layer}: it has no maps there, or "
+            f"torch.fx can't divide it ({error}): name another layer, or null for the network's end"
         ) from None
 
 

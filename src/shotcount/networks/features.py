@@ -1,9 +1,11 @@
-"""Compute the frozen backbone's features of all photos, once for all heads."""
+"""What a backbone makes of photos: its layers' maps, and the features of all photos, once."""
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,9 +13,12 @@ from torch import nn
 
 from shotcount.core import files
 from shotcount.core.pixels import Pixels
+from shotcount.networks.backbones import Backbone, DetectorBackbone, build_backbone
 from shotcount.networks.devices import in_pieces
+from shotcount.networks.settings import ModelSettings
 
 BATCH = 128
+PLACES = 2
 
 
 @torch.inference_mode()
@@ -65,3 +70,86 @@ def write_features(
         files.append(path, batch.tobytes())
         done += len(batch)
         yield done
+
+
+# ---------------------------------------------------------------------------- layers
+
+
+def last_layer(model: ModelSettings, px: int) -> str | None:
+    """Return the layer that a network ends at with photos of `px` x `px`; None: its own end.
+
+    "auto" is the last one whose maps have `PLACES` on a side. With one place, most weights of a
+    kernel would meet padding alone, and features are worse (docs/speed.md). A detector has its own
+    end.
+
+    Raises
+    ------
+    UserError
+        If the network can't end there.
+    """
+    layer = model.last_layer
+    if layer == "auto":
+        backbone = build_backbone(model.name)
+        if isinstance(backbone, DetectorBackbone):
+            return None
+        native, own = (map_shapes(backbone, size) for size in (backbone.size, px))
+        layers = [name for name, shape in native.items() if shape[1] >= PLACES]  # not those pooled
+        fitting = [name for name in layers if name in own and own[name][1] >= PLACES]
+        layer = fitting[-1] if fitting and fitting[-1] != layers[-1] else None
+    if layer is not None:
+        build_backbone(f"{model.name}@{layer}")
+    return layer
+
+
+def map_shapes(backbone: Backbone, size: int) -> dict[str, tuple[int, int]]:
+    """Return the layers that return maps, in their order, with channels and side of each.
+
+    They are among those that timm lists as features or, in torchvision's networks, among the parts
+    of the network.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    size : int
+        Of the photos, in px.
+    """
+    network = backbone.network
+    listed: Any = getattr(network, "feature_info", None)
+    if listed is not None:
+        names = [each["module"] for each in listed]
+    else:
+        parts = getattr(network, "features", None)
+        names = [f"features.{name}" for name, _ in parts.named_children()] if parts else []
+        names += [name for name, _ in network.named_children()]
+    was_training = backbone.training
+    with torch.inference_mode(), outputs_of(network, names) as outputs:
+        backbone.eval()(torch.zeros(1, 3, size, size))
+    backbone.train(was_training)
+    return {
+        name: (output.shape[1], output.shape[2])
+        for name, output in outputs.items()
+        if isinstance(output, torch.Tensor) and output.ndim == 4 and _is_square(output)
+    }
+
+
+def _is_square(maps: torch.Tensor) -> bool:
+    return maps.shape[2] == maps.shape[3]
+
+
+@contextmanager
+def outputs_of(network: nn.Module, names: list[str]) -> Iterator[dict[str, Any]]:
+    """Collect the outputs of the named parts while the block runs, in the order they come."""
+    outputs: dict[str, Any] = {}
+
+    def keep(name: str) -> Any:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            outputs[name] = output
+
+        return hook
+
+    handles = [network.get_submodule(name).register_forward_hook(keep(name)) for name in names]
+    try:
+        yield outputs
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import field_validator
 
+from shotcount.core.errors import UserError
 from shotcount.core.params import Section, Sections
 
 FOLDER = "weights"  # of the user's own weights; in dvc.yaml, the stage backbone depends on it
@@ -32,6 +33,7 @@ def is_detector(name: str) -> bool:
 
 class ModelSettings(Section):
     name: str
+    last_layer: str | None
     weights: str
 
     @field_validator("weights")
@@ -45,6 +47,32 @@ class ModelSettings(Section):
             f"{weights!r} is outside the folder {FOLDER}/, whose files DVC watches: copy it there "
             f"and write {FOLDER}/{path.name}"
         )
+
+
+def full_name(model: ModelSettings, last_layer: str | None, detects: bool) -> str:
+    """Return the network's name with the layer that it ends at, as in resnet18@layer3.
+
+    Parameters
+    ----------
+    model : ModelSettings
+    last_layer : str or None
+        What `model.last_layer` means for photos of that size; None: the network's own end.
+    detects : bool
+        Whether the study is about boxes. To find them takes all layers.
+
+    Raises
+    ------
+    UserError
+        If a layer is asked for, but the study is about boxes.
+    """
+    if not detects:
+        return f"{model.name}@{last_layer}" if last_layer else model.name
+    if model.last_layer not in ("auto", None):
+        raise UserError(
+            f"model.last_layer: to find objects takes all layers, not only those up to "
+            f"{model.last_layer}: set it to auto"
+        )
+    return model.name
 
 
 class NetworkParams(Sections):

@@ -112,9 +112,8 @@ def propose(
         If the collection is too small for a study.
     """
     changes = found.settings | ({"device": device} if device else {})
-    detects, given = found.marked is not None, writing.load_text(old)
-    changes |= {"model.name": measuring.network_for(given, px, detects)}
-    sizes, parts = fit_sizes(found.photos, found.splits, given, detects)
+    detects = found.marked is not None
+    sizes, parts = fit_sizes(found.photos, found.splits, writing.load_text(old), detects)
     text = writing.edit(old, changes | sizes)
     params = writing.load_text(text)
     check_sizes(parts["train"], params.study)

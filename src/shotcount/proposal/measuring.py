@@ -9,9 +9,10 @@ import torch
 
 from shotcount.core.study import StrategyName
 from shotcount.core.tables import BOXES
-from shotcount.networks.backbones import build_backbone, remarks, split_name
+from shotcount.networks.backbones import build_backbone
 from shotcount.networks.devices import pick_device, pick_precision, seeded
-from shotcount.networks.features import extract
+from shotcount.networks.features import extract, last_layer
+from shotcount.networks.settings import full_name
 from shotcount.parallel.side_by_side import Report, network_count, run_side_by_side
 from shotcount.params import Params
 from shotcount.proposal.minutes import Speed
@@ -58,35 +59,19 @@ def default_size(params: Params) -> int:
     return build_backbone(params.model.name).size
 
 
-def network_for(params: Params, px: int | None, boxes: bool) -> str:
-    """Return model.name, without the layer that it ends at if that is for smaller photos.
-
-    Parameters
-    ----------
-    params : Params
-    px : int or None
-        Size of the photos; None: not chosen yet, so not small.
-    boxes : bool
-        Whether the network is a detector's, which needs all of its layers.
-    """
-    whole, layer = split_name(params.model.name)
-    if layer and (boxes or not px or remarks(params.model.name, px)):
-        return whole
-    return params.model.name
-
-
 def _measure(
     params: Params, px: int, boxes: bool, device: torch.device, steps: int, report: Report
 ) -> Speed:
     pixels = np.random.default_rng(0).integers(0, 256, (PHOTOS, px, px, 3), np.uint8)
     marked = _one_box_each(px) if boxes else pd.DataFrame(columns=list(BOXES))
     task = open_task(marked, px, CLASSES)
+    network = full_name(params.model, None if boxes else last_layer(params.model, px), boxes)
     with seeded(0):
-        time_steps = partial(_time_steps, task, params, device)
+        time_steps = partial(_time_steps, task, params, network, device)
         step, photo = time_steps(Arrays(pixels, np.empty((0, 0))), "scratch", steps)
         if not boxes:
             return Speed(step, photo)
-        maps = task.cached(build_backbone(params.model.name))
+        maps = task.cached(build_backbone(network))
         features = np.concatenate(list(extract(maps, pixels, device)))
         head, _ = time_steps(Arrays(pixels, features), "frozen", STEPS[1])
         return Speed(step, photo, head)
@@ -110,6 +95,7 @@ def _one_box_each(px: int) -> pd.DataFrame:
 def _time_steps(
     task: Task,
     params: Params,
+    name: str,
     device: torch.device,
     arrays: Arrays,
     strategy: StrategyName,
@@ -134,7 +120,7 @@ def _time_steps(
                                  device),
         on_the_way=False,
     )  # fmt: skip
-    network, load = task.assemble(STRATEGIES[strategy], params.model.name, arrays, device, settings)
+    network, load = task.assemble(STRATEGIES[strategy], name, arrays, device, settings)
     ended: list[float] = []
 
     def note(state: RunState, total: int) -> None:

@@ -9,9 +9,10 @@ import pandas as pd
 import torch
 from safetensors.torch import load_file
 
-from shotcount.core import tables
+from shotcount.core import files, tables
 from shotcount.core.pixels import INDEX, Pixels
 from shotcount.networks.devices import pick_device, pick_precision
+from shotcount.networks.settings import full_name
 from shotcount.parallel.settings import ParallelSettings
 from shotcount.tasks.classes import open_task
 from shotcount.tasks.strategies import STRATEGIES, Arrays
@@ -27,7 +28,7 @@ from shotcount.training.settings import (
 
 PIXELS, FEATURES, BOXES = Path("data/pixels"), Path("data/features.npy"), Path("data/boxes")
 SUBSETS, VAL = Path("data/subsets"), Path("data/splits/val")
-BACKBONE = Path("data/backbone.safetensors")
+BACKBONE, LAST_LAYER = Path("data/backbone.safetensors"), Path("data/last_layer.json")
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,9 @@ class Setup:
             settings=settings_for(params.train, strategy, task.solves_heads),
             rates=rates,
             study_seed=params.study.seed,
-            network=params.model.name,
+            network=full_name(
+                params.model, files.read_json(LAST_LAYER), tables.is_detection(boxes)
+            ),
             compute=Compute.of(strategy, device, params.precision, params.compile, params.parallel),
             arrays=Arrays(pixels, np.load(FEATURES, mmap_mode="r")),
             pretrained=load_file(BACKBONE) if own.pretrained and not own.cached else None,
