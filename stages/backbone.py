@@ -13,7 +13,7 @@ from shotcount.core.params import Part, PhotoSize, load_params
 from shotcount.core.stage import run_stage
 from shotcount.networks.backbones import input_size
 from shotcount.networks.features import last_layer
-from shotcount.networks.settings import NetworkParams
+from shotcount.networks.settings import NetworkParams, full_name
 from shotcount.networks.weights import fetch_weights
 
 
@@ -29,10 +29,11 @@ def main() -> None:
     params = load_params(Path("params.yaml"), Params)
     model = params.model
     size = input_size(model.name, params.data.size)
-    weights = fetch_weights(model.name, model.weights, Path())
+    layer = last_layer(model, size)
+    weights = fetch_weights(full_name(model.name, layer), model.weights, Path())
     files.write_bytes(Path("data/backbone.safetensors"), save(weights))
     files.write_json(Path("data/size.json"), size)
-    files.write_json(Path("data/last_layer.json"), last_layer(model, size))
+    files.write_json(Path("data/last_layer.json"), layer)
 
 
 if __name__ == "__main__":

@@ -23,11 +23,10 @@ def main() -> None:
     params = load_params(Path("params.yaml"), NetworkParams)
     device = pick_device(params.device)
     pixels = Pixels.open(PIXELS)
-    boxes = tables.read(BOXES, tables.BOXES)
-    last_layer = files.read_json(LAST_LAYER)
-    name = full_name(params.model, last_layer, tables.is_detection(boxes))
+    name = full_name(params.model.name, files.read_json(LAST_LAYER))
     backbone = build_backbone(name)
     backbone.load_state_dict(load_file(WEIGHTS))
+    boxes = tables.read(BOXES, tables.BOXES)
     network = open_task(boxes, pixels.shape[1]).cached(backbone)
     key = (name, device, PIXELS / INDEX, WEIGHTS, tables.table_file(BOXES))
     with (

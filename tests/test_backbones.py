@@ -18,7 +18,7 @@ from torch import nn
 from shotcount.core.errors import UserError
 from shotcount.networks.backbones import build_backbone, find_network, input_size
 from shotcount.networks.features import last_layer
-from shotcount.networks.settings import ModelSettings, full_name
+from shotcount.networks.settings import ModelSettings
 from shotcount.networks.weights import fetch_weights
 
 SMALL = ["resnet18", "squeezenet1_1", "mobilenet_v3_small", "densenet121", "tf_efficientnet_lite0"]
@@ -119,12 +119,19 @@ def test_a_network_ends_where_it_is_asked_to() -> None:
     assert (last_layer(own, 32), last_layer(early, 224)) == (None, "layer2")
     with pytest.raises(UserError, match="no layer 'layer5': did you mean layer"):
         last_layer(wrong, 224)
-    assert full_name(early, "layer2", detects=False) == "resnet18@layer2"
-    assert full_name(own, None, detects=False) == full_name(own, None, detects=True) == "resnet18"
-    with pytest.raises(UserError, match="model.last_layer: to find objects takes all layers"):
-        full_name(early, "layer2", detects=True)
-    auto = own.model_copy(update={"last_layer": "auto"})
-    assert full_name(auto, "layer3", detects=True) == "resnet18"
+
+
+def test_weights_are_those_of_the_layers_that_a_network_has(tmp_path: Path) -> None:
+    whole = torchvision.models.resnet18().state_dict()
+    torch.save(whole, tmp_path / "whole.pth")
+    fetched = fetch_weights("resnet18@layer2", "whole.pth", tmp_path)
+    assert set(fetched) == set(build_backbone("resnet18@layer2").state_dict())
+    assert "network.layer3.0.conv1.weight" not in fetched
+    assert torch.equal(fetched["network.layer2.1.conv2.weight"], whole["layer2.1.conv2.weight"])
+    safetensors.torch.save_file(fetched, tmp_path / "part.safetensors")
+    fetch_weights("resnet18@layer1", "part.safetensors", tmp_path)
+    with pytest.raises(UserError, match="part.safetensors doesn't fit resnet18: .* are missing"):
+        fetch_weights("resnet18", "part.safetensors", tmp_path)
 
 
 def test_pixels_are_normalised_as_the_weights_expect() -> None:

@@ -91,6 +91,8 @@ def test_a_backbone_of_either_library_has_maps_at_every_stride(name: str) -> Non
 def test_a_network_without_maps_is_refused() -> None:
     with pytest.raises(UserError, match="model.name: this network has no map of one place for 8"):
         choose_layers(build_backbone("vit_tiny_patch16_224"), 224)
+    with pytest.raises(UserError, match="with photos of 32 px the network ends at layer3: raise"):
+        choose_layers(build_backbone("resnet18@layer3"), 32)
 
 
 def test_maps_that_were_cached_give_the_outputs_of_the_whole_detector(arrays: Arrays) -> None:

@@ -332,7 +332,7 @@ def test_the_size_is_the_largest_that_takes_an_acceptable_time() -> None:
 
 def test_speed_is_measured(params: Params) -> None:
     for detects in (False, True):
-        speed = measuring.measure(params, 32, detects)
+        speed = measuring.measure(params, 40, detects)
         assert 0 < speed.photo < speed.step < 10
         assert (speed.head > 0) == detects
 

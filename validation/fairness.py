@@ -103,7 +103,7 @@ def read_collection(text: str, params: Params, work: Path) -> Collection:
     chosen = choose(source, facts, "skip")
     manifest = write_pixels(chosen.photos, px, work / f"{name}-work", work / name)
     boxes = to_table(chosen, manifest, px, source.fit)
-    network = full_name(params.model, last_layer(params.model, px), tables.is_detection(boxes))
+    network = full_name(params.model.name, last_layer(params.model, px))
     backbone = build_backbone(network)
     backbone.load_state_dict(fetch_weights(network, params.model.weights, ROOT))
     pixels = Pixels.open(work / name)

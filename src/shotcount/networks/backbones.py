@@ -2,7 +2,6 @@
 
 import difflib
 import re
-from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 import timm
@@ -65,17 +64,11 @@ class FirstPart(Backbone):
         if maps.ndim != 4 or maps.shape[2] != maps.shape[3]:
             raise ValueError(f"its output for a photo has the shape {tuple(maps.shape[1:])}")
         self.features = maps.shape[1]
+        self.layer = layer
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         found: Any = super().forward(x)
         return found[MAPS].mean((2, 3))
-
-    def load_state_dict(
-        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
-    ) -> Any:
-        """Take the weights of these layers; those of the whole network may be given."""
-        own = {key: value for key, value in state_dict.items() if key in self.state_dict()}
-        return super().load_state_dict(own, strict, assign)
 
 
 class DetectorBackbone(Backbone):

@@ -6,7 +6,6 @@ from typing import Literal
 
 from pydantic import field_validator
 
-from shotcount.core.errors import UserError
 from shotcount.core.params import Section, Sections
 
 FOLDER = "weights"  # of the user's own weights; in dvc.yaml, the stage backbone depends on it
@@ -49,30 +48,13 @@ class ModelSettings(Section):
         )
 
 
-def full_name(model: ModelSettings, last_layer: str | None, detects: bool) -> str:
-    """Return the network's name with the layer that it ends at, as in resnet18@layer3.
+def full_name(name: str, last_layer: str | None) -> str:
+    """Return a network's name with the layer that it ends at; None: its own end.
 
-    Parameters
-    ----------
-    model : ModelSettings
-    last_layer : str or None
-        What `model.last_layer` means for photos of that size; None: the network's own end.
-    detects : bool
-        Whether the study is about boxes. To find them takes all layers.
-
-    Raises
-    ------
-    UserError
-        If a layer is asked for, but the study is about boxes.
+    >>> full_name("resnet18", "layer3"), full_name("resnet18", None)
+    ('resnet18@layer3', 'resnet18')
     """
-    if not detects:
-        return f"{model.name}@{last_layer}" if last_layer else model.name
-    if model.last_layer not in ("auto", None):
-        raise UserError(
-            f"model.last_layer: to find objects takes all layers, not only those up to "
-            f"{model.last_layer}: set it to auto"
-        )
-    return model.name
+    return f"{name}@{last_layer}" if last_layer else name
 
 
 class NetworkParams(Sections):

@@ -65,7 +65,7 @@ def _measure(
     pixels = np.random.default_rng(0).integers(0, 256, (PHOTOS, px, px, 3), np.uint8)
     marked = _one_box_each(px) if boxes else pd.DataFrame(columns=list(BOXES))
     task = open_task(marked, px, CLASSES)
-    network = full_name(params.model, None if boxes else last_layer(params.model, px), boxes)
+    network = full_name(params.model.name, last_layer(params.model, px))
     with seeded(0):
         time_steps = partial(_time_steps, task, params, network, device)
         step, photo = time_steps(Arrays(pixels, np.empty((0, 0))), "scratch", steps)

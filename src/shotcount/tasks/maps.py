@@ -3,7 +3,7 @@
 import torch
 
 from shotcount.core.errors import UserError
-from shotcount.networks.backbones import Backbone, DetectorBackbone
+from shotcount.networks.backbones import Backbone, DetectorBackbone, FirstPart
 from shotcount.networks.features import map_shapes, outputs_of
 
 STRIDES = (8, 16, 32)
@@ -38,6 +38,11 @@ def choose_layers(backbone: Backbone, size: int) -> tuple[list[str], list[tuple[
             maps = backbone.eval()(torch.zeros(1, 3, size, size))
         backbone.train()
         return [], [(each.shape[1], each.shape[2]) for each in maps]
+    if isinstance(backbone, FirstPart):
+        raise UserError(
+            f"model.last_layer: to find objects takes all layers, but with photos of {size} px the "
+            f"network ends at {backbone.layer}: raise data.size, or set model.last_layer to null"
+        )
     shapes = map_shapes(backbone, size)
     found = []
     for stride in STRIDES:

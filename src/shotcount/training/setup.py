@@ -88,9 +88,7 @@ class Setup:
             settings=settings_for(params.train, strategy, task.solves_heads),
             rates=rates,
             study_seed=params.study.seed,
-            network=full_name(
-                params.model, files.read_json(LAST_LAYER), tables.is_detection(boxes)
-            ),
+            network=full_name(params.model.name, files.read_json(LAST_LAYER)),
             compute=Compute.of(strategy, device, params.precision, params.compile, params.parallel),
             arrays=Arrays(pixels, np.load(FEATURES, mmap_mode="r")),
             pretrained=load_file(BACKBONE) if own.pretrained and not own.cached else None,
