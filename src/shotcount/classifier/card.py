@@ -13,6 +13,7 @@ import jinja2
 import pandas as pd
 
 from shotcount.classifier.figures import Figures
+from shotcount.networks.backbones import split_name
 from shotcount.uncertainty.intervals import Estimate
 from shotcount.uncertainty.writing import (
     cell_in_percent,
@@ -97,8 +98,10 @@ def facts(model: Mapping[str, Any], head: str, noun: str) -> str:
         "pad": "longer side scaled, the rest filled with grey",
         "stretch": "width and height scaled, each by its own factor",
     }[model["fit"]]
+    network, layer = split_name(model["network"])
+    until = f" up to its layer {layer}," if layer else ""
     rows = {
-        "network": f"{model['network']} and {head}",
+        "network": f"{network}{until} and {head}",
         "strategy": model["strategy"],
         "trained on": f"{model['photos']:,} photos: {model['samples']:,} {noun}, up to "
         f"{model['angles']} angles each",
