@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -43,5 +44,17 @@ def save(figure: Figure, path: Path) -> None:
     metadata = {".svg": {"Date": None}, ".png": {"Software": None}}[path.suffix]
     drawn = io.BytesIO()
     with matplotlib.rc_context(STYLE):
+        _settle(figure)
         figure.savefig(drawn, format=path.suffix[1:], dpi=150, metadata=metadata)
     files.write_bytes(path, drawn.getvalue())
+
+
+def _settle(figure: Figure) -> None:
+    """Lay the figure out, and round where its axes are.
+
+    The last digits of the layout's solver may differ from process to process.
+    """
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        axes.set_position(np.round(axes.get_position().bounds, 6).tolist())
