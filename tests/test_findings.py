@@ -300,7 +300,9 @@ def model(schedule: str, most_steps: int = 30) -> dict[str, Any]:
 def trials(*losses: float) -> pd.DataFrame:
     """Trials of rising learning rates, all of them long."""
     rates = [0.1**n for n in range(len(losses), 0, -1)]
-    return pd.DataFrame({"learning_rate": rates, "steps": 9, "val_loss": losses})
+    return pd.DataFrame(
+        {"learning_rate": rates, "backbone_rate": 1.0, "steps": 9, "val_loss": losses}
+    )
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,25 @@ def test_the_search_ends_even_if_each_further_rate_is_better(monkeypatch) -> Non
     assert len(trials) == tune.TRIALS + tune.PROMOTED + tune.FURTHER
 
 
+@pytest.mark.parametrize(
+    ("losses", "chosen"),
+    [
+        ({(3e-4, 1.0): 0.40, (1e-3, 1.0): 0.41, (3e-3, 1.0): 0.43}, (1e-3, 1.0)),
+        ({(3e-4, 1.0): 0.40, (1e-3, 1.0): 0.43, (3e-3, 1.0): 0.41}, (3e-3, 1.0)),
+        ({(3e-4, 1.0): 0.40, (1e-3, 0.1): 0.40}, (3e-4, 1.0)),  # the backbone's is higher
+        ({(3e-4, 1.0): 0.41, (3e-3, 0.1): 0.40}, (3e-3, 0.1)),  # it is as high
+        ({(3e-4, 1.0): 0.40, (1e-3, 1.0): math.inf}, (3e-4, 1.0)),
+    ],
+)
+def test_of_rates_that_do_as_well_the_highest_is_chosen(
+    losses: dict[tuple[float, float], float], chosen: tuple[float, float]
+) -> None:
+    rows = [(*pair, tune.STEPS[1], loss, 0.5) for pair, loss in losses.items()]
+    rows.append((1e-2, 1.0, tune.STEPS[0], 0.3, 0.5))  # a short trial doesn't count
+    best = tables.best_trial(pd.DataFrame(rows, columns=list(tables.TRIALS)))
+    assert (best["learning_rate"], best["backbone_rate"]) == chosen
+
+
 def test_a_rate_is_judged_by_the_mean_of_two_seeds(monkeypatch) -> None:
     best = distance(1e-3)
     bad = tune.first_rates(settings("scratch"))[-1]

@@ -80,6 +80,7 @@ TRIALS: Table = {  # one trial of learning rates
     "val_loss": "float64",  # at the end; infinite if the training diverged
     "val_accuracy": "float64",
 }
+ALIKE = 0.05  # relative difference up to which trials are alike
 SHEET: Table = {  # some training samples
     "label": "str",
     "sample": "str",
@@ -111,9 +112,18 @@ def of_seed(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 
 def best_trial(trials: pd.DataFrame) -> pd.Series:
-    """Return the row of `TRIALS` with the lowest validation loss among the longest trials."""
+    """Return the row of `TRIALS` whose rates are chosen.
+
+    Of the longest trials whose validation loss is like the lowest (`ALIKE`), it is the one with the
+    highest rate of the backbone. A trial is shorter than a training, which favours rates that are
+    too low (Wu et al., "Understanding Short-Horizon Bias in Stochastic Meta-Optimization", ICLR
+    2018).
+    """
     longest = trials[trials["steps"] == trials["steps"].max()]
-    return longest.loc[longest["val_loss"].idxmin()]
+    lowest = longest["val_loss"].min()
+    alike = longest[longest["val_loss"] <= lowest + ALIKE * abs(lowest)]
+    rates = (alike["learning_rate"] * alike["backbone_rate"]).round(12)
+    return alike.loc[alike.loc[rates == rates.max(), "val_loss"].idxmin()]
 
 
 def read(path: Path, table: Table) -> pd.DataFrame:

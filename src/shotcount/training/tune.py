@@ -53,7 +53,8 @@ def trial_seeds(settings: TrainingSettings | FrozenSettings) -> int:
 
 
 def tune(setup: Setup, study: StudySettings, checkpoints: Path) -> tuple[Rates, pd.DataFrame]:
-    """Choose the rates with which the largest cell's first seeds have the lowest validation loss.
+    """Choose the rates with which the largest cell's first seeds have the lowest validation loss;
+    see `core.tables.best_trial`.
 
     If the best learning rate is the lowest or the highest one tried, those beyond it are tried.
 
