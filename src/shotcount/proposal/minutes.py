@@ -20,8 +20,8 @@ from shotcount.training.settings import FrozenSettings, TrainingSettings, settin
 from shotcount.training.tune import PROMOTED, STEPS, TRIALS, trial_seeds
 
 # Mean steps after which `schedule: auto` ends, in the default study: 1,910 from scratch (1,036 to
-# 4,000 a run) and 850 for fine-tuning (176 to 2,250).
-EXPECTED = {"scratch": 1910, "finetune": 850}
+# 4,000 a run) and 350 for fine-tuning (176 to 901).
+EXPECTED = {"scratch": 1910, "finetune": 350}
 # Of detectors the steps were not counted. These give studies/detect.yaml 37 minutes on two cores,
 # where it takes some 47 without the rendering.
 EXPECTED_OF_BOXES = {"scratch": 730, "finetune": 1000, "frozen": 1000}
