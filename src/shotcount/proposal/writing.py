@@ -74,7 +74,7 @@ def written(value: Any) -> str:
     ('null', '[1, 0.5]', 'data/demo', "'a: b'")
     """
     if isinstance(value, str):
-        plain = re.fullmatch(r"[A-Za-z_./][\w./@-]*", value)
+        plain = re.fullmatch(r"[A-Za-z_./][\w./-]*", value)
         if plain and yaml.safe_load(value) == value:
             return value
         return "'" + value.replace("'", "''") + "'" if value.isprintable() else json.dumps(value)
