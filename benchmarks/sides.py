@@ -247,7 +247,7 @@ def shotcount_runs(
         for size in sizes:
             start, cell = time.perf_counter(), Path(name, "x".join(map(str, size)))
             with redirect_stdout(sys.stderr):
-                cells.train_cell(setup, *size, cell, Path(name))
+                cells.train_cell(setup, cells.Cell.of(setup, *size, cell, Path(name)))
             right = [read_and_test(setup, cell, test, seed) for seed in range(settings.seeds)]
             seconds = time.perf_counter() - start
             shown = 0

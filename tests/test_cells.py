@@ -5,7 +5,7 @@ import json
 import math
 import runpy
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,6 +49,10 @@ def small_cell(
     return make_cell(strategy, at_once(networks), network, seeds=seeds, **changes)
 
 
+def train_all(setup: Setup, folder: Path, size: float = 0.5) -> None:
+    cells.train_cell(setup, cells.Cell.of(setup, size, 2, folder, folder.parent))
+
+
 def content(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
@@ -56,7 +60,7 @@ def content(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("strategy", ["frozen", "finetune"])
 def test_a_cell_holds_every_seed_and_what_it_was_trained_on(strategy: str, tmp_path: Path) -> None:
     cell = small_cell(strategy)
-    cells.train_cell(cell, 0.5, 2, tmp_path / "cell", tmp_path)
+    train_all(cell, tmp_path / "cell")
     weights = [load_file(tmp_path / "cell" / f"seed{seed}.safetensors") for seed in range(3)]
     name = "weight" if strategy == "frozen" else "head.weight"
     assert not torch.equal(weights[0][name], weights[1][name])
@@ -104,9 +108,42 @@ def test_the_grids_folder_is_never_empty(
 def test_seeds_side_by_side_give_the_same_bytes(strategy: str, tmp_path: Path, capsys) -> None:
     for networks in (1, 2):
         cell = small_cell(strategy, networks)
-        cells.train_cell(cell, 0.5, 2, tmp_path / str(networks), tmp_path)
+        train_all(cell, tmp_path / str(networks))
     assert content(tmp_path / "1") == content(tmp_path / "2")
     assert capsys.readouterr().out.count("seed 2: 8 photos") == 2 * (strategy == "scratch")
+
+
+@pytest.mark.parametrize("done", [0, 2, 3])
+def test_work_ahead_is_kept_for_its_own_cell_and_changes_no_bytes(
+    done: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    def some_ahead(work: Callable, jobs: list, *_: object) -> Iterator[tuple[int, object]]:
+        """As if other processes had `done` seeds of the next cell before this one was finished."""
+        for number in [*range(2), *range(3, 3 + done), 2, *range(3 + done, 6)]:
+            yield number, work(jobs[number], lambda report: None)
+
+    setup, ahead = small_cell(), tmp_path / "ahead"
+    first, second = (cells.Cell.of(setup, size, 2, ahead / str(size), ahead) for size in (0.5, 1.0))
+    with monkeypatch.context() as patch:
+        patch.setattr(cells, "run_side_by_side", some_ahead)
+        cells.train_cell(setup, first, [second])
+    assert first.waiting() == [] and second.waiting() == [0, 1, 2][done:]
+    assert not (second.folder / "model.json").exists()
+    capsys.readouterr()
+    cells.train_cell(setup, second)
+    assert capsys.readouterr().out.count("validation accuracy") == 3 - done
+    for size in (0.5, 1.0):
+        train_all(setup, tmp_path / str(size), size)
+        assert content(tmp_path / str(size)) == content(ahead / str(size))
+
+
+def test_a_cell_is_trained_if_its_settings_are_the_same(tmp_path: Path) -> None:
+    setup, folder = small_cell(seeds=1), tmp_path / "cell"
+    assert not cells.is_trained(setup, folder)
+    train_all(setup, folder)
+    assert cells.is_trained(setup, folder)
+    other = setup.rates._replace(learning_rate=0.5)
+    assert not cells.is_trained(replace(setup, rates=other), folder)
 
 
 @pytest.mark.usefixtures("forkserver")
@@ -114,7 +151,7 @@ def test_a_failure_of_one_seed_stops_the_cell(tmp_path: Path) -> None:
     cell = small_cell(networks=2)
     cell = replace(cell, rates=cell.rates._replace(learning_rate=1e30))
     with pytest.raises(UserError, match=r"lower learning_rate \(1e\+30\)"):
-        cells.train_cell(cell, 0.5, 2, tmp_path / "cell", tmp_path)
+        train_all(cell, tmp_path / "cell")
     assert not (tmp_path / "cell/model.json").exists()
 
 
@@ -141,18 +178,18 @@ def test_a_stopped_cell_keeps_its_finished_seeds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, seed: int
 ) -> None:
     cell, folder, taken = small_cell(), tmp_path / "stopped", []
-    cells.train_cell(cell, 0.5, 2, tmp_path / "undisturbed", tmp_path)
+    train_all(cell, tmp_path / "undisturbed")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(cells, "train_network", saving((seed, 3), []))
-        cells.train_cell(cell, 0.5, 2, folder, tmp_path)
+        train_all(cell, folder)
     assert not (folder / "model.json").exists()
     capsys.readouterr()
     monkeypatch.setattr(cells, "train_network", saving(None, taken))
-    cells.train_cell(cell, 0.5, 2, folder, tmp_path)
+    train_all(cell, folder)
     assert taken[0] == (seed, 2)  # what had been saved
     assert capsys.readouterr().out.count("validation accuracy") == 3 - seed
     assert content(folder) == content(tmp_path / "undisturbed")
-    cells.train_cell(cell, 0.5, 2, folder, tmp_path)
+    train_all(cell, folder)
     assert capsys.readouterr().out == ""
     assert not list(tmp_path.glob("*.pt"))
 
@@ -160,7 +197,7 @@ def test_a_stopped_cell_keeps_its_finished_seeds(
 def test_a_seed_goes_on_from_its_own_state_alone(tmp_path: Path) -> None:
     """As after a kill between the record of a seed and the removal of its checkpoint."""
     cell = small_cell()
-    cells.train_cell(cell, 0.5, 2, tmp_path / "undisturbed", tmp_path)
+    train_all(cell, tmp_path / "undisturbed")
     own = STRATEGIES["scratch"], cell.network, 2, cell.arrays, cell.compute.device, cell.settings
     network, load = assemble(*own)
     train = Examples(np.arange(8), np.arange(8) % 2, np.arange(8).astype(object))
@@ -174,7 +211,7 @@ def test_a_seed_goes_on_from_its_own_state_alone(tmp_path: Path) -> None:
     history = tables.read(tmp_path / "undisturbed/history.csv", tables.HISTORY)
     tables.write(folder / "history.csv", history[history["seed"] == 0], tables.HISTORY)
     shutil.copy(tmp_path / "undisturbed/seed0.safetensors", folder)
-    cells.train_cell(cell, 0.5, 2, folder, tmp_path)
+    train_all(cell, folder)
     assert content(folder) == content(tmp_path / "undisturbed")
 
 
@@ -188,10 +225,10 @@ def test_lack_of_memory_trains_in_pieces(
 
     # Without BatchNorm, and without Adam, which would enlarge rounding errors.
     cell = small_cell("finetune", network="test_convnext", seeds=1, optimizer="sgd")
-    cells.train_cell(cell, 0.5, 2, tmp_path / "whole", tmp_path)
+    train_all(cell, tmp_path / "whole")
     monkeypatch.setattr(cells, "train_network", starved)
     monkeypatch.setattr(devices, "_fitted", {})
-    cells.train_cell(cell, 0.5, 2, tmp_path / "pieces", tmp_path)
+    train_all(cell, tmp_path / "pieces")
     assert "continues with 4 photos at a time" in capsys.readouterr().err
     whole, pieces = (load_file(tmp_path / n / "seed0.safetensors") for n in ("whole", "pieces"))
     for key, value in whole.items():
@@ -222,7 +259,7 @@ def test_fine_tuning_starts_from_the_head_that_is_asked_for(
         return train_network(network, *arguments)
 
     monkeypatch.setattr(cells, "train_network", watched)
-    cells.train_cell(replace(cell, arrays=arrays), 1.0, 2, tmp_path / "cell", tmp_path)
+    train_all(replace(cell, arrays=arrays), tmp_path / "cell", 1.0)
     (head,) = heads
     if start == "zeros":
         assert not head.weight.any()

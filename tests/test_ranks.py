@@ -23,7 +23,7 @@ from shotcount.networks.backbones import build_backbone
 from shotcount.networks.devices import seeded
 from shotcount.parallel import ranks
 from shotcount.parallel.settings import ParallelSettings
-from shotcount.training.cells import train_cell
+from shotcount.training.cells import Cell, train_cell
 
 CPU = torch.device("cpu")
 FORKED = pytest.mark.usefixtures("forked")
@@ -117,7 +117,7 @@ def test_two_ranks_train_a_cell_as_one_process_does(network: str, tmp_path: Path
         cell = make_cell("finetune", parallel, network, **STEPS)
         folder = tmp_path / name / "cell"
         folder.parent.mkdir()
-        train_cell(cell, 1.0, 4, folder, folder.parent)
+        train_cell(cell, Cell.of(cell, 1.0, 4, folder, folder.parent))
         histories.append(tables.read(folder / "history.csv", tables.HISTORY))
         weights.append(load_file(folder / "seed0.safetensors"))
     (together, alone), (ours, theirs) = histories, weights
@@ -145,7 +145,7 @@ def test_what_is_for_one_process(
     strategy: str, changes: dict[str, object], tmp_path: Path, capfd
 ) -> None:
     cell = make_cell(strategy, TWO, **changes)
-    train_cell(cell, 1.0, 4, tmp_path / "cell", tmp_path)
+    train_cell(cell, Cell.of(cell, 1.0, 4, tmp_path / "cell", tmp_path))
     assert "processes" not in capfd.readouterr().out
 
 

@@ -84,9 +84,24 @@ def alone(lock: Path) -> Iterator[None]:
 def workspace(name: str, *key: object) -> Iterator[Path]:
     """Yield a folder for unfinished work. After an interruption, the next call gets it again.
 
+    If the block succeeds, this folder and all others of this name are removed.
+    Parameters and errors are those of `begun`.
+    """
+    with begun(name, *key) as folder:
+        yield folder
+        _discard(folder)
+    for other in folder.parent.glob(f"{name}-*"):
+        with suppress(UserError), alone(other / ".lock"):
+            _discard(other)
+
+
+@contextmanager
+def begun(name: str, *key: object) -> Iterator[Path]:
+    """Yield the folder that `workspace` gives for the same name and key, and leave what is in it.
+
     It is made in data/unfinished, or in the folder that the environment variable
     SHOTCOUNT_UNFINISHED names. It is not part of an output, since DVC removes the outputs before
-    it runs a stage. If the block succeeds, this folder and all others of this name are removed.
+    it runs a stage.
 
     Parameters
     ----------
@@ -108,13 +123,9 @@ def workspace(name: str, *key: object) -> Iterator[Path]:
             f"{root} can't hold unfinished work ({error}): name another folder in the environment "
             "variable SHOTCOUNT_UNFINISHED"
         ) from None
-    folder = root / f"{name}-{_fingerprint(*key)}"
+    folder = root / f"{name}-{fingerprint(*key)}"
     with alone(folder / ".lock"):
         yield folder
-        _discard(folder)
-    for other in root.glob(f"{name}-*"):
-        with suppress(UserError), alone(other / ".lock"):
-            _discard(other)
 
 
 def append(path: Path, content: bytes) -> None:
@@ -161,7 +172,8 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def _fingerprint(*key: object) -> str:
+def fingerprint(*key: object) -> str:
+    """Return a hex digest of a key; see `begun`."""
     # Not sys.path: Ray adds its own packages to it.
     places = [*site.getsitepackages(), site.getusersitepackages()]
     packages = sorted(p.name for place in places for p in Path(place).glob("*.dist-info"))

@@ -82,6 +82,14 @@ def further_cells(study: StudySettings) -> list[tuple[int | float, int]]:
     return [size for size in product(grid.samples, grid.angles) if size not in shared]
 
 
+def later_cells(
+    study: StudySettings, samples: int | float, angles: int
+) -> list[tuple[int | float, int]]:
+    """List the sizes of the grid of all strategies that are trained after this one."""
+    sizes = list(product(study.samples, study.angles))
+    return sizes[sizes.index((samples, angles)) + 1 :]
+
+
 def cell_folders(study: StudySettings, strategy: str) -> list[str]:
     """List the folders of a strategy's cells, relative to data/models/<strategy>."""
     names = [cell_name(*size) for size in product(study.samples, study.angles)]

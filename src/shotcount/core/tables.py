@@ -80,7 +80,6 @@ TRIALS: Table = {  # one trial of learning rates
     "val_loss": "float64",  # at the end; infinite if the training diverged
     "val_accuracy": "float64",
 }
-ALIKE = 0.05  # relative difference up to which trials are alike
 SHEET: Table = {  # some training samples
     "label": "str",
     "sample": "str",
@@ -109,6 +108,9 @@ def largest_cell(rows: pd.DataFrame) -> pd.DataFrame:
 def of_seed(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Return the rows of one training seed."""
     return rows[rows["seed"] == seed]
+
+
+ALIKE = 0.05  # relative difference of validation losses up to which trials are alike
 
 
 def best_trial(trials: pd.DataFrame) -> pd.Series:

@@ -49,6 +49,14 @@ class Backbone(nn.Module):
     def normalise(self, x: torch.Tensor) -> torch.Tensor:
         return (x.float() - self.mean) / self.std
 
+    @torch.inference_mode()
+    def on_black(self, size: int) -> Any:
+        """Return what one black photo of `size` x `size` px becomes, to learn its shape."""
+        was_training = self.training
+        made = self.eval()(torch.zeros(1, 3, size, size))
+        self.train(was_training)
+        return made
+
 
 class FirstPart(Backbone):
     """A network up to one of its layers; its features are the means of that layer's maps.
@@ -115,14 +123,14 @@ def build_backbone(name: str) -> Backbone:
     if is_detector(own):
         if layer is not None:
             raise UserError(f"model.last_layer: {own} finds objects, which takes all its layers")
-        detector: Backbone = DetectorBackbone(build_detector(own, 1))
-        return detector.to(memory_format=torch.channels_last)
-    build = _from_torchvision if library == "torchvision" else _from_timm
-    network, features, preset = build(own)
-    if layer is None:
-        backbone = Backbone(network, features, preset)
+        backbone: Backbone = DetectorBackbone(build_detector(own, 1))
     else:
-        backbone = _first_part(network, own, layer, preset)
+        build = _from_torchvision if library == "torchvision" else _from_timm
+        network, features, preset = build(own)
+        if layer is None:
+            backbone = Backbone(network, features, preset)
+        else:
+            backbone = _first_part(network, own, layer, preset)
     return backbone.to(memory_format=torch.channels_last)
 
 
@@ -173,11 +181,10 @@ def input_size(name: str, size: int | Literal["auto"]) -> int:
     UserError
         If the network can't take photos of that size.
     """
-    backbone = build_backbone(name).eval()
+    backbone = build_backbone(name)
     px = backbone.size if size == "auto" else size
     try:
-        with torch.inference_mode():
-            backbone(torch.zeros(1, 3, px, px))
+        backbone.on_black(px)
     except (RuntimeError, AssertionError, ValueError) as error:
         raise UserError(
             f"data.size: {name} can't take photos of {px} px ({error}): change data.size, or "

@@ -18,7 +18,7 @@ from shotcount.networks.devices import in_pieces
 from shotcount.networks.settings import ModelSettings
 
 BATCH = 128
-PLACES = 2
+PLACES = 2  # on a side of the maps that the network ends at, at least
 
 
 @torch.inference_mode()
@@ -121,10 +121,8 @@ def map_shapes(backbone: Backbone, size: int) -> dict[str, tuple[int, int]]:
         parts = getattr(network, "features", None)
         names = [f"features.{name}" for name, _ in parts.named_children()] if parts else []
         names += [name for name, _ in network.named_children()]
-    was_training = backbone.training
-    with torch.inference_mode(), outputs_of(network, names) as outputs:
-        backbone.eval()(torch.zeros(1, 3, size, size))
-    backbone.train(was_training)
+    with outputs_of(network, names) as outputs:
+        backbone.on_black(size)
     return {
         name: (output.shape[1], output.shape[2])
         for name, output in outputs.items()

@@ -222,9 +222,11 @@ class Network(nn.Module):
 
 
 @torch.no_grad()
-def add_to_average(average: nn.Module, network: nn.Module, weight: float) -> None:
-    """Move the weights of `average` towards those of `network` by `weight`."""
-    torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), weight)
+def add_to_average(
+    average: tuple[torch.Tensor, ...], weights: tuple[torch.Tensor, ...], share: float
+) -> None:
+    """Move an average of a network's weights towards its present ones, by a share of the way."""
+    torch._foreach_lerp_(average, weights, share)
 
 
 @torch.no_grad()

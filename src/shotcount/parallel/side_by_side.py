@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing.connection import Connection, wait
@@ -44,7 +44,7 @@ def run_side_by_side(
     threads: int,
     device: torch.device,
     on_report: Callable[[int, Any], None] = lambda job, report: None,
-) -> Iterator[tuple[int, Result]]:
+) -> Generator[tuple[int, Result], None, None]:
     """Yield the number of each job, as it ends, and its result.
 
     Parameters

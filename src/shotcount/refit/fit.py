@@ -20,7 +20,6 @@ from shotcount.training.cells import (
     facts,
     fit,
     how_well,
-    process_count,
     save_weights,
     training_photos,
 )
@@ -65,7 +64,7 @@ def refit(
         "strategy": setup.strategy, "samples": len(samples), "angles": tested["angles"],
         "photos": len(photos),
     }  # fmt: skip
-    processes, compute = process_count(setup, photos), setup.compute
+    processes, compute = setup.process_count(photos), setup.compute
 
     def train(_: None, report: Report) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
         head, taken = _solve(setup, photos, tested)

@@ -34,10 +34,7 @@ def choose_layers(backbone: Backbone, size: int) -> tuple[list[str], list[tuple[
         If the network has no such maps.
     """
     if isinstance(backbone, DetectorBackbone):
-        with torch.inference_mode():
-            maps = backbone.eval()(torch.zeros(1, 3, size, size))
-        backbone.train()
-        return [], [(each.shape[1], each.shape[2]) for each in maps]
+        return [], [(maps.shape[1], maps.shape[2]) for maps in backbone.on_black(size)]
     if isinstance(backbone, FirstPart):
         raise UserError(
             f"model.last_layer: to find objects takes all layers, but with photos of {size} px the "

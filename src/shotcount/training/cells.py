@@ -2,12 +2,13 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import safetensors.torch
@@ -17,17 +18,12 @@ from shotcount.core import files, tables
 from shotcount.core.progress import Meter
 from shotcount.core.seeds import seed_for
 from shotcount.core.study import available_samples, sample_count, take_subset
-from shotcount.networks.devices import (
-    describe,
-    gpu_count,
-    in_pieces,
-    seeded,
-)
+from shotcount.networks.devices import describe, in_pieces, seeded
 from shotcount.parallel import ranks
 from shotcount.parallel.side_by_side import Report, network_count, run_side_by_side
 from shotcount.tasks.strategies import STRATEGIES, Examples
 from shotcount.training.batches import WINDOW
-from shotcount.training.budgets import EARLY, training_steps
+from shotcount.training.budgets import EARLY
 from shotcount.training.checkpoints import Checkpoint
 from shotcount.training.frozen import frozen_head, solve
 from shotcount.training.loop import Run, RunState, train_network
@@ -35,59 +31,101 @@ from shotcount.training.settings import FrozenSettings, TrainingSettings
 from shotcount.training.setup import Setup
 
 
-def train_cell(
-    setup: Setup, size: int | float, angles: int, folder: Path, checkpoints: Path
-) -> None:
-    """Train every seed of a cell; write weights, history and, last, model.json into `folder`.
+class Cell(NamedTuple):
+    """One strategy on one subset of the photos, and where it is trained."""
+
+    size: dict[str, Any]  # strategy, samples, angles and photos of a seed
+    subset: pd.DataFrame  # the photos of every seed
+    folder: Path  # gets weights, history and, last, model.json
+    checkpoints: Path  # folder of unfinished seeds
+
+    @classmethod
+    def of(
+        cls, setup: Setup, size: int | float, angles: int, folder: Path, checkpoints: Path
+    ) -> "Cell":
+        samples = sample_count(size, available_samples(setup.subsets))
+        subset = take_subset(setup.subsets, samples, angles)
+        subset = subset[subset["seed"] < setup.settings.seeds]
+        photos = int((subset["seed"] == 0).sum())
+        named = {"strategy": setup.strategy, "samples": samples, "angles": angles}
+        folder.mkdir(parents=True, exist_ok=True)
+        return cls(named | {"photos": photos}, subset, folder, checkpoints)
+
+    def history(self) -> pd.DataFrame:
+        """Return the looks of the finished seeds."""
+        record = self.folder / "history.csv"
+        if record.exists():
+            return tables.read(record, tables.HISTORY)
+        return pd.DataFrame(columns=list(tables.HISTORY)).astype(tables.HISTORY)
+
+    def waiting(self) -> list[int]:
+        """List the seeds that have not finished."""
+        return sorted(set(self.subset["seed"]) - set(self.history()["seed"]))
+
+    def record(self, seed: int, looks: pd.DataFrame) -> None:
+        """Add the looks of a seed that has finished."""
+        whole = pd.concat([self.history(), looks.assign(seed=seed, **self.size)])
+        whole = whole.sort_values("seed", kind="stable")
+        tables.write(self.folder / "history.csv", whole, tables.HISTORY)
+
+
+def train_cell(setup: Setup, cell: Cell, ahead: Sequence[Cell] = ()) -> None:
+    """Train every seed of a cell; write weights, history and, last, model.json into its folder.
 
     Resumes interrupted work: finished seeds are kept, and unfinished ones resume from their
-    checkpoints in the folder `checkpoints`.
+    checkpoints. Processes for which no seed of this cell is left begin with those of the cells
+    `ahead`; they are stopped when this cell is finished.
     """
-    if (folder / "model.json").exists():
+    if (cell.folder / "model.json").exists():
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    samples = sample_count(size, available_samples(setup.subsets))
     seeds, compute = setup.settings.seeds, setup.compute
-    subset = take_subset(setup.subsets, samples, angles)
-    subset = subset[subset["seed"] < seeds]
-    photos = int((subset["seed"] == 0).sum())
-    cell = {"strategy": setup.strategy, "samples": samples, "angles": angles, "photos": photos}
-    most_steps = _most_steps(setup, photos)
-    record = folder / "history.csv"
-    done = [tables.read(record, tables.HISTORY)] if record.exists() else []
-    ended = set(done[0]["seed"]) if done else set()
-    waiting = [seed for seed in range(seeds) if seed not in ended]
-    processes = process_count(setup, subset)
+    most_steps = setup.most_steps(cell.size["photos"])
+    processes = setup.process_count(cell.subset)
     at_once = 1 if processes > 1 else network_count(compute.parallel, compute.device)
-    work = partial(_train_seed, setup, cell, subset, folder, checkpoints)
     if STRATEGIES[setup.strategy].pretrained:
         import_module("sklearn.linear_model")  # here, not in each forked process
-    steps = dict.fromkeys(ended, most_steps) | dict.fromkeys(waiting, 0)
-    title, most = f"{setup.strategy} {samples}x{angles}", seeds * most_steps
-    with Meter(title, most, "step", at_most=True) as meter:
+    waiting = cell.waiting()
+    steps = dict.fromkeys(range(seeds), most_steps) | dict.fromkeys(waiting, 0)
+    jobs = [(own, seed) for own in (cell, *ahead) for seed in own.waiting()]
+    title = f"{setup.strategy} {cell.size['samples']}x{cell.size['angles']}"
+    with Meter(title, seeds * most_steps, "step", at_most=True) as meter:
 
         def show(job: int, report: tuple[int, str]) -> None:
-            steps[waiting[job]], note = report
-            meter.show(sum(steps.values()), note=f"seed {waiting[job]}: {note}")
+            own, seed = jobs[job]
+            if own is cell:
+                steps[seed], note = report
+                meter.show(sum(steps.values()), note=f"seed {seed}: {note}")
 
-        for job, (history, seconds) in run_side_by_side(
-            work, waiting, at_once, compute.parallel.threads, compute.device, show
-        ):
-            done.append(history.assign(seed=waiting[job], **cell))
-            whole = pd.concat(done).sort_values("seed", kind="stable")
-            tables.write(record, whole, tables.HISTORY)
-            steps[waiting[job]] = most_steps
-            if not meter.live and not isinstance(setup.settings, FrozenSettings):
-                _tell(_key(setup, cell, waiting[job]), photos, history, seconds)
-        kept = pd.concat(done).query("kept")
-        meter.show(most, note=f"val_accuracy {kept['val_accuracy'].mean():.3f}")
+        work = partial(_train_seed, setup)
+        running = run_side_by_side(
+            work, jobs, at_once, compute.parallel.threads, compute.device, show
+        )
+        with closing(running):
+            while waiting:
+                job, (looks, seconds) = next(running)
+                own, seed = jobs[job]
+                own.record(seed, looks)
+                if own is cell:
+                    waiting.remove(seed)
+                    steps[seed] = most_steps
+                if not meter.live and not isinstance(setup.settings, FrozenSettings):
+                    _tell(_key(setup, own.size, seed), own.size["photos"], looks, seconds)
+        kept = cell.history().query("kept")
+        meter.show(seeds * most_steps, note=f"val_accuracy {kept['val_accuracy'].mean():.3f}")
     model = {
         "seeds": seeds,
         **facts(setup, processes),
         "most_steps": most_steps,
-        "samples_seen": [_samples_seen(setup, subset, seed) for seed in range(seeds)],
+        "samples_seen": [_samples_seen(setup, cell.subset, seed) for seed in range(seeds)],
     }
-    files.write_json(folder / "model.json", cell | model)
+    files.write_json(cell.folder / "model.json", cell.size | model)
+
+
+def is_trained(setup: Setup, folder: Path) -> bool:
+    """Return whether a folder has a cell that was trained with this strategy's settings."""
+    made = folder / "model.json"
+    model = files.read_json(made) if made.exists() else {}
+    return bool(model) and model | facts(setup, model["processes"]) == model
 
 
 def facts(setup: Setup, processes: int) -> dict[str, Any]:
@@ -142,48 +180,23 @@ def validation_photos(setup: Setup, seed: int) -> Examples:
     return setup.task.examples(tables.of_seed(setup.val, seed))
 
 
-def _most_steps(setup: Setup, photos: int) -> int:
-    own = setup.settings
-    if isinstance(own, FrozenSettings):
-        return 1  # it is solved
-    return training_steps(photos, own.batch_size, own.epochs, own.min_steps)
-
-
-def process_count(setup: Setup, subset: pd.DataFrame) -> int:
-    """Choose how many processes train each network of a subset."""
-    settings, compute = setup.settings, setup.compute
-    if isinstance(settings, FrozenSettings) or compute.compiled or not setup.task.shares_batches:
-        return 1
-    fewest = int(subset.groupby("seed").size().min())
-    if fewest < settings.batch_size:
-        return 1
-    shown = _most_steps(setup, fewest) * settings.batch_size
-    gpus = gpu_count(compute.device)
-    return ranks.process_count(compute.parallel, gpus, settings.batch_size, shown)
-
-
-def _train_seed(
-    setup: Setup,
-    cell: Mapping[str, Any],
-    subset: pd.DataFrame,
-    folder: Path,
-    checkpoints: Path,
-    seed: int,
-    report: Report,
-) -> tuple[pd.DataFrame, float]:
-    """Train one seed, write its weights, return its history and the seconds it took."""
+def _train_seed(setup: Setup, job: tuple[Cell, int], report: Report) -> tuple[pd.DataFrame, float]:
+    """Train one seed, write its weights, return its looks and the seconds it took."""
+    cell, seed = job
     start = time.perf_counter()
-    weights = folder / f"seed{seed}.safetensors"
+    weights = cell.folder / f"seed{seed}.safetensors"
     if isinstance(setup.settings, FrozenSettings):
-        solved = solve(setup, training_photos(setup, subset, seed), validation_photos(setup, seed))
+        photos = training_photos(setup, cell.subset, seed), validation_photos(setup, seed)
+        solved = solve(setup, *photos)
         save_weights(weights, solved.state)
         return pd.DataFrame([solved.look()]), time.perf_counter() - start
-    run = build_run(setup, cell, subset, seed)
+    run = build_run(setup, cell.size, cell.subset, seed)
 
     def show(state: RunState, steps: int) -> None:
         report((state.step, how_well(state)))
 
-    state, history = fit(setup, run, checkpoints, process_count(setup, subset), show)
+    processes = setup.process_count(cell.subset)
+    state, history = fit(setup, run, cell.checkpoints, processes, show)
     save_weights(weights, state)
     return history, time.perf_counter() - start
 

@@ -19,7 +19,7 @@ class Checkpoint:
     one every few minutes.
     """
 
-    def __init__(self, path: Path, share: float = 0.05) -> None:
+    def __init__(self, path: Path, share: float = 0.02) -> None:
         self.path = path
         self.share = share
         self.due = time.perf_counter() + 0.5  # a shorter run is repeated faster than saved

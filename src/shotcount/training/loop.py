@@ -141,20 +141,22 @@ def train_network(
     if not state.history:
         _look(average, load, run, state)
     on_step(state, run.steps)
+    averaged, trained = (tuple(each.parameters()) for each in (average, network))
+    network.train()
     while state.step < run.steps and not (
         run.ends_by_itself and budgets.has_settled(state.last["step"], state.best["step"])
     ):
         x, target, factor = _draw(load, run, state.step)
         for group in optimizer.param_groups:
             group["lr"] = factor * group["full_lr"]
-        network.train()
         state.losses.append(ranks.mean(_step(network, forward, optimizer, x, target, run)))
         state.step += 1
         if run.averages:
-            add_to_average(average, network, budgets.averaging_weight(state.step))
+            add_to_average(averaged, trained, budgets.averaging_weight(state.step))
         next_look = budgets.next_look(int(state.history[-1]["step"]), run.early)
         if state.step == run.steps or (run.on_the_way and state.step == next_look):
             _look(average, load, run, state)
+            network.train()
         on_step(state, run.steps)
         if checkpoint and ranks.rank_and_size()[0] == 0:
             checkpoint.offer(partial(_snapshot, network, average, optimizer, state))

@@ -11,13 +11,14 @@ from safetensors.torch import load_file
 
 from shotcount.core import files, tables
 from shotcount.core.pixels import INDEX, Pixels
-from shotcount.networks.devices import pick_device, pick_precision
+from shotcount.networks.devices import gpu_count, pick_device, pick_precision
 from shotcount.networks.settings import full_name
+from shotcount.parallel import ranks
 from shotcount.parallel.settings import ParallelSettings
 from shotcount.tasks.classes import open_task
 from shotcount.tasks.strategies import STRATEGIES, Arrays
 from shotcount.tasks.task import Task
-from shotcount.training.budgets import Rates
+from shotcount.training.budgets import Rates, training_steps
 from shotcount.training.settings import (
     FineTuningSettings,
     FrozenSettings,
@@ -101,6 +102,25 @@ class Setup:
         """Whether training begins with a head that fits the frozen backbone's features."""
         own = self.settings
         return isinstance(own, FineTuningSettings) and own.init_head == "frozen"
+
+    def most_steps(self, photos: int) -> int:
+        """Return how many steps a network takes on so many photos, at most."""
+        own = self.settings
+        if isinstance(own, FrozenSettings):
+            return 1  # it is solved
+        return training_steps(photos, own.batch_size, own.epochs, own.min_steps)
+
+    def process_count(self, subset: pd.DataFrame) -> int:
+        """Choose how many processes train each network of a subset, which has all seeds' photos."""
+        settings, compute = self.settings, self.compute
+        if isinstance(settings, FrozenSettings) or compute.compiled or not self.task.shares_batches:
+            return 1
+        fewest = int(subset.groupby("seed").size().min())
+        if fewest < settings.batch_size:
+            return 1
+        shown = self.most_steps(fewest) * settings.batch_size
+        gpus = gpu_count(compute.device)
+        return ranks.process_count(compute.parallel, gpus, settings.batch_size, shown)
 
     def key(self) -> tuple[object, ...]:
         """Return all that the strategy's models depend on: values, and files for their content."""
