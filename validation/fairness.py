@@ -38,6 +38,7 @@ from shotcount.core import tables
 from shotcount.core.params import load_params
 from shotcount.core.pixels import Pixels
 from shotcount.networks.backbones import build_backbone
+from shotcount.networks.devices import pick_device
 from shotcount.networks.features import extract, last_layer
 from shotcount.networks.settings import full_name
 from shotcount.networks.weights import fetch_weights
@@ -61,7 +62,7 @@ from shotcount.training.setup import Compute, Setup
 from shotcount.uncertainty.writing import markdown_table
 
 ROOT = Path(__file__).resolve().parents[1]
-CPU = torch.device("cpu")
+CPU = pick_device("cpu")  # which also keeps freed memory
 RATES = {  # of the sweep, for each strategy; the quickest comes first
     "frozen": (1e-4, 1e-3, 3e-3, 1e-2, 3e-2),
     "finetune": (3e-5, 1e-4, 3e-4, 1e-3, 3e-3),

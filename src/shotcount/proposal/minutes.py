@@ -137,13 +137,11 @@ def _strategy(
     expected = (EXPECTED_OF_BOXES if boxes else EXPECTED)[name]
     step = speed.head if cached else speed.step
     look = amounts.val * (speed.head / settings.batch_size if cached else speed.photo)
-    rounds = math.ceil(settings.seeds / at_once)
     # A detector's fine-tuning starts from a head that is trained on cached maps.
     start = HEAD_STEPS * speed.head if name == "finetune" else 0.0
-    total = 0.0
-    for size, angles in cells:
-        photos = amounts.in_cell(size, angles)
-        total += rounds * (start + _run(settings, photos, expected, step, look))
+    runs = [start + _run(settings, amounts.in_cell(*cell), expected, step, look) for cell in cells]
+    # Processes without a network of one cell begin with those of the next.
+    total = max(settings.seeds * sum(runs) / at_once, *runs)
     if settings.learning_rate == "auto":
         trials = [
             math.ceil(trial_seeds(settings) * tried / at_once) for tried in (TRIALS, PROMOTED)

@@ -76,7 +76,8 @@ def study_sizes(train: pd.DataFrame) -> dict[str, Any]:
     Returns
     -------
     dict
-        study.samples, study.angles and those of study.frozen_grid.
+        study.samples and study.angles, the largest first (they are trained in this order), and
+        those of study.frozen_grid.
     """
     angles_of = train.groupby(["seed", "sample"]).size()
     available = int(angles_of.groupby("seed").size().min())
@@ -89,8 +90,8 @@ def study_sizes(train: pd.DataFrame) -> dict[str, Any]:
     if most == 1:
         grid = sorted({*grid, *BETWEEN})
     return {
-        "study.samples": samples,
-        "study.angles": angles,
+        "study.samples": samples[::-1],
+        "study.angles": angles[::-1],
         "study.frozen_grid.samples": _shares(grid, available, classes, samples),
         "study.frozen_grid.angles": angle_grid(most),
     }

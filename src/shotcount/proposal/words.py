@@ -96,13 +96,13 @@ def sizes(params: Params, available: int, size: str, sample: str) -> list[str]:
         if folds
         else f"ready-made: all seeds test the {sample}s of {params.split.test}"
     )
-    shares = [f"{sample_count(share, available):,}" for share in study.samples]
+    shares = [f"{sample_count(share, available):,}" for share in sorted(study.samples)]
     samples = f"all {available:,} training {sample}s of a seed"
     if len(shares) > 1:
         samples = (
             f"{', '.join(shares)} of the {available:,} training {sample}s, for a learning curve"
         )
-    angles = f"{', '.join(map(str, study.angles))} of each {sample}"
+    angles = f"{', '.join(map(str, sorted(study.angles)))} of each {sample}"
     if study.angles == [1]:
         angles = f"1, since most {sample}s have one photo"
     return [
