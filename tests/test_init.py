@@ -262,7 +262,7 @@ def test_with_one_angle_the_study_has_several_sizes_of_samples(
     params: Params, params_text: str
 ) -> None:
     made = fitted(make_manifest({"a": 60, "b": 60}, angles=1), params, params_text)
-    assert made.study.samples == [0.125, 0.25, 0.5, 1.0]
+    assert made.study.samples == [1.0, 0.5, 0.25, 0.125]
     assert made.study.angles == made.study.frozen_grid.angles == [1]
     assert {*made.study.samples} < {*made.study.frozen_grid.samples}
 
@@ -275,7 +275,7 @@ def test_sizes_of_small_classes_can_be_filled(
     photos = make_manifest({"a": samples, "b": samples + 3, "c": samples}, angles)
     made = fitted(photos, params, params_text)
     assert made.split.folds == min(samples, 5)
-    assert made.study.angles[-1] == angles
+    assert made.study.angles[0] == angles
 
 
 def test_uneven_angles_give_no_size_that_only_few_samples_have(
@@ -284,7 +284,7 @@ def test_uneven_angles_give_no_size_that_only_few_samples_have(
     many, few = make_manifest({"a": 3, "b": 3}, 30), make_manifest({"a": 20, "b": 20}, 6)
     few["sample"] += "x"
     made = fitted(pd.concat([many, few], ignore_index=True), params, params_text)
-    assert made.study.angles == [1, 2, 6]
+    assert made.study.angles == [6, 2, 1]
     assert max(made.study.frozen_grid.angles) == 6
 
 
@@ -382,7 +382,7 @@ def test_nothing_is_written_without_yes(
     told = capsys.readouterr().out
     assert "96 photos, 2 classes (blue, red), 24 samples, 4 photos of each" in told
     assert "blue/00/0.png → class blue, sample 00, angle 0" in told
-    assert "-  angles: [1, 3, 10]" in told and "+  angles: [1, 2, 4]" in told
+    assert "-  angles: [10, 3, 1]" in told and "+  angles: [4, 2, 1]" in told
     assert told.endswith("To write params.yaml: shotcount init photos --yes\n")
     assert (project / "params.yaml").read_text(encoding="utf-8") == params_text
 
@@ -449,7 +449,7 @@ def test_boxes_among_the_photos_make_a_study_of_boxes(
     assert made.data.pattern == boxes.VIEWS
     assert made.data.size == 64
     assert (made.split.folds, made.study.draws, made.train.frozen.seeds) == (3, 3, 3)
-    assert made.study.angles == [1, 2, 3]
+    assert made.study.angles == [3, 2, 1]
     assert main(["init", "photos", "--layout", "2"]) == 2
 
 
