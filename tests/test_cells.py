@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 
 from shotcount.core import tables
 from shotcount.core.errors import UserError
+from shotcount.core.study import StudySettings, later_cells
 from shotcount.networks import devices
 from shotcount.parallel.settings import ParallelSettings
 from shotcount.tasks.strategies import STRATEGIES, Examples, assemble
@@ -135,6 +136,12 @@ def test_work_ahead_is_kept_for_its_own_cell_and_changes_no_bytes(
     for size in (0.5, 1.0):
         train_all(setup, tmp_path / str(size), size)
         assert content(tmp_path / str(size)) == content(ahead / str(size))
+
+
+def test_later_cells_are_those_that_dvc_comes_to_next(params_text: str) -> None:
+    study = yaml.safe_load(params_text)["study"] | {"samples": [1.0, 6], "angles": [3, 1]}
+    assert later_cells(StudySettings(**study), 1.0, 1) == [(6, 3), (6, 1)]
+    assert later_cells(StudySettings(**study), 6, 1) == []
 
 
 def test_a_cell_is_trained_if_its_settings_are_the_same(tmp_path: Path) -> None:

@@ -119,6 +119,14 @@ def test_finished_work_leaves_nothing_of_any_key(unfinished: Path) -> None:
     assert [path.name.partition("-")[0] for path in unfinished.iterdir()] == ["test"]
 
 
+def test_begun_work_is_left_for_its_own_workspace(unfinished: Path) -> None:
+    with files.workspace("train", 1), files.begun("next", 1) as work:
+        (work / "half").touch()
+    with files.workspace("next", 1) as work:
+        assert (work / "half").exists()
+    assert not list(unfinished.iterdir())
+
+
 def test_work_that_is_half_removed_is_not_gone_on_with(
     unfinished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,7 +63,7 @@ def training_results(
             tables.read(folder / "history.csv", tables.HISTORY).assign(folder=folder)
             for folder in folders
         )
-        histories.append(history.drop(columns="folder"))
+        histories.append(_smallest_first(history.drop(columns="folder")))
         largest = tables.largest_cell(history)
         model_file = largest["folder"].iloc[0] / "model.json"
         model = files.read_json(model_file)
@@ -106,8 +106,10 @@ def study_results(
         The test photos: photo, sample, label and angle.
     """
     paths = [evaluation / strategy for strategy in study.strategies]
-    scores = pd.concat(tables.read(path / "scores.csv", scoring.scores) for path in paths)
-    confusion = pd.concat(tables.read(path / "confusion.csv", scoring.confusion) for path in paths)
+    scores, confusion = (
+        pd.concat(_smallest_first(tables.read(path / f"{name}.csv", table)) for path in paths)
+        for name, table in (("scores", scoring.scores), ("confusion", scoring.confusion))
+    )
     tested = {path.name: tables.read(path / "tested", TESTED) for path in paths}
 
     def read(strategy: str, samples: int, angles: int) -> pd.DataFrame:
@@ -132,6 +134,11 @@ def study_results(
     # The same few cells are asked for again.
     right = cache(lambda *cell: hits(read(*cell), scoring.classes)[0])
     return results | parts(learnings, answer, right, test, study.seed), answer, test
+
+
+def _smallest_first(rows: pd.DataFrame) -> pd.DataFrame:
+    """Sort the cells of a strategy by their size, in whatever order they were trained."""
+    return rows.sort_values(["samples", "angles"], kind="stable")
 
 
 def _answer(
