@@ -106,10 +106,8 @@ def study_results(
         The test photos: photo, sample, label and angle.
     """
     paths = [evaluation / strategy for strategy in study.strategies]
-    scores, confusion = (
-        pd.concat(_smallest_first(tables.read(path / f"{name}.csv", table)) for path in paths)
-        for name, table in (("scores", scoring.scores), ("confusion", scoring.confusion))
-    )
+    scores = _all_cells([path / "scores.csv" for path in paths], scoring.scores)
+    confusion = _all_cells([path / "confusion.csv" for path in paths], scoring.confusion)
     tested = {path.name: tables.read(path / "tested", TESTED) for path in paths}
 
     def read(strategy: str, samples: int, angles: int) -> pd.DataFrame:
@@ -134,6 +132,11 @@ def study_results(
     # The same few cells are asked for again.
     right = cache(lambda *cell: hits(read(*cell), scoring.classes)[0])
     return results | parts(learnings, answer, right, test, study.seed), answer, test
+
+
+def _all_cells(paths: list[Path], table: tables.Table) -> pd.DataFrame:
+    """Read the cells of several strategies."""
+    return pd.concat(_smallest_first(tables.read(path, table)) for path in paths)
 
 
 def _smallest_first(rows: pd.DataFrame) -> pd.DataFrame:
