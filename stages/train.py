@@ -6,12 +6,13 @@ solved in a second, while starting a process takes several.
 
 import os
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import yaml
 
 from shotcount.core import files
+from shotcount.core.errors import UserError
 from shotcount.core.params import load_params
 from shotcount.core.stage import how_far, run_stage
 from shotcount.core.study import cell_name, further_cells, later_cells, training_runs
@@ -19,8 +20,6 @@ from shotcount.training.budgets import Rates
 from shotcount.training.cells import Cell, is_trained, train_cell
 from shotcount.training.settings import TrainingParams
 from shotcount.training.setup import Setup
-
-MODELS = Path("data/models")
 
 
 def main() -> None:
@@ -47,12 +46,13 @@ def main() -> None:
         ahead = []
         for cell in later:
             own = cell_name(*cell)
-            if not is_trained(setup, MODELS / strategy / own):
-                begun = held.enter_context(files.begun(f"train-{strategy}-{own}", [own], key))
-                ahead.append(Cell.of(setup, *cell, begun / own, begun))
+            if not is_trained(setup, Path("data/models", strategy, own)):
+                with suppress(UserError):  # another process is training it
+                    begun = held.enter_context(files.begun(f"train-{strategy}-{own}", [own], key))
+                    ahead.append(Cell.of(setup, *cell, begun / own, begun))
         for folder, cell in cells.items():
             train_cell(setup, Cell.of(setup, *cell, work / folder, work), ahead)
-        files.publish(work / name, MODELS / strategy / name)
+        files.publish(work / name, Path("data/models", strategy, name))
 
 
 if __name__ == "__main__":
