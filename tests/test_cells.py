@@ -138,6 +138,23 @@ def test_work_ahead_is_kept_for_its_own_cell_and_changes_no_bytes(
         assert content(tmp_path / str(size)) == content(ahead / str(size))
 
 
+def test_a_cell_for_several_processes_is_not_begun_beside_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def last_first(work: Callable, jobs: list, *_: object) -> Iterator[tuple[int, object]]:
+        for number in reversed(range(len(jobs))):
+            yield number, work(jobs[number], lambda report: None)
+
+    setup = small_cell(seeds=1)
+    first, second = (
+        cells.Cell.of(setup, size, 2, tmp_path / str(size), tmp_path) for size in (0.5, 1.0)
+    )
+    monkeypatch.setattr(Setup, "process_count", lambda _, subset: 1 if len(subset) == 8 else 2)
+    monkeypatch.setattr(cells, "run_side_by_side", last_first)
+    cells.train_cell(setup, first, [second])
+    assert first.waiting() == [] and second.waiting() == [0]
+
+
 def test_later_cells_are_those_that_dvc_comes_to_next(params_text: str) -> None:
     study = yaml.safe_load(params_text)["study"] | {"samples": [1.0, 6], "angles": [3, 1]}
     assert later_cells(StudySettings(**study), 1.0, 1) == [(6, 3), (6, 1)]

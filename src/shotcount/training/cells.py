@@ -86,7 +86,9 @@ def train_cell(setup: Setup, cell: Cell, ahead: Sequence[Cell] = ()) -> None:
         import_module("sklearn.linear_model")  # here, not in each forked process
     waiting = cell.waiting()
     steps = dict.fromkeys(range(seeds), most_steps) | dict.fromkeys(waiting, 0)
-    jobs = [(own, seed) for own in (cell, *ahead) for seed in own.waiting()]
+    # A network that several processes train has the machine for itself.
+    alike = [own for own in ahead if setup.process_count(own.subset) == processes]
+    jobs = [(own, seed) for own in (cell, *alike) for seed in own.waiting()]
     title = f"{setup.strategy} {cell.size['samples']}x{cell.size['angles']}"
     with Meter(title, seeds * most_steps, "step", at_most=True) as meter:
 
