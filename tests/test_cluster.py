@@ -456,6 +456,7 @@ def task(untrained: Untrained, tmp_path: Path) -> SkyTask:
     return SkyTask(untrained, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_rented_machine_runs_what_is_not_in_the_remote(study: Clone, task: SkyTask) -> None:
     task.home.repro("train@frozen-0.5-1", "train@frozen-0.5-3", "train_grid")
     task.home.run("dvc", "push", "--run-cache")

@@ -104,6 +104,17 @@ def test_an_experiment_runs_what_it_changes_and_shows_in_every_diff(
     accuracy, training, _ = specs(tmp_path / "index.html")
     assert (lines(accuracy, "line"), lines(accuracy, "area")) == (3 * 2, 3 * 2)
     assert lines(training, "line") == 2 * 14 * 3 + 6 * 3  # three more seeds of frozen's cells
+    table = clone.run("dvc", "exp", "show", *NARROW, "--csv").splitlines()
+    heads = table[0].split(",")
+    assert {line.split(",")[heads.index("train.frozen.seeds")] for line in table[1:]} == {"3", "6"}
+    assert not any("/" in head or head.endswith(("_low", "_high")) for head in heads)
+    named = ["--drop", ".*", "--keep", r"Experiment|\w+\.accuracy$|answer\.photos$"]
+    few = clone.run("dvc", "exp", "show", *named, "--md").splitlines()[0].split("|")[1:-1]
+    assert [head.strip() for head in few] == [
+        "Experiment",
+        *(f"{of}.accuracy" for of in ("scratch", "frozen", "finetune", "answer")),
+        "answer.photos",
+    ]
 
     clone.run("git", "reset", "--quiet", "--hard")
     clone.run("dvc", "checkout", "--quiet")
@@ -113,6 +124,7 @@ def test_an_experiment_runs_what_it_changes_and_shows_in_every_diff(
     clone.run("dvc", "exp", "remove", "more")
 
 
+@pytest.mark.slow
 def test_a_queued_grid_runs_and_becomes_a_branch(clone: Existing) -> None:
     grid = ["-S", "answer.tolerance=0.02,0.5", "-S", "answer.replicates=100"]
     queued = clone.run("dvc", "exp", "run", "--queue", *grid)
@@ -127,14 +139,6 @@ def test_a_queued_grid_runs_and_becomes_a_branch(clone: Existing) -> None:
     table = clone.run("dvc", "exp", "show", *NARROW, "--csv").splitlines()
     heads = table[0].split(",")
     assert {"answer.tolerance", "answer.replicates"} <= set(heads)
-    assert not any("/" in head or head.endswith(("_low", "_high")) for head in heads)
-    named = ["--drop", ".*", "--keep", r"Experiment|\w+\.accuracy$|answer\.photos$"]
-    few = clone.run("dvc", "exp", "show", *named, "--md").splitlines()[0].split("|")[1:-1]
-    assert [head.strip() for head in few] == [
-        "Experiment",
-        *(f"{of}.accuracy" for of in ("scratch", "frozen", "finetune", "answer")),
-        "answer.photos",
-    ]
     tolerances = {line.split(",")[heads.index("answer.tolerance")] for line in table[1:]}
     assert tolerances == {"0.01", "0.02", "0.5"}
 

@@ -177,7 +177,7 @@ def test_the_blogs_study_runs_on_own_photos(tmp_path: Path, warm: bool) -> None:
     torch.save(torchvision.models.resnet18().state_dict(), clone.folder / "weights/resnet18.pth")
     (clone.folder / "params.yaml").write_bytes((clone.folder / "studies/blog.yaml").read_bytes())
     clone.set_params(
-        study__angles=[1, 2],
+        study__angles=[2],
         study__frozen_grid={"samples": [], "angles": []},
         data__size=32,
         model__weights="weights/resnet18.pth",
@@ -190,12 +190,12 @@ def test_the_blogs_study_runs_on_own_photos(tmp_path: Path, warm: bool) -> None:
     assert "data/dvc.yaml:demo" not in ran
     assert not (clone.folder / "data/demo").exists()
     curve = clone.table("metrics/curve.csv", METRICS["curve"])
-    assert set(curve["photos"]) == {12, 24}
+    assert set(curve["photos"]) == {24}
     # Red and blue photos: colour alone tells the classes apart, even to random features.
-    frozen = curve[(curve["strategy"] == "frozen") & (curve["photos"] == 24)]
+    frozen = curve[curve["strategy"] == "frozen"]
     assert frozen["accuracy"].item() > 0.9
     history = clone.table("metrics/history.csv", tables.HISTORY)
-    scratch = history[(history["strategy"] == "scratch") & (history["photos"] == 24)]
+    scratch = history[history["strategy"] == "scratch"]
     assert list(scratch["step"]) == list(range(0, 61, 10))  # 10 epochs of 6 batches of 4
     assert scratch["learning_rate"].iloc[-1] == pytest.approx(0.0001)
     svg = (clone.folder / "metrics/accuracy_vs_size.svg").read_text(encoding="utf-8")

@@ -18,7 +18,7 @@ from shotcount.training import batches
 @pytest.mark.parametrize(
     ("photos", "angles", "mib"),
     [
-        (20_000, 1, 800),  # as many samples as photos: the widest of the bootstrap's tables
+        (10_000, 1, 700),  # as many samples as photos: the widest of the bootstrap's tables
         pytest.param(1_000_000, 10, 4096, marks=pytest.mark.slow),
         pytest.param(1_000_000, 1, 4096, marks=pytest.mark.slow),
     ],

@@ -400,6 +400,7 @@ def test_a_detector_is_fine_tuned_tested_kept_used_and_exported(
         assert len(shown.err.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_retina_net_is_exported() -> None:
     made = small_detector(RETINA)
     model = {"size": SIZE, "fit": "pad", "classes": ["blue", "red"], "network": RETINA}

@@ -71,6 +71,8 @@ RATES = {  # of the sweep, for each strategy; the quickest comes first
 BASES = {"scratch": 250, "frozen": 300, "finetune": 125}  # steps
 TRIED = {1: 5, 2: 2, 4: 1, 8: 1}  # multiple of the base → how many of the best rates are tried
 
+KEY = ["collection", "px", "split", "strategy", "way"]  # of a row of the record
+
 Trained = tuple[dict[str, Any], Any]  # facts and state of a network
 
 
@@ -89,7 +91,7 @@ class Job:
     collection: Collection
     split: int
     strategy: str
-    ways: list[str]  # of WAYS, those that are missing in the record
+    way: str  # of WAYS
 
 
 def read_collection(text: str, params: Params, work: Path) -> Collection:
@@ -215,23 +217,19 @@ def test(
     return {"metric": scoring.metric, "score": scores[scoring.metric]}
 
 
-def compare(params: Params, job: Job, report: Report) -> pd.DataFrame:
-    """Train the networks of a job; return a row for each."""
-    rows = []
+def compare(params: Params, job: Job, report: Report) -> dict[str, Any]:
+    """Train the network of a job; return its row of the record."""
     setup, parts = set_up(job, params)
-    for way in job.ways:
-        make = WAYS[way]
-        start = time.perf_counter()
-        with TemporaryDirectory() as work:
-            facts, state = make(setup, params, Path(work))
-        seconds = time.perf_counter() - start
-        rows.append(
-            {"collection": job.collection.name, "px": job.collection.px, "split": job.split,
-             "strategy": job.strategy, "way": way,
-             **test(setup, state, job.collection.boxes, parts), **facts, "seconds": seconds}
-        )  # fmt: skip
-        print(rows[-1], file=sys.stderr, flush=True)
-    return pd.DataFrame(rows)
+    start = time.perf_counter()
+    with TemporaryDirectory() as work:
+        facts, state = WAYS[job.way](setup, params, Path(work))
+    seconds = time.perf_counter() - start
+    scores = test(setup, state, job.collection.boxes, parts)
+    return dict(zip(KEY, key_of(job), strict=True)) | scores | facts | {"seconds": seconds}
+
+
+def key_of(job: Job) -> tuple[Any, ...]:
+    return job.collection.name, job.collection.px, job.split, job.strategy, job.way
 
 
 def summary(rows: pd.DataFrame) -> str:
@@ -279,17 +277,14 @@ def main() -> None:
     record, splits, *named = sys.argv[1:]
     params = load_params(ROOT / "params.yaml", Params)
     done = [pd.read_csv(record)] if Path(record).exists() else []
-    key = ["collection", "px", "split", "strategy", "way"]
-    known = {row for rows in done for row in rows[key].itertuples(index=False, name=None)}
+    known = {row for rows in done for row in rows[KEY].itertuples(index=False, name=None)}
     with TemporaryDirectory() as work:
         collections = [read_collection(text, params, Path(work)) for text in named]
-        jobs = []
-        for strategy, split, own in product(RATES, range(int(splits)), collections):
-            ways = [way for way in WAYS if (own.name, own.px, split, strategy, way) not in known]
-            if ways:
-                jobs.append(Job(own, split, strategy, ways))
-        for _, rows in run_side_by_side(partial(compare, params), jobs, 2, 1, CPU):
-            done.append(rows)
+        every = product(RATES, range(int(splits)), collections, WAYS)
+        jobs = [Job(own, split, strategy, way) for strategy, split, own, way in every]
+        jobs = [job for job in jobs if key_of(job) not in known]
+        for _, row in run_side_by_side(partial(compare, params), jobs, 2, 1, CPU):
+            done.append(pd.DataFrame([row]))
             pd.concat(done).to_csv(record, index=False, float_format="%.6g")
     print(summary(pd.concat(done)), leads(pd.concat(done)), sep="\n\n")
 
