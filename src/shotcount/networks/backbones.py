@@ -58,6 +58,13 @@ class Backbone(nn.Module):
         return made
 
 
+def are_maps(output: Any) -> bool:
+    """Return whether a layer returned maps of square photos: a Tensor (B, C, side, side)."""
+    if not isinstance(output, torch.Tensor) or output.ndim != 4:
+        return False
+    return output.shape[2] == output.shape[3]
+
+
 class FirstPart(Backbone):
     """A network up to one of its layers; its features are the means of that layer's maps.
 
@@ -69,7 +76,7 @@ class FirstPart(Backbone):
         with torch.inference_mode():
             maps = self.eval().network(torch.zeros(1, 3, self.size, self.size))[MAPS]
         self.train()
-        if maps.ndim != 4 or maps.shape[2] != maps.shape[3]:
+        if not are_maps(maps):
             raise ValueError(f"its output for a photo has the shape {tuple(maps.shape[1:])}")
         self.features = maps.shape[1]
         self.layer = layer

@@ -13,7 +13,7 @@ from torch import nn
 
 from shotcount.core import files
 from shotcount.core.pixels import Pixels
-from shotcount.networks.backbones import Backbone, DetectorBackbone, build_backbone
+from shotcount.networks.backbones import Backbone, DetectorBackbone, are_maps, build_backbone
 from shotcount.networks.devices import in_pieces
 from shotcount.networks.settings import ModelSettings
 
@@ -81,24 +81,16 @@ def last_layer(model: ModelSettings, px: int) -> str | None:
     "auto" is the last one whose maps have `PLACES` on a side. With one place, most weights of a
     kernel would meet padding alone, and features are worse (docs/speed.md). A detector has its own
     end.
-
-    Raises
-    ------
-    UserError
-        If the network can't end there.
     """
-    layer = model.last_layer
-    if layer == "auto":
-        backbone = build_backbone(model.name)
-        if isinstance(backbone, DetectorBackbone):
-            return None
-        native, own = (map_shapes(backbone, size) for size in (backbone.size, px))
-        layers = [name for name, shape in native.items() if shape[1] >= PLACES]  # not those pooled
-        fitting = [name for name in layers if name in own and own[name][1] >= PLACES]
-        layer = fitting[-1] if fitting and fitting[-1] != layers[-1] else None
-    if layer is not None:
-        build_backbone(f"{model.name}@{layer}")
-    return layer
+    if model.last_layer != "auto":
+        return model.last_layer
+    backbone = build_backbone(model.name)
+    if isinstance(backbone, DetectorBackbone):
+        return None
+    native, own = (map_shapes(backbone, size) for size in (backbone.size, px))
+    layers = [name for name, shape in native.items() if shape[1] >= PLACES]  # not those pooled
+    fitting = [name for name in layers if name in own and own[name][1] >= PLACES]
+    return fitting[-1] if fitting and fitting[-1] != layers[-1] else None
 
 
 def map_shapes(backbone: Backbone, size: int) -> dict[str, tuple[int, int]]:
@@ -126,12 +118,8 @@ def map_shapes(backbone: Backbone, size: int) -> dict[str, tuple[int, int]]:
     return {
         name: (output.shape[1], output.shape[2])
         for name, output in outputs.items()
-        if isinstance(output, torch.Tensor) and output.ndim == 4 and _is_square(output)
+        if are_maps(output)
     }
-
-
-def _is_square(maps: torch.Tensor) -> bool:
-    return maps.shape[2] == maps.shape[3]
 
 
 @contextmanager
