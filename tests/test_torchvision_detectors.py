@@ -356,7 +356,7 @@ def setup_of(name: str) -> Setup:
 
 
 @pytest.mark.parametrize("name", [SSD, RCNN])
-def test_a_detector_is_fine_tuned_tested_kept_used_and_exported(
+def test_a_detector_is_fine_tuned_tested_kept_and_used(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(frozen, "STEPS", 2)
@@ -389,20 +389,18 @@ def test_a_detector_is_fine_tuned_tested_kept_used_and_exported(
     assert Path("drawn/1_1.jpg").exists()
     assert main(["predict", "kept", "new", "--confidence", "0", "--format", "coco"]) == 0
     assert len(json.loads(capfd.readouterr().out)["annotations"]) == len(lines) - 1
-    status = main(["export", "kept", "made.onnx"])
-    shown = capfd.readouterr()
-    if name == SSD:
-        assert (status, Path("made.onnx").exists()) == (0, True)
-        assert "Largest difference of a score or a box from the original's" in shown.out
-    else:
-        assert (status, Path("made.onnx").exists()) == (2, False)
+    if name == RCNN:
+        assert main(["export", "kept", "made.onnx"]) == 2
+        shown = capfd.readouterr()
         assert shown.err.startswith("error: Faster R-CNN proposes another number of boxes")
         assert len(shown.err.splitlines()) == 1
+        assert not Path("made.onnx").exists()
 
 
-@pytest.mark.slow
-def test_a_retina_net_is_exported() -> None:
-    made = small_detector(RETINA)
-    model = {"size": SIZE, "fit": "pad", "classes": ["blue", "red"], "network": RETINA}
+@pytest.mark.slow  # test_kept_detector exports the head of our own
+@pytest.mark.parametrize("name", [SSD, RETINA])
+def test_a_detector_is_exported(name: str) -> None:
+    made = small_detector(name)
+    model = {"size": SIZE, "fit": "pad", "classes": ["blue", "red"], "network": name}
     same, _ = export.differences(export.to_onnx(made, model), made, SIZE, "pad")
     assert same < export.SAME_PIXELS
