@@ -2,6 +2,7 @@
 PYTHON ?= python3
 ready := .venv/ready
 run := . .venv/bin/activate &&
+style := ruff check . && ruff format --check .
 pin := uv pip compile --quiet --no-deps --no-header --no-annotate pyproject.toml
 
 # In a container: DVC asks for the user's name, Matplotlib for a folder that it can write.
@@ -42,7 +43,8 @@ check-data: $(ready)
 test coverage: export MALLOC_TRIM_THRESHOLD_ = 1000000000
 test coverage: export MALLOC_MMAP_THRESHOLD_ = 33554432
 tests := OMP_NUM_THREADS=1 pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
-test: lint
+test: $(ready)
+	$(run) $(style)
 	$(run) $(tests)
 
 # To record which lines the tests reach takes them half as long again.
@@ -58,7 +60,7 @@ bench: $(ready)
 	@$(run) python benchmarks/bench.py
 
 lint: $(ready)
-	$(run) ruff check . && ruff format --check . && mypy
+	$(run) $(style) && mypy
 
 pictures: $(ready)
 	$(run) python docs/pictures.py

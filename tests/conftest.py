@@ -69,7 +69,7 @@ settings.load_profile("shotcount")
 
 
 # One worker begins with the study that others need later, the other with what does without it.
-FIRST = ["pipeline", "real_photos", "detection_study", "calibration"]
+FIRST = ["pipeline", "real_photos", "detection_study", "calibration", "architecture"]
 FIRST += ["experiments", "cluster", "faults", "command_line", "ranks", "intervals"]
 
 

@@ -115,6 +115,14 @@ def test_unfinished_work_is_keyed_by_the_packages_that_the_stage_depends_on() ->
         assert set(imported.split()) == {package(name) for name in closure(path)}, path
 
 
+def test_types_are_right() -> None:
+    """Here, beside other tests, since mypy takes one core half a minute."""
+    checked = subprocess.run(
+        [sys.executable, "-m", "mypy"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert checked.returncode == 0, checked.stdout
+
+
 def test_packages_import_one_way() -> None:
     assert {path.parent.name for path in SOURCE.glob("*/*.py")} == set(LAYERS)
     for place, name in enumerate(LAYERS):

@@ -82,6 +82,7 @@ def detection(tmp_path_factory: pytest.TempPathFactory) -> Clone:
         study__frozen_grid={"samples": [0.5, 1.0], "angles": [1, 2]},
         model__name="resnet18",
         model__weights="weights/resnet18.safetensors",
+        train__finetune__init_head="zeros",
         train__frozen__detector=steps | small,
     )
     with seeded(0):

@@ -189,7 +189,14 @@ def test_renderers_end_with_their_parent(workbench: Workbench) -> None:
 # ---- interrupted --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("stage", ["demo.py", "train.py scratch 1.0 3", "train.py frozen grid"])
+@pytest.mark.parametrize(
+    "stage",
+    [
+        "demo.py",
+        "train.py scratch 1.0 3",
+        pytest.param("train.py frozen grid", marks=pytest.mark.slow),
+    ],
+)
 def test_ctrl_c_stops_with_one_line_and_the_next_run_goes_on(
     workbench: Workbench, stage: str
 ) -> None:
