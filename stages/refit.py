@@ -12,7 +12,7 @@ from shotcount.core import files, tables
 from shotcount.core.params import load_params
 from shotcount.core.stage import run_stage
 from shotcount.core.study import cell_name
-from shotcount.refit.choice import choose
+from shotcount.refit.choice import choose, of_common_seeds
 from shotcount.refit.fit import refit
 from shotcount.sampling.subsets import nested_subsets
 from shotcount.training.budgets import Rates
@@ -34,7 +34,8 @@ def main() -> None:
         for folder in folders
     )
     kept = tables.largest_cell(pd.concat(every)).query("kept")
-    strategy = choose(kept)
+    compared = of_common_seeds(kept)
+    strategy = choose(compared)
     own = kept[kept["strategy"] == strategy]
     chosen = files.read_json(Path("data/rates", strategy, "rates.json"))
     setup = Setup.open(strategy, params, Rates(**chosen) if chosen else None)
@@ -44,7 +45,7 @@ def main() -> None:
     key = (own.to_csv(), study.angle_order, tables.table_file(MANIFEST), *setup.key())
     with files.workspace("refit", *key) as work:
         refit(setup, whole, own, work / "made", work)
-        tables.write(work / "made/choice.csv", kept.drop(columns="folder"), tables.HISTORY)
+        tables.write(work / "made/choice.csv", compared.drop(columns="folder"), tables.HISTORY)
         files.publish(work / "made", Path("data/refit"))
 
 

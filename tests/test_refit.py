@@ -17,7 +17,7 @@ from shotcount.core import tables
 from shotcount.core.errors import UserError
 from shotcount.networks.devices import seeded
 from shotcount.networks.heads import Strength, solve_head_as
-from shotcount.refit.choice import choose, decide, decide_strength
+from shotcount.refit.choice import choose, decide, decide_strength, of_common_seeds
 from shotcount.refit.fit import refit
 from shotcount.sampling.subsets import nested_subsets
 from shotcount.tasks.strategies import STRATEGIES, Examples, assemble
@@ -36,7 +36,11 @@ STRATEGY = pytest.mark.parametrize("strategy", ["scratch", "frozen", "finetune"]
 
 def looks(losses: dict[str, list[float]]) -> pd.DataFrame:
     """The validation loss of each seed's look that was kept."""
-    rows = [{"strategy": name, "val_loss": loss} for name, own in losses.items() for loss in own]
+    rows = [
+        {"strategy": name, "seed": seed, "val_loss": loss}
+        for name, own in losses.items()
+        for seed, loss in enumerate(own)
+    ]
     return pd.DataFrame(rows)
 
 
@@ -75,6 +79,14 @@ def test_the_lowest_mean_validation_loss_chooses_the_strategy() -> None:
 
 def test_one_lucky_seed_is_no_reason_for_a_strategy() -> None:
     assert choose(looks({"scratch": [0.1, 0.9, 0.9], "frozen": [0.5, 0.4]})) == "frozen"
+
+
+def test_strategies_are_compared_by_the_seeds_that_all_of_them_have() -> None:
+    # Frozen alone has the last two seeds, whose validation samples are easy.
+    kept = looks({"frozen": [0.6, 0.6, 0.1, 0.1], "finetune": [0.5, 0.5]})
+    compared = of_common_seeds(kept)
+    assert list(compared.groupby("strategy")["seed"].agg(list)) == [[0, 1], [0, 1]]
+    assert choose(compared) == "finetune"
 
 
 def test_the_first_of_equal_strategies_is_chosen() -> None:

@@ -12,8 +12,18 @@ from shotcount.training.settings import TrainingSettings
 from shotcount.training.setup import Setup
 
 
+def of_common_seeds(kept: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the seeds that all strategies have.
+
+    Each seed validates with samples of its own, which may be easier than another's. So strategies
+    are compared by the same seeds.
+    """
+    strategies = kept.groupby("seed")["strategy"].transform("nunique")
+    return kept[strategies == kept["strategy"].nunique()]
+
+
 def choose(kept: pd.DataFrame) -> str:
-    """Choose the strategy with the lowest validation loss, the mean over its seeds.
+    """Choose the strategy with the lowest validation loss, the mean over the seeds.
 
     By its best seed, the strategy with the most seeds would tend to win. The test split is not
     used: the best of several strategies on it owes part of its lead to chance, so its reported
@@ -25,6 +35,7 @@ def choose(kept: pd.DataFrame) -> str:
     ----------
     kept : DataFrame
         The look of each network whose weights were kept, with the columns strategy and val_loss.
+        Every strategy has the same seeds.
 
     Returns
     -------
