@@ -50,6 +50,7 @@ def test_a_solved_head_predicts_from_raw_features(classes: int) -> None:
     assert np.allclose(*probabilities, atol=0.01)
 
 
+@pytest.mark.filterwarnings("error")
 def test_features_that_hardly_vary_weigh_little() -> None:
     """With few photos, many features of noise would drown few that tell the classes apart."""
     rng = np.random.default_rng(0)

@@ -129,8 +129,12 @@ def _regression() -> "LogisticRegression":
 
 
 def _fit(model: "LogisticRegression", penalty: float, x: np.ndarray, y: np.ndarray) -> None:
-    with warnings.catch_warnings():  # a class may well have only one photo
+    with warnings.catch_warnings():
+        # A class may well have only one photo.
         warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%")
+        # The last step may gain less than float64 can tell: then the head is solved, too.
+        warnings.filterwarnings("ignore", "The line search algorithm did not converge")
+        warnings.filterwarnings("ignore", "Line Search failed")
         model.set_params(C=1 / penalty).fit(x, y)
 
 
