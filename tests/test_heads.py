@@ -85,13 +85,15 @@ def test_a_solved_head_is_no_worse_than_guessing_where_there_is_nothing_to_learn
     assert solved.val_loss <= math.log(2) + 1e-3
 
 
-def test_a_solved_head_is_the_same_bytes_in_whatever_order_numbers_are_added() -> None:
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_solved_head_is_the_same_bytes_in_whatever_order_numbers_are_added(classes: int) -> None:
     # Directions that hardly vary decide the class: a solver that stops early stops somewhere else.
     rng, spread = np.random.default_rng(0), np.geomspace(1, 0.01, 40)
     x = (rng.normal(size=(400, 40)) * spread).astype(np.float32)
-    targets = (x @ (rng.normal(size=40) / spread) + rng.normal(size=400) * 2 > 0).astype(int)
+    score = x @ (rng.normal(size=40) / spread) + rng.normal(size=400) * 2
+    targets = np.argsort(np.argsort(score)) * classes // 400  # equally many of each class
     one, other = (
-        solve_head((x[known], targets[known]), (x[300:], targets[300:]), 2)
+        solve_head((x[known], targets[known]), (x[300:], targets[300:]), classes)
         for known in (range(300), range(299, -1, -1))
     )
     assert all(torch.equal(one.state[key], other.state[key]) for key in ("weight", "bias"))
