@@ -450,15 +450,17 @@ def test_one_number_of_samples_or_angles_is_a_row_a_strategy(
 # ---- other charts -------------------------------------------------------------------
 
 
-def test_views_have_a_line_and_band_a_strategy() -> None:
+@pytest.mark.parametrize(("most", "bars"), [(3, [1, 2, 3]), (41, list(range(1, 42, 3)))])
+def test_views_have_a_line_a_strategy_and_bars_with_room(most: int, bars: list[int]) -> None:
     rows = [
-        {"strategy": s, "views": v, "accuracy": 0.8 + v / 100, "accuracy_low": 0.7,
+        {"strategy": s, "views": v, "accuracy": 0.8 + v / 1000, "accuracy_low": 0.7,
          "accuracy_high": 0.9}
-        for s in ("scratch", "frozen") for v in (1, 2, 3)
+        for s in ("scratch", "frozen") for v in range(1, most + 1)
     ]  # fmt: skip
     axes = views_at_test_time(pd.DataFrame(rows), METRICS["accuracy"]).axes[0]
-    assert [list(line.get_xdata()) for line in axes.lines] == [[1, 2, 3]] * 2
-    assert len(axes.collections) == 2
+    assert [list(line.get_xdata()) for line in axes.lines] == [list(range(1, most + 1))] * 2
+    drawn = [[segment[0][0] for segment in lines.get_segments()] for lines in axes.collections]
+    assert drawn == [bars] * 2
 
 
 def test_small_differences_look_small_and_one_view_is_one_view() -> None:

@@ -412,7 +412,7 @@ def test_sentences_answer_in_counts_with_intervals() -> None:
     assert "ten angles of one sample are worth 1.8" in angles
     assert "Twice the samples (370 in all, 240 × 10 for training) would bring" in more
     assert "The cheapest way to 90.0 % is expected to be" in plan
-    assert "(classical optimum: 3." in plan
+    assert " (a sample costs 1, a photo 0.1; classical optimum: 3." in plan
     assert re.search(r"With those for validation and tests, photograph \d+ samples in all\.$", plan)
 
 

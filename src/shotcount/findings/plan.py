@@ -102,7 +102,9 @@ class Plan:
     samples: int
     angles: int
     photos: Estimate
-    cost: float
+    cost: float  # of all samples and photos
+    cost_per_sample: float
+    cost_per_photo: float  # with its boxes
     optimum: float  # angles at the classical optimum
     studied: int  # largest number of samples in the study
     within: bool  # whether the study's smallest subset is expected to reach it
@@ -144,6 +146,8 @@ def find_plan(
         angles=int(angles[best]),
         photos=expected(needed[:, best] * angles[best], learning.resamples),
         cost=float(cost[best]),
+        cost_per_sample=cost_per_sample,
+        cost_per_photo=cost_per_photo,
         optimum=float(optimum),
         studied=int(learning.samples.max()),
         within=bool(best == 0 and samples[best] == learning.samples.min()),

@@ -1,5 +1,6 @@
 """Three charts: samples and angles, views at test time, training curves."""
 
+import math
 from typing import Any
 
 import matplotlib
@@ -18,7 +19,8 @@ from shotcount.report.style import (
     STYLE,
     apart,
     closest,
-    draw_band,
+    dodged,
+    draw_intervals,
     frame,
     octaves,
     percent,
@@ -29,6 +31,7 @@ from shotcount.uncertainty.metrics import Metric
 from shotcount.uncertainty.terms import Terms
 from shotcount.uncertainty.writing import capitalised, counted
 
+BARS = 14  # of each strategy that have room side by side
 DISC, SMALL = 25.0, 8.0  # pt across: with the score inside, without
 ON_WHITE: Any = {  # a label over lines
     "ha": "center",
@@ -231,6 +234,8 @@ def views_at_test_time(views: pd.DataFrame, metric: Metric) -> Figure:
             return figure
         figure = Figure(figsize=(6.4, 4.2), layout="constrained")
         axes = figure.add_subplot()
+        shifts = dodged(axes, views["strategy"].unique())
+        step = math.ceil(views["views"].nunique() / BARS)
         for strategy, line in views.groupby("strategy", sort=False):
             axes.plot(
                 line["views"],
@@ -238,9 +243,12 @@ def views_at_test_time(views: pd.DataFrame, metric: Metric) -> Figure:
                 color=LOOKS[strategy].colour,
                 marker=LOOKS[strategy].marker,
                 markersize=5,
+                markevery=step,
                 label=LOOKS[strategy].model,
+                transform=shifts[strategy],
+                zorder=4,
             )
-            draw_band(axes, line["views"], line, metric.key)
+            draw_intervals(axes, line.iloc[::step], "views", metric.key, shifts[strategy])
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.yaxis.set_major_formatter(percent)
         axes.set_xlabel("angles of a test sample, predictions averaged")

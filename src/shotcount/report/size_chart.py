@@ -18,6 +18,7 @@ from shotcount.report.style import (
     STYLE,
     apart,
     dodged,
+    draw_intervals,
     frame,
     mixed,
     set_metric_axis,
@@ -169,10 +170,7 @@ def _draw_strategy(
     metric, strategy = answer.metric.key, cells["strategy"].iloc[0]
     look, best = LOOKS[strategy], strategy == answer.strategy
     width = 2.4 if best else 1.5
-    axes.vlines(
-        cells["photos"], cells[f"{metric}_low"], cells[f"{metric}_high"], transform=shift,
-        color=mixed(look.colour, "white", 0.4), linewidth=1.4, zorder=3,
-    )  # fmt: skip
+    draw_intervals(axes, cells, "photos", metric, shift)
     axes.plot(
         line["photos"], line[metric], color=look.colour, linewidth=width, transform=shift, zorder=3
     )

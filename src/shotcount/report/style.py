@@ -136,15 +136,18 @@ def spread(places: Sequence[float], gap: float) -> np.ndarray:
     return isotonic_regression(np.array(places) - gaps).x + gaps
 
 
-def draw_band(axes: Axes, x: pd.Series, line: pd.DataFrame, metric: str) -> None:
-    """Draw a strategy's 95 % intervals of a metric, a column of `SCORES`, as a band."""
-    axes.fill_between(
-        x,
+def draw_intervals(
+    axes: Axes, line: pd.DataFrame, across: str, metric: str, shift: Transform
+) -> None:
+    """Draw a strategy's 95 % intervals of a metric, a column of `SCORES`, as bars."""
+    axes.vlines(
+        line[across],
         line[f"{metric}_low"],
         line[f"{metric}_high"],
-        color=LOOKS[line["strategy"].iloc[0]].colour,
-        alpha=0.13,
-        linewidth=0,
+        transform=shift,
+        color=mixed(LOOKS[line["strategy"].iloc[0]].colour, "white", 0.4),
+        linewidth=1.4,
+        zorder=3,
     )
 
 

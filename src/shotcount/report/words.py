@@ -271,9 +271,10 @@ def _to_target(a: Answer) -> str:
         optimum = f"{p.optimum:.1f}" if math.isfinite(p.optimum) else "no limit to the"
         return (
             f"The cheapest way to {percent(a.target)} is expected to be {size} for training: "
-            f"{photos} at a cost of {p.cost:,.0f} (classical optimum: {optimum} "
-            f"{terms.angle}s). With those for validation and tests, photograph "
-            f"{a.in_all(p.samples):,} {terms.sample}s in all{_boxes(a, p)}."
+            f"{photos} at a cost of {p.cost:,.0f} (a {terms.sample} costs {p.cost_per_sample:g}, "
+            f"a photo {p.cost_per_photo:.2g}; classical optimum: {optimum} {terms.angle}s). With "
+            f"those for validation and tests, photograph {a.in_all(p.samples):,} {terms.sample}s "
+            f"in all{_boxes(a, p)}."
         )
     if a.ceiling and a.ceiling.value <= a.target:
         return (
