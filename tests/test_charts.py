@@ -461,6 +461,9 @@ def test_views_have_a_line_a_strategy_and_bars_with_room(most: int, bars: list[i
     assert [list(line.get_xdata()) for line in axes.lines] == [list(range(1, most + 1))] * 2
     drawn = [[segment[0][0] for segment in lines.get_segments()] for lines in axes.collections]
     assert drawn == [bars] * 2
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    assert left < 1 < most < right
+    assert bottom < 0.7 < 0.9 < top
 
 
 def test_small_differences_look_small_and_one_view_is_one_view() -> None:

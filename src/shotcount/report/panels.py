@@ -249,11 +249,14 @@ def views_at_test_time(views: pd.DataFrame, metric: Metric) -> Figure:
                 zorder=4,
             )
             draw_intervals(axes, line.iloc[::step], "views", metric.key, shifts[strategy])
+        ends = views["views"].agg(["min", "max"])  # lines that are moved don't scale the axes
+        low, high = views[f"{metric.key}_low"].min(), views[f"{metric.key}_high"].max()
+        axes.update_datalim([(ends["min"], low), (ends["max"], high)])
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.yaxis.set_major_formatter(percent)
         axes.set_xlabel("angles of a test sample, predictions averaged")
         axes.set_ylabel(f"{metric.name} for samples")
-        axes.legend(loc="best")
+        figure.legend(loc="outside upper center", ncols=3)
         return figure
 
 
