@@ -105,7 +105,6 @@ class Plan:
     cost: float  # of all samples and photos
     cost_per_sample: float
     cost_per_photo: float  # with its boxes
-    optimum: float  # angles at the classical optimum
     studied: int  # largest number of samples in the study
     within: bool  # whether the study's smallest subset is expected to reach it
 
@@ -128,7 +127,6 @@ def find_plan(
     if curves is None or not vary(learning.samples):
         return None
     effective = curves.photos_for(1 - target)
-    rho = float(lower_median(curves.redundancy[1:]))
     studied = learning.mean_angles
     most = (2 if vary(studied) else 1) * studied[learning.largest]
     angles = np.arange(round(studied.min()), round(most) + 1)
@@ -139,8 +137,6 @@ def find_plan(
     best = int(cost.argmin())
     if not np.isfinite(cost[best]):
         return None
-    with np.errstate(divide="ignore"):
-        optimum = np.sqrt(np.divide(cost_per_sample * (1 - rho), cost_per_photo * rho))
     return Plan(
         samples=int(samples[best]),
         angles=int(angles[best]),
@@ -148,7 +144,6 @@ def find_plan(
         cost=float(cost[best]),
         cost_per_sample=cost_per_sample,
         cost_per_photo=cost_per_photo,
-        optimum=float(optimum),
         studied=int(learning.samples.max()),
         within=bool(best == 0 and samples[best] == learning.samples.min()),
     )

@@ -268,13 +268,11 @@ def _to_target(a: Answer) -> str:
                 f"{percent(a.target)} is too far off to plan for: by the fitted curve it would "
                 f"take {size}, {photos}, where {p.studied:,} {terms.sample}s were studied."
             )
-        optimum = f"{p.optimum:.1f}" if math.isfinite(p.optimum) else "no limit to the"
         return (
             f"The cheapest way to {percent(a.target)} is expected to be {size} for training: "
             f"{photos} at a cost of {p.cost:,.0f} (a {terms.sample} costs {p.cost_per_sample:g}, "
-            f"a photo {p.cost_per_photo:.2g}; classical optimum: {optimum} {terms.angle}s). With "
-            f"those for validation and tests, photograph {a.in_all(p.samples):,} {terms.sample}s "
-            f"in all{_boxes(a, p)}."
+            f"a photo {p.cost_per_photo:.2g}). With those for validation and tests, photograph "
+            f"{a.in_all(p.samples):,} {terms.sample}s in all{_boxes(a, p)}."
         )
     if a.ceiling and a.ceiling.value <= a.target:
         return (
