@@ -136,7 +136,7 @@ def _add_init(commands: Any) -> None:
         help="read the paths by another of the layouts that fit (default: 1)")  # fmt: skip
     add("--px", metavar="N", type=_count,
         help="data.size: px at which networks see the photos (default: the largest with which the "
-        "study takes no more than some 50 minutes on a CPU; auto on a GPU)")  # fmt: skip
+        "study takes no more than some 55 minutes on a CPU; auto on a GPU)")  # fmt: skip
     add("--device", choices=["auto", "cpu", "cuda", "mps"],
         help="where networks are trained (default: device of params.yaml)")  # fmt: skip
     add("--yes", action="store_true", help="write params.yaml")
