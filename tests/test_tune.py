@@ -120,21 +120,25 @@ def test_the_search_ends_even_if_each_further_rate_is_better(monkeypatch) -> Non
 
 
 @pytest.mark.parametrize(
-    ("losses", "chosen"),
+    ("strategy", "losses", "chosen"),
     [
-        ({(3e-4, 1.0): 0.40, (1e-3, 1.0): 0.41, (3e-3, 1.0): 0.43}, (1e-3, 1.0)),
-        ({(3e-4, 1.0): 0.40, (1e-3, 1.0): 0.43, (3e-3, 1.0): 0.41}, (3e-3, 1.0)),
-        ({(3e-4, 1.0): 0.40, (1e-3, 0.1): 0.40}, (3e-4, 1.0)),  # the backbone's is higher
-        ({(3e-4, 1.0): 0.41, (3e-3, 0.1): 0.40}, (3e-3, 0.1)),  # it is as high
-        ({(3e-4, 1.0): 0.40, (1e-3, 1.0): math.inf}, (3e-4, 1.0)),
+        ("finetune", {(3e-4, 1.0): 0.40, (1e-3, 1.0): 0.41, (3e-3, 1.0): 0.43}, (1e-3, 1.0)),
+        ("finetune", {(3e-4, 1.0): 0.40, (1e-3, 1.0): 0.43, (3e-3, 1.0): 0.41}, (3e-3, 1.0)),
+        # The backbone's rate counts: it is higher, it is as high.
+        ("finetune", {(3e-4, 1.0): 0.40, (1e-3, 0.1): 0.40}, (3e-4, 1.0)),
+        ("finetune", {(3e-4, 1.0): 0.41, (3e-3, 0.1): 0.40}, (3e-3, 0.1)),
+        ("finetune", {(3e-4, 1.0): 0.40, (1e-3, 1.0): math.inf}, (3e-4, 1.0)),
+        ("frozen", {(3e-4, 1.0): 0.40, (1e-3, 1.0): 0.41, (3e-3, 1.0): 0.43}, (1e-3, 1.0)),
+        ("scratch", {(3e-4, 1.0): 0.40, (1e-3, 1.0): 0.401, (3e-3, 1.0): 0.43}, (3e-4, 1.0)),
+        ("scratch", {(3e-4, 1.0): 0.40, (1e-3, 1.0): 0.39, (3e-3, 1.0): 0.43}, (1e-3, 1.0)),
     ],
 )
-def test_of_rates_that_do_as_well_the_highest_is_chosen(
-    losses: dict[tuple[float, float], float], chosen: tuple[float, float]
+def test_of_rates_that_do_as_well_the_highest_is_chosen_but_not_from_scratch(
+    strategy: str, losses: dict[tuple[float, float], float], chosen: tuple[float, float]
 ) -> None:
     rows = [(*pair, tune.STEPS[1], loss, 0.5) for pair, loss in losses.items()]
     rows.append((1e-2, 1.0, tune.STEPS[0], 0.3, 0.5))  # a short trial doesn't count
-    best = tables.best_trial(pd.DataFrame(rows, columns=list(tables.TRIALS)))
+    best = tables.best_trial(pd.DataFrame(rows, columns=list(tables.TRIALS)), strategy)
     assert (best["learning_rate"], best["backbone_rate"]) == chosen
 
 

@@ -110,11 +110,13 @@ def of_seed(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
     return rows[rows["seed"] == seed]
 
 
-ALIKE = 0.05  # relative difference of validation losses up to which trials are alike
+# Relative difference of validation losses up to which trials are alike. With random weights, high
+# rates do as well in a trial and worse in a training.
+ALIKE = {"scratch": 0.0, "frozen": 0.05, "finetune": 0.05}
 
 
-def best_trial(trials: pd.DataFrame) -> pd.Series:
-    """Return the row of `TRIALS` whose rates are chosen.
+def best_trial(trials: pd.DataFrame, strategy: str) -> pd.Series:
+    """Return the row of `TRIALS` whose rates are chosen for a strategy.
 
     Of the longest trials whose validation loss is like the lowest (`ALIKE`), it is the one with the
     highest rate of the backbone. A trial is shorter than a training, which favours rates that are
@@ -123,7 +125,7 @@ def best_trial(trials: pd.DataFrame) -> pd.Series:
     """
     longest = trials[trials["steps"] == trials["steps"].max()]
     lowest = longest["val_loss"].min()
-    alike = longest[longest["val_loss"] <= lowest + ALIKE * abs(lowest)]
+    alike = longest[longest["val_loss"] <= lowest + ALIKE[strategy] * abs(lowest)]
     rates = (alike["learning_rate"] * alike["backbone_rate"]).round(12)
     return alike.loc[alike.loc[rates == rates.max(), "val_loss"].idxmin()]
 

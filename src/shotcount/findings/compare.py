@@ -69,7 +69,7 @@ def why_unsettled(
         binding = "min_steps" if model["most_steps"] == own["min_steps"] else "epochs"
         found.append(f"{section}.{binding}")
     if trials["learning_rate"].nunique() > 1:
-        rate = tables.best_trial(trials)["learning_rate"]
+        rate = tables.best_trial(trials, strategy)["learning_rate"]
         if rate in (trials["learning_rate"].min(), trials["learning_rate"].max()):
             found.append(f"{section}.learning_rate")
     return found

@@ -84,21 +84,22 @@ def tune(setup: Setup, study: StudySettings, checkpoints: Path) -> tuple[Rates, 
         late = _try(setup, study, promoted, STEPS[1], checkpoints, meter, TRIALS * short)
         trials = pd.concat([early, late], ignore_index=True)
         for further in range(FURTHER):
-            beyond = _beyond(trials, setup.settings)
+            beyond = _beyond(trials, setup)
             if beyond is None:
                 break
             gone = TRIALS * short + (PROMOTED + further) * long
             one = _try(setup, study, [beyond], STEPS[1], checkpoints, meter, gone)
             trials = pd.concat([trials, one], ignore_index=True)
         meter.show(most)
-    return _rates(tables.best_trial(trials)), trials
+    return _rates(tables.best_trial(trials, setup.strategy)), trials
 
 
-def _beyond(trials: pd.DataFrame, settings: TrainingSettings) -> Rates | None:
+def _beyond(trials: pd.DataFrame, setup: Setup) -> Rates | None:
     """Return the rates to try next if the best rate lies at an edge of those tried."""
-    best = _rates(tables.best_trial(trials))
+    assert isinstance(setup.settings, TrainingSettings)
+    best = _rates(tables.best_trial(trials, setup.strategy))
     tried = trials["learning_rate"]
-    if settings.learning_rate != "auto" or tried.min() < best.learning_rate < tried.max():
+    if setup.settings.learning_rate != "auto" or tried.min() < best.learning_rate < tried.max():
         return None
     factor = FACTOR if best.learning_rate == tried.max() else 1 / FACTOR
     return Rates(_rounded(best.learning_rate * factor), best.backbone_rate)
