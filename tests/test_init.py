@@ -324,7 +324,7 @@ def test_a_faster_machine_and_more_networks_at_a_time_take_less(params: Params) 
 
 
 def test_the_size_is_the_largest_that_takes_an_acceptable_time() -> None:
-    assert size_in_time(500, lambda px: px / 3) == 128
+    assert size_in_time(500, lambda px: px / 2.5) == 128
     assert size_in_time(100, lambda px: px / 3) == 96
     assert size_in_time(500, lambda px: 1000) == 40
     assert size_in_time(32, lambda px: 1) == 32
