@@ -131,6 +131,7 @@ def test_the_search_ends_even_if_each_further_rate_is_better(monkeypatch) -> Non
         ("frozen", {(3e-4, 1.0): 0.40, (1e-3, 1.0): 0.41, (3e-3, 1.0): 0.43}, (1e-3, 1.0)),
         ("scratch", {(3e-4, 1.0): 0.40, (1e-3, 1.0): 0.401, (3e-3, 1.0): 0.43}, (3e-4, 1.0)),
         ("scratch", {(3e-4, 1.0): 0.40, (1e-3, 1.0): 0.39, (3e-3, 1.0): 0.43}, (1e-3, 1.0)),
+        ("scratch", {(3e-4, 1.0): math.inf, (1e-3, 1.0): math.inf}, (1e-3, 1.0)),  # all diverged
     ],
 )
 def test_of_rates_that_do_as_well_the_highest_is_chosen_but_not_from_scratch(

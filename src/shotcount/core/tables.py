@@ -125,7 +125,7 @@ def best_trial(trials: pd.DataFrame, strategy: str) -> pd.Series:
     """
     longest = trials[trials["steps"] == trials["steps"].max()]
     lowest = longest["val_loss"].min()
-    alike = longest[longest["val_loss"] <= lowest + ALIKE[strategy] * abs(lowest)]
+    alike = longest[longest["val_loss"] <= lowest * (1 + ALIKE[strategy])]
     rates = (alike["learning_rate"] * alike["backbone_rate"]).round(12)
     return alike.loc[alike.loc[rates == rates.max(), "val_loss"].idxmin()]
 
